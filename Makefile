@@ -1,0 +1,34 @@
+# make train | test | lint | bench: each builds the virtual environment when it has to.
+PYTHON ?= python3
+VENV := .venv
+STAMP := $(VENV)/.installed
+RUN ?= runs/metarims-$(shell date +%Y%m%d-%H%M%S)
+FRAMES ?= 500000
+
+.PHONY: train test lint bench
+
+train: $(STAMP)
+	$(VENV)/bin/python run.py train --env MiniGrid-DoorKey-5x5-v0 --agent metarims --frames $(FRAMES) --seed 1 --out $(RUN)
+	$(VENV)/bin/python run.py evaluate $(RUN) --episodes 500 \
+		--env MiniGrid-DoorKey-5x5-v0 MiniGrid-DoorKey-6x6-v0 MiniGrid-DoorKey-8x8-v0
+
+test: lint
+	$(VENV)/bin/python -m pytest
+
+lint: $(STAMP)
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy
+
+bench: $(VENV)/.peers
+	$(VENV)/bin/python run.py bench envs
+	$(VENV)/bin/python run.py bench train
+
+$(STAMP): pyproject.toml constraints.txt
+	rm -rf $(VENV)
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,cuda]'
+	touch $@
+
+$(VENV)/.peers: $(STAMP)
+	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[peers]'
+	touch $@
