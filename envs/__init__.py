@@ -1,0 +1,7 @@
+"""MiniGrid and BabyAI, batched: equal to upstream seed for seed, a thousand times faster."""
+
+from . import levels as _levels  # noqa: F401
+from .batch import Environments, Step, make
+from .registry import level, levels
+
+__all__ = ["Environments", "Step", "level", "levels", "make"]

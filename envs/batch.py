@@ -1,0 +1,248 @@
+"""A batch of environments: one tensor of records, each with its own random stream."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from . import cpu
+from .cells import EMPTY
+from .record import NOTHING, RECORD, record_bytes, view_records
+from .registry import Level, find_level
+from .rng import seed_records
+from .rules import ACTIONS, DONE
+from .vocabulary import WORDS, decode, encode
+
+Observation = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a batched step gives.
+
+    Attributes:
+        obs: the observations to act on next: ``image`` uint8 [B, V, V, 3], indexed [x, y, channel];
+            ``direction`` uint8 [B]; ``mission`` int16 [B, L]. A finished environment's is its new
+            episode's first.
+        reward: float32 [B].
+        terminated, truncated: bool [B]; both may hold.
+        task: int64 [B], each environment's level as an index into ``Environments.level_ids``.
+    """
+
+    obs: Observation
+    reward: Tensor
+    terminated: Tensor
+    truncated: Tensor
+    task: Tensor
+    _ended: Tensor
+    _last: Observation
+
+    @cached_property
+    def final_obs(self) -> Observation:
+        """The observations that the actions led to, shaped like ``obs``.
+
+        Where an episode ended that is its last one, which truncation bootstraps from; elsewhere it
+        equals ``obs``. Built when first asked for.
+        """
+        full = {name: tensor.clone() for name, tensor in self.obs.items()}
+        for name, rows in self._last.items():
+            full[name][self._ended] = rows
+        return full
+
+
+class Environments:
+    """MiniGrid and BabyAI levels, batched; made by ``envs.make``.
+
+    Environment i of a batch reset with seed s follows upstream's ``gymnasium.make(id)`` reset with
+    seed s + i, through every later episode.
+
+    Attributes:
+        num_envs: B.
+        level_ids: the levels, equal contiguous shares of the batch each.
+        task: int64 [B], each environment's level as an index into ``level_ids``.
+        num_actions: 7, upstream's actions.
+        mission_length: L, tokens of the longest mission.
+        vocabulary_size: how many words there are, padding included.
+    """
+
+    num_actions = ACTIONS
+
+    def __init__(
+        self, levels: Sequence[Level], num_envs: int, device: torch.device, seed: int, view: int
+    ) -> None:
+        self.num_envs, self.device, self.view = num_envs, device, view
+        self.level_ids = [level.id for level in levels]
+        self.mission_length = max(level.words for level in levels)
+        self._levels = list(levels)
+        self._seed: int | None = seed
+        self._draws_missions = any(level.draws_mission for level in levels)
+        shares = [
+            num_envs // len(levels) + (k < num_envs % len(levels)) for k in range(len(levels))
+        ]
+        self._bounds = np.cumsum([0, *shares])
+        self.task = torch.repeat_interleave(torch.arange(len(levels)), torch.tensor(shares))
+        self._bytes = record_bytes(max(level.width * level.height for level in levels))
+        self._memory = torch.zeros(num_envs * self._bytes + RECORD.itemsize, dtype=torch.uint8)
+        self._records = view_records(self._memory.numpy(), num_envs, self._bytes)
+        for level, start, end in zip(levels, self._bounds, self._bounds[1:], strict=False):
+            _set_up(self._records[start:end], level)
+        self._mission = torch.zeros(num_envs, self.mission_length, dtype=torch.int16)
+        self._advance = cpu.make_advance(view)
+        self._renew = [cpu.make_renew(view, level.generate) for level in levels]
+
+    @property
+    def vocabulary_size(self) -> int:
+        """How many words the vocabulary holds, padding included."""
+        return len(WORDS)
+
+    def reset(self, seed: int | None = None) -> Observation:
+        """Begin a new episode everywhere; a seed s restarts environment i's stream from s + i."""
+        seed, self._seed = self._seed if seed is None else seed, None
+        if seed is not None:
+            seed_records(self._records, range(seed, seed + self.num_envs))
+        image, direction = self._empty_view(self.num_envs)
+        self._begin_episodes(torch.arange(self.num_envs), image, direction)
+        return self._observation(image, direction)
+
+    def step(self, actions: Tensor) -> Step:
+        """Act once everywhere; environments whose episode ends begin their next one.
+
+        Args:
+            actions: integers [B], 0 to 6.
+
+        Raises:
+            ValueError: wrong shape or an action out of range.
+        """
+        if actions.shape != (self.num_envs,):
+            raise ValueError(
+                f"expected actions of shape ({self.num_envs},), got {tuple(actions.shape)}"
+            )
+        chosen = actions.to(torch.int64).contiguous()
+        if chosen.min() < 0 or chosen.max() > DONE:
+            raise ValueError(f"actions must lie in 0..{DONE}, got {chosen.min()}..{chosen.max()}")
+        image, direction = self._empty_view(self.num_envs)
+        reward = torch.empty(self.num_envs, dtype=torch.float32)
+        ends = torch.empty(2, self.num_envs, dtype=torch.bool)
+        self._advance(
+            self._records,
+            chosen.numpy(),
+            image.numpy(),
+            direction.numpy(),
+            reward.numpy(),
+            ends.numpy(),
+        )
+        ended = torch.nonzero(ends[0] | ends[1]).squeeze(1)
+        last = self._begin_episodes(ended, image, direction) if len(ended) else {}
+        obs = self._observation(image, direction)
+        return Step(obs, reward, ends[0], ends[1], self.task, ended, last)
+
+    def _begin_episodes(self, ended: Tensor, image: Tensor, direction: Tensor) -> Observation:
+        """Draw new layouts where episodes ended; gives the ended ones' last observations."""
+        last_image, last_direction = self._empty_view(len(ended))
+        last_mission = self._mission[ended]
+        if self._draws_missions:
+            self._mission = self._mission.clone()  # earlier steps keep theirs
+        cuts = np.searchsorted(ended.numpy(), self._bounds)
+        for task, level in enumerate(self._levels):
+            first, end = cuts[task], cuts[task + 1]
+            if first < end:
+                self._renew[task](
+                    self._records,
+                    level.params,
+                    ended[first:end].numpy(),
+                    first,
+                    image.numpy(),
+                    direction.numpy(),
+                    self._mission.numpy(),
+                    last_image.numpy(),
+                    last_direction.numpy(),
+                )
+        return self._observation(last_image, last_direction, last_mission)
+
+    def _empty_view(self, count: int) -> tuple[Tensor, Tensor]:
+        image = torch.empty(count, self.view * self.view * 3, dtype=torch.uint8)
+        return image, torch.empty(count, dtype=torch.uint8)
+
+    def _observation(
+        self, image: Tensor, direction: Tensor, mission: Tensor | None = None
+    ) -> Observation:
+        return {
+            "image": image.view(-1, self.view, self.view, 3),
+            "direction": direction,
+            "mission": self._mission if mission is None else mission,
+        }
+
+    def missions(self) -> list[str]:
+        """Every environment's mission in upstream's words."""
+        return [decode(row) for row in self._mission.numpy()]
+
+    @property
+    def state(self) -> Tensor:
+        """All that the environments are: uint8 [B, record bytes], a copy.
+
+        Setting it restores every bit; the next step goes on from there.
+        """
+        size = self.num_envs * self._bytes
+        return self._memory[:size].view(self.num_envs, self._bytes).clone()
+
+    @state.setter
+    def state(self, saved: Tensor) -> None:
+        expected = (self.num_envs, self._bytes)
+        if tuple(saved.shape) != expected or saved.dtype != torch.uint8:
+            raise ValueError(
+                f"expected a uint8 state of shape {expected}, "
+                f"got {saved.dtype} {tuple(saved.shape)}"
+            )
+        self._memory[: saved.numel()] = saved.flatten()
+        self._seed = None
+        words = self._records["mission"][:, : self.mission_length]
+        self._mission = torch.from_numpy(words.astype(np.int16))
+
+
+def _set_up(records: np.ndarray, level: Level) -> None:
+    """Write what a level fixes once into its records."""
+    records["full_width"], records["full_height"] = level.width, level.height
+    records["step_limit"], records["rule"] = level.max_steps, level.rule
+    records["see_through"] = level.see_through
+    records["room_size"], records["room_rows"], records["room_columns"] = level.rooms
+    records["carrying"], records["held"] = EMPTY, NOTHING
+    words = encode(level.mission)
+    records["mission"][:, : len(words)] = words
+    records["mission_length"] = len(words)
+
+
+def make(
+    levels: str | Sequence[str],
+    num_envs: int,
+    device: str | torch.device = "cpu",
+    seed: int = 0,
+    observation: str = "symbolic",
+    view: int = 7,
+) -> Environments:
+    """A batch of environments of one level, or equal shares of several.
+
+    Args:
+        levels: one id or a sequence of them, from ``envs.levels()``.
+        num_envs: environments in all, at least one a level.
+        device: "cpu".
+        seed: environment i is seeded with ``seed + i`` at the first ``reset()``.
+        observation: "symbolic".
+        view: cells of the agent's square view, odd, 3 to 31.
+
+    Raises:
+        ValueError: an unknown level (the message names the nearest), or a number out of range.
+    """
+    ids = [levels] if isinstance(levels, str) else list(levels)
+    rows = [find_level(id) for id in ids]
+    if not rows or num_envs < len(rows):
+        raise ValueError(
+            f"num_envs must be at least one a level, {max(len(rows), 1)}, got {num_envs}"
+        )
+    if view % 2 == 0 or not 3 <= view <= 31:
+        raise ValueError(f"view must be odd, 3 to 31, got {view}")
+    return Environments(rows, num_envs, torch.device(device), seed, view)

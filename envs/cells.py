@@ -1,0 +1,59 @@
+"""Cells: a byte is an id into a table of upstream's (type, color, state) and of what it allows."""
+
+from __future__ import annotations
+
+import numpy as np
+from minigrid.core.constants import COLOR_NAMES, COLOR_TO_IDX, OBJECT_TO_IDX
+
+# Types and colors carry upstream's indices.
+WALL_TYPE, FLOOR_TYPE, DOOR_TYPE = (OBJECT_TO_IDX[n] for n in ("wall", "floor", "door"))
+KEY_TYPE, BALL_TYPE, BOX_TYPE = (OBJECT_TO_IDX[n] for n in ("key", "ball", "box"))
+GOAL_TYPE, LAVA_TYPE = OBJECT_TO_IDX["goal"], OBJECT_TO_IDX["lava"]
+RED, GREEN, BLUE, PURPLE, YELLOW, GREY = (
+    COLOR_TO_IDX[n] for n in ("red", "green", "blue", "purple", "yellow", "grey")
+)
+COLORS = len(COLOR_TO_IDX)
+ALPHABETICAL = np.array([COLOR_TO_IDX[n] for n in COLOR_NAMES], np.int8)  # the order of draws
+
+OPEN, CLOSED, LOCKED = 0, 1, 2
+
+# One block of ids a kind: add a color, and for doors 6 times a state.
+UNSEEN, EMPTY = 0, 1
+WALLS = 2
+FLOOR = WALLS + COLORS
+DOOR = FLOOR + COLORS
+KEY = DOOR + 3 * COLORS
+BALL = KEY + COLORS
+BOX = BALL + COLORS
+GOALS = BOX + COLORS
+LAVA = GOALS + COLORS
+CELLS = LAVA + 1
+
+WALL = WALLS + GREY
+GOAL = GOALS + GREEN
+OPEN_DOOR, CLOSED_DOOR, LOCKED_DOOR = (DOOR + COLORS * s for s in (OPEN, CLOSED, LOCKED))
+
+
+def _encodings() -> list[tuple[int, int, int]]:
+    rows = [(OBJECT_TO_IDX["unseen"], 0, 0), (OBJECT_TO_IDX["empty"], 0, 0)]
+    for kind in (WALL_TYPE, FLOOR_TYPE):
+        rows += [(kind, color, 0) for color in range(COLORS)]
+    rows += [(DOOR_TYPE, c, state) for state in (OPEN, CLOSED, LOCKED) for c in range(COLORS)]
+    for kind in (KEY_TYPE, BALL_TYPE, BOX_TYPE, GOAL_TYPE):
+        rows += [(kind, color, 0) for color in range(COLORS)]
+    return [*rows, (LAVA_TYPE, RED, 0)]
+
+
+ENCODING = np.array(_encodings(), np.uint8)  # [CELLS, 3]: type, color, state
+TYPE = ENCODING[:, 0].astype(np.int8)
+COLOR = ENCODING[:, 1].astype(np.int8)
+
+_is_door, _is_open = TYPE == DOOR_TYPE, ENCODING[:, 2] == OPEN
+CAN_OVERLAP = (
+    np.isin(TYPE, [OBJECT_TO_IDX["empty"], FLOOR_TYPE, GOAL_TYPE, LAVA_TYPE])
+    | (_is_door & _is_open)
+).astype(np.int8)
+CAN_PICK_UP = np.isin(TYPE, [KEY_TYPE, BALL_TYPE, BOX_TYPE]).astype(np.int8)
+SEE_BEHIND = ((TYPE != WALL_TYPE) & ~(_is_door & ~_is_open)).astype(np.int8)
+
+CELL_OF = {tuple(int(v) for v in row): cell for cell, row in enumerate(ENCODING)}

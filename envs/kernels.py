@@ -1,0 +1,96 @@
+"""The two functions that are run over a batch, as source: a launcher compiles them for its device.
+
+Both take one environment's record and the rows of the batch's arrays that are its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from numba import njit
+
+from .instructions import settle
+from .record import NOTHING
+from .rng import restore_stream
+from .rules import take
+from .step import step
+from .vision import make_observe
+from .world import begin
+
+MAX_ATTEMPTS = 1000  # layouts rejected in a row before an episode starts without a mission
+
+
+@njit
+def take_in_hand(e: Any) -> None:
+    """Give the agent what it starts with; the first observation still shows it on the grid."""
+    if e.take_at_start != NOTHING:
+        take(e, e.take_at_start, e.thing_at[e.take_at_start])
+
+
+def make_regenerate(generate: Any) -> Callable[[Any, Any], None]:
+    """The function that draws a level's next layout into a record, with the level's parameters."""
+
+    @njit
+    def regenerate(e: Any, params: Any) -> None:
+        for _ in range(MAX_ATTEMPTS):
+            begin(e)
+            generate(e, *params)
+            if e.root:
+                settle(e)
+            if not e.rejected:
+                return
+            e.rejections += 1
+            restore_stream(e)
+        e.given_up += 1
+        e.root = 0
+
+    return regenerate
+
+
+def make_advance_one(view: int) -> Callable[..., None]:
+    """One environment's step: act, look, report."""
+    observe = make_observe(view)
+
+    @njit
+    def advance_one(
+        e: Any, action: int, i: int, image: Any, direction: Any, reward: Any, ends: Any
+    ) -> None:
+        step(e, action)
+        observe(e, image[i])
+        direction[i] = e.direction
+        reward[i] = e.reward
+        ends[0, i] = e.terminated != 0
+        ends[1, i] = e.truncated != 0
+
+    return advance_one
+
+
+def make_renew_one(view: int, generate: Any) -> Callable[..., None]:
+    """One environment's new episode: keep the last observation, draw a layout, look."""
+    observe = make_observe(view)
+    regenerate = make_regenerate(generate)
+
+    @njit
+    def renew_one(
+        e: Any,
+        params: Any,
+        i: int,
+        k: int,
+        image: Any,
+        direction: Any,
+        mission: Any,
+        last_image: Any,
+        last_direction: Any,
+    ) -> None:
+        for at in range(image.shape[1]):
+            last_image[k, at] = image[i, at]
+        last_direction[k] = direction[i]
+        regenerate(e, params)
+        observe(e, image[i])
+        take_in_hand(e)
+        direction[i] = e.direction
+        for word in range(mission.shape[1]):
+            mission[i, word] = e.mission[word]
+
+    return renew_one

@@ -1,0 +1,102 @@
+"""Rivers of lava, or walls, with one opening each on some way to the goal."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from numba import njit
+
+from ..cells import EMPTY, LAVA, WALL
+from ..registry import level
+from ..rng import rand_below_or_at, rand_int
+from ..world import goal_in_corner, set_agent, set_cell, walled
+
+AVOID_LAVA = "avoid the lava and get to the green goal square"
+FIND_OPENING = "find the opening and get to the green goal square"
+
+lava = partial(level, mission=AVOID_LAVA, cell=LAVA)
+walls = partial(level, mission=FIND_OPENING, cell=WALL)
+
+
+@njit
+def swap(bits: int, i: int, j: int) -> int:
+    """Swap bits i and j of a mask."""
+    if (bits >> i) & 1 != (bits >> j) & 1:
+        bits ^= (1 << i) | (1 << j)
+    return bits
+
+
+@njit
+def nth_line(lines: int, n: int, last: int) -> int:
+    """The n-th of an ascending list of lines: 0, twice each bit's place, ``last``."""
+    if n == 0:
+        return 0
+    for bit in range(31):
+        if (lines >> bit) & 1:
+            n -= 1
+            if n == 0:
+                return 2 * bit
+    return last
+
+
+@njit
+def draw_rivers(e: Any, count: int) -> int:
+    """Choose ``count`` rivers: line 2 i is bit i if vertical, bit 16 + i if horizontal.
+
+    Upstream shuffles the list of all of them, the vertical ones first, and takes the head: follow
+    each place of the list through the swaps, last to first.
+    """
+    lines = (e.width - 4) // 2 + (e.width - 4) % 2
+    rivers = 0
+    order = 0x76543210  # four bits a place: upstream shuffles at most 8 lines
+    for i in range(2 * lines - 1, 0, -1):
+        j = rand_below_or_at(e, i)
+        a, b = (order >> (4 * i)) & 15, (order >> (4 * j)) & 15
+        order ^= ((a ^ b) << (4 * i)) | ((a ^ b) << (4 * j)) if i != j else 0
+    for place in range(count):
+        river = (order >> (4 * place)) & 15
+        rivers |= 1 << (river + 1 if river < lines else 16 + river - lines + 1)
+    return rivers
+
+
+@lava("MiniGrid-LavaCrossingS9N1-v0", size=9, max_steps=324, crossings=1)
+@lava("MiniGrid-LavaCrossingS9N2-v0", size=9, max_steps=324, crossings=2)
+@lava("MiniGrid-LavaCrossingS9N3-v0", size=9, max_steps=324, crossings=3)
+@lava("MiniGrid-LavaCrossingS11N5-v0", size=11, max_steps=484, crossings=5)
+@walls("MiniGrid-SimpleCrossingS9N1-v0", size=9, max_steps=324, crossings=1)
+@walls("MiniGrid-SimpleCrossingS9N2-v0", size=9, max_steps=324, crossings=2)
+@walls("MiniGrid-SimpleCrossingS9N3-v0", size=9, max_steps=324, crossings=3)
+@walls("MiniGrid-SimpleCrossingS11N5-v0", size=11, max_steps=484, crossings=5)
+def crossing(e: Any, crossings: int, cell: int) -> None:
+    """Rivers across the room, each opened once where a path from room to room crosses it."""
+    walled(e)
+    set_agent(e, 1, 1, 0)
+    goal_in_corner(e)
+    last = e.width - 1
+    rivers = draw_rivers(e, crossings)
+    vertical, horizontal = rivers & 0xFFFF, rivers >> 16
+    columns = 0
+    for bit in range(1, 16):
+        columns += (vertical >> bit) & 1
+        for i in range(1, last):
+            if (horizontal >> bit) & 1:
+                set_cell(e, i, 2 * bit, cell)
+            if (vertical >> bit) & 1:
+                set_cell(e, 2 * bit, i, cell)
+    path = (1 << columns) - 1  # a 1 goes on to the next column of rooms
+    for i in range(crossings - 1, 0, -1):
+        path = swap(path, i, rand_below_or_at(e, i))
+    column = row = 0
+    for leg in range(crossings):
+        if (path >> leg) & 1:
+            x = nth_line(vertical, column + 1, last)
+            top, bottom = nth_line(horizontal, row, last), nth_line(horizontal, row + 1, last)
+            y = rand_int(e, top + 1, bottom)
+            column += 1
+        else:
+            left, right = nth_line(vertical, column, last), nth_line(vertical, column + 1, last)
+            x = rand_int(e, left + 1, right)
+            y = nth_line(horizontal, row + 1, last)
+            row += 1
+        set_cell(e, x, y, EMPTY)

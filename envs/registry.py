@@ -1,0 +1,162 @@
+"""The list of levels: a level is a function that draws one layout, a variant is one row."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from numba import njit
+
+from .record import MAX_CELLS, MAX_ROOM_SIDE, MAX_ROOMS, MAX_WORDS
+from .step import STANDARD
+from .vocabulary import encode
+
+
+@dataclass(frozen=True)
+class Level:
+    """One level: its function, the numbers that the function gets, and what the record is set to.
+
+    Attributes:
+        id: upstream's name, or one's own.
+        generate: compiled function ``(e, *params)`` that draws one layout into record ``e``.
+        params: the function's further arguments.
+        width, height: cells of the grid.
+        rooms: (room_size, rows, columns), zeros where the level has no room grid.
+        max_steps: the step limit; 0: the function's, or computed from rooms and instruction.
+        mission: the constant mission, "" where the function draws one.
+        words: the longest mission's tokens.
+        see_through: walls do not block the view.
+        rule: a rule of the level's own, from ``envs.step``.
+    """
+
+    id: str
+    generate: Any = field(repr=False)
+    params: tuple[int | float, ...]
+    width: int
+    height: int
+    rooms: tuple[int, int, int]
+    max_steps: int
+    mission: str
+    words: int
+    see_through: bool
+    rule: int
+
+    def __post_init__(self) -> None:
+        if not (self.width >= 3 and self.height >= 3 and self.width * self.height <= MAX_CELLS):
+            raise ValueError(
+                f"{self.id}: the grid must have 3x3 to {MAX_CELLS} cells, "
+                f"got {self.width}x{self.height}"
+            )
+        if self.rooms[0] and (
+            max(self.width, self.height) > MAX_ROOM_SIDE
+            or self.rooms[1] * self.rooms[2] > MAX_ROOMS
+        ):
+            raise ValueError(
+                f"{self.id}: a room grid has at most {MAX_ROOMS} rooms and "
+                f"{MAX_ROOM_SIDE}x{MAX_ROOM_SIDE} cells, got rooms={self.rooms}"
+            )
+        if self.max_steps < 0 or (self.max_steps == 0 and not self.rooms[0]):
+            raise ValueError(f"{self.id}: max_steps must be positive, got {self.max_steps}")
+        if not 0 < self.words <= MAX_WORDS:
+            raise ValueError(f"{self.id}: words must be 1 to {MAX_WORDS}, got {self.words}")
+
+    @property
+    def draws_mission(self) -> bool:
+        """Whether missions differ from episode to episode."""
+        return not self.mission
+
+
+LEVELS: dict[str, Level] = {}
+_COMPILED: dict[Callable[..., None], Any] = {}
+
+
+def level(
+    id: str,
+    *,
+    size: int | tuple[int, int] | None = None,
+    rooms: tuple[int, int, int] | None = None,
+    max_steps: int = 0,
+    mission: str = "",
+    words: int = 0,
+    see_through: bool = False,
+    rule: int = STANDARD,
+    **params: int | float,
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Register a function that draws layouts as a level; stack it for several variants.
+
+    Args:
+        id: the level's name.
+        size: cells of a side, or (width, height).
+        rooms: (room_size, rows, columns) of a room grid, instead of ``size``.
+        max_steps: steps until truncation; with ``rooms`` and 0, upstream's formula
+            (navigations x room_size^2 x rows x columns).
+        mission: the mission where it is constant; otherwise the function draws an instruction.
+        words: tokens of the longest drawn mission (default: room for any).
+        see_through: walls do not block the view.
+        rule: a rule of the level's own.
+        params: the function's arguments after the record.
+
+    Raises:
+        ValueError: the numbers do not fit a record, or the parameters the function.
+
+    Example:
+        >>> @level("My-Corner-v0", size=9, max_steps=100, mission="get to the green goal square")
+        ... def corner(e):
+        ...     walled(e)
+        ...     goal_in_corner(e)
+        ...     set_agent(e, 1, 1, 0)
+    """
+    if (size is None) == (rooms is None):
+        raise ValueError(f"{id}: give either size or rooms")
+    if rooms is not None:
+        side = rooms[0] - 1
+        width, height = side * rooms[2] + 1, side * rooms[1] + 1
+    else:
+        assert size is not None
+        width, height = (size, size) if isinstance(size, int) else size
+
+    def register(function: Callable[..., None]) -> Callable[..., None]:
+        names = list(inspect.signature(function).parameters)[1:]
+        if sorted(names) != sorted(params):
+            raise ValueError(
+                f"{id}: {function.__name__} takes {names or 'nothing'}, got {sorted(params)}"
+            )
+        if function not in _COMPILED:
+            _COMPILED[function] = njit(function)
+        LEVELS[id] = Level(
+            id=id,
+            generate=_COMPILED[function],
+            params=tuple(params[name] for name in names),
+            width=width,
+            height=height,
+            rooms=rooms or (0, 0, 0),
+            max_steps=max_steps,
+            mission=mission,
+            words=len(encode(mission)) if mission else words or MAX_WORDS,
+            see_through=see_through,
+            rule=rule,
+        )
+        return function
+
+    return register
+
+
+def levels() -> list[str]:
+    """The ids of all levels, sorted."""
+    return sorted(LEVELS)
+
+
+def find_level(id: str) -> Level:
+    """The level of that id.
+
+    Raises:
+        ValueError: there is none; the message names the nearest ones.
+    """
+    if id in LEVELS:
+        return LEVELS[id]
+    near = difflib.get_close_matches(id, LEVELS, n=3, cutoff=0.4)
+    hint = f"; did you mean {', '.join(near)}?" if near else ""
+    raise ValueError(f"unknown level '{id}'{hint}")

@@ -1,0 +1,125 @@
+"""NumPy's random numbers, bit for bit, from the PCG64 stream that each record carries.
+
+Sources: O'Neill (2014), PCG XSL-RR 128/64; Lemire (2019), unbiased bounded integers, as
+``numpy.random.Generator`` applies them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+_LOW32 = np.uint64(0xFFFFFFFF)
+_SHIFT32 = np.uint64(32)
+_MULTIPLIER_HIGH = np.uint64(0x2360ED051FC65DA4)
+_MULTIPLIER_LOW = np.uint64(0x4385DF649FCCF645)
+_ONE = np.uint64(1)
+_SHIFT58, _SHIFT11 = np.uint64(58), np.uint64(11)
+_SIXTY_THREE, _SIXTY_FOUR = np.uint64(63), np.uint64(64)
+_DOUBLE_STEP = 1.0 / 9007199254740992.0  # 2 ** -53
+
+
+@njit(inline="always")
+def _multiply_high(a: Any, b: Any) -> Any:
+    """The upper 64 bits of a 64 by 64 bit product."""
+    a_low, a_high = a & _LOW32, a >> _SHIFT32
+    b_low, b_high = b & _LOW32, b >> _SHIFT32
+    low, first, second = a_low * b_low, a_high * b_low, a_low * b_high
+    middle = (low >> _SHIFT32) + (first & _LOW32) + second
+    return a_high * b_high + (first >> _SHIFT32) + (middle >> _SHIFT32)
+
+
+@njit
+def next_uint64(e: Any) -> Any:
+    """Advance the stream by one 128-bit step and give 64 random bits."""
+    low, high = e.rng_low, e.rng_high
+    product_low = low * _MULTIPLIER_LOW
+    product_high = (
+        _multiply_high(low, _MULTIPLIER_LOW) + high * _MULTIPLIER_LOW + low * _MULTIPLIER_HIGH
+    )
+    new_low = product_low + e.increment_low
+    carry = _ONE if new_low < product_low else np.uint64(0)
+    new_high = product_high + e.increment_high + carry
+    e.rng_low, e.rng_high = new_low, new_high
+    word, turn = new_high ^ new_low, new_high >> _SHIFT58
+    return (word >> turn) | (word << ((_SIXTY_FOUR - turn) & _SIXTY_THREE))
+
+
+@njit
+def next_uint32(e: Any) -> Any:
+    """32 random bits: a 64-bit word serves two draws, its low half first."""
+    if e.has_half_word:
+        e.has_half_word = 0
+        return np.uint64(e.half_word)
+    word = next_uint64(e)
+    e.has_half_word = 1
+    e.half_word = np.uint32(word >> _SHIFT32)
+    return word & _LOW32
+
+
+@njit
+def rand_int(e: Any, low: int, high: int) -> Any:
+    """An integer in [low, high), as ``Generator.integers``; a range of one draws nothing."""
+    if high - low <= 1:
+        return np.int64(low)
+    span = np.uint64(high - low)
+    product = next_uint32(e) * span
+    if (product & _LOW32) < span:
+        threshold = (_LOW32 - (span - _ONE)) % span
+        while (product & _LOW32) < threshold:
+            product = next_uint32(e) * span
+    return np.int64(low) + np.int64(product >> _SHIFT32)
+
+
+@njit
+def rand_below_or_at(e: Any, highest: int) -> Any:
+    """An integer in [0, highest] as ``Generator.shuffle`` draws it: by masks, unlike the rest."""
+    mask = np.int64(highest)
+    for shift in (1, 2, 4, 8, 16):
+        mask |= mask >> shift
+    drawn = np.int64(next_uint32(e)) & mask
+    while drawn > highest:
+        drawn = np.int64(next_uint32(e)) & mask
+    return drawn
+
+
+@njit
+def rand_float(e: Any) -> float:
+    """A float in [0, 1) with 53 bits, as ``Generator.uniform(0, 1)``."""
+    return np.float64(next_uint64(e) >> _SHIFT11) * _DOUBLE_STEP
+
+
+@njit
+def rand_bool(e: Any) -> bool:
+    """A fair coin, as upstream's ``_rand_bool``: true where the draw is 0."""
+    return rand_int(e, 0, 2) == 0
+
+
+@njit
+def save_stream(e: Any) -> None:
+    """Remember where the stream stands."""
+    e.saved_high, e.saved_low = e.rng_high, e.rng_low
+    e.saved_half_word, e.saved_has_half_word = e.half_word, e.has_half_word
+
+
+@njit
+def restore_stream(e: Any) -> None:
+    """Go back to where the stream stood at ``save_stream``."""
+    e.rng_high, e.rng_low = e.saved_high, e.saved_low
+    e.half_word, e.has_half_word = e.saved_half_word, e.saved_has_half_word
+
+
+def seed_records(records: np.ndarray, seeds: Sequence[int]) -> None:
+    """Set each record's stream as ``gymnasium`` does: ``PCG64(SeedSequence(seed))``."""
+    mask = (1 << 64) - 1
+    words = np.empty((len(seeds), 4), np.uint64)
+    for row, seed in zip(words, seeds, strict=True):
+        state = np.random.PCG64(np.random.SeedSequence(seed)).state["state"]
+        stream, increment = state["state"], state["inc"]
+        row[:] = stream >> 64, stream & mask, increment >> 64, increment & mask
+    for column, name in enumerate(("rng_high", "rng_low", "increment_high", "increment_low")):
+        records[name] = words[:, column]
+    records["has_half_word"] = 0

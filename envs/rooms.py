@@ -1,0 +1,370 @@
+"""Room grids: rooms in rows and columns, doors between them, objects and the agent inside.
+
+Room (i, j) is column i, row j; walls and neighbours go right, down, left, up. All draws come in the
+order of upstream's ``RoomGrid`` and ``RoomGridLevel``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from .cells import (
+    ALPHABETICAL,
+    BALL,
+    BALL_TYPE,
+    BOX,
+    BOX_TYPE,
+    CLOSED_DOOR,
+    COLOR,
+    DOOR_TYPE,
+    EMPTY,
+    KEY,
+    KEY_TYPE,
+    LOCKED_DOOR,
+    OPEN_DOOR,
+    TYPE,
+    WALL_TYPE,
+)
+from .record import NOTHING
+from .rng import rand_bool, rand_int
+from .rules import front_index
+from .world import (
+    TRIES,
+    find_place,
+    index,
+    new_thing,
+    put_thing,
+    rand_color,
+    reject,
+    set_agent,
+    wall_rect,
+)
+
+ANY = -1
+RIGHT_WALL, LOWER_WALL, LEFT_WALL, UPPER_WALL = range(4)
+OPENING = -2  # where a door would be, the wall was removed
+MAX_DOOR_DRAWS = 5000
+LOOSE_TYPES = np.array([KEY_TYPE, BALL_TYPE, BOX_TYPE], np.int8)  # the order of draws
+
+_BIT = np.uint32(1)
+
+
+@njit
+def loose_cell(type: int, color: int) -> int:
+    """The cell of a key, ball or box."""
+    if type == KEY_TYPE:
+        return KEY + color
+    if type == BALL_TYPE:
+        return BALL + color
+    return BOX + color
+
+
+@njit
+def room_at(e: Any, x: int, y: int) -> int:
+    """The number of the room that (x, y) belongs to; shared walls belong to the later room."""
+    side = e.room_size - 1
+    return (y // side) * e.room_columns + x // side
+
+
+@njit
+def neighbour(e: Any, room: int, wall: int) -> int:
+    """The room beyond a wall, or NOTHING."""
+    i, j = room % e.room_columns, room // e.room_columns
+    if wall == RIGHT_WALL:
+        return room + 1 if i < e.room_columns - 1 else NOTHING
+    if wall == LOWER_WALL:
+        return room + e.room_columns if j < e.room_rows - 1 else NOTHING
+    if wall == LEFT_WALL:
+        return room - 1 if i > 0 else NOTHING
+    return room - e.room_columns if j > 0 else NOTHING
+
+
+@njit
+def build_rooms(e: Any) -> None:
+    """Walls and door positions; until it is placed, the agent stands in the middle."""
+    side = e.room_size - 1
+    rooms = e.room_rows * e.room_columns
+    for room in range(rooms):
+        x, y = room % e.room_columns * side, room // e.room_columns * side
+        wall_rect(e, x, y, e.room_size, e.room_size)
+        e.room_locked[room] = 0
+        for wall in range(4):
+            e.room_door[4 * room + wall] = NOTHING
+            e.door_at[4 * room + wall] = NOTHING
+    for room in range(rooms):
+        x, y = room % e.room_columns * side, room // e.room_columns * side
+        right, below = neighbour(e, room, RIGHT_WALL), neighbour(e, room, LOWER_WALL)
+        if right != NOTHING:
+            at = index(e, x + side, rand_int(e, y + 1, y + side))
+            e.door_at[4 * room + RIGHT_WALL] = at
+            e.door_at[4 * right + LEFT_WALL] = at
+        if below != NOTHING:
+            at = index(e, rand_int(e, x + 1, x + side), y + side)
+            e.door_at[4 * room + LOWER_WALL] = at
+            e.door_at[4 * below + UPPER_WALL] = at
+    middle = e.room_size // 2
+    set_agent(e, e.room_columns // 2 * side + middle, e.room_rows // 2 * side + middle, 0)
+
+
+@njit
+def place_in_room(e: Any, i: int, j: int, thing: int) -> None:
+    """Put a thing into room (i, j), not right beside the agent, on the room's list."""
+    side = e.room_size - 1
+    at = find_place(e, i * side, j * side, e.room_size, e.room_size, 2, TRIES)
+    if at == NOTHING:
+        reject(e)
+    else:
+        put_thing(e, thing, at)
+    e.thing_listed[thing] = 1
+
+
+@njit
+def add_object(e: Any, i: int, j: int, type: int, color: int) -> int:
+    """A new key, ball or box in room (i, j); ANY type or color is drawn."""
+    if type == ANY:
+        type = LOOSE_TYPES[rand_int(e, 0, 3)]
+    if color == ANY:
+        color = rand_color(e)
+    thing = new_thing(e, loose_cell(type, color))
+    place_in_room(e, i, j, thing)
+    return thing
+
+
+@njit
+def add_distractors(e: Any, i: int, j: int, count: int, unique: bool) -> int:
+    """``count`` random objects in room (i, j), ANY room drawn for each; gives the first of them.
+
+    They are numbered one after another. ``unique``: no two listed objects of one look.
+    """
+    first = e.things
+    added = 0
+    for _ in range(MAX_DOOR_DRAWS):
+        if added == count:
+            return first
+        color = rand_color(e)
+        cell = loose_cell(LOOSE_TYPES[rand_int(e, 0, 3)], color)
+        if unique and is_listed(e, cell):
+            continue
+        column = rand_int(e, 0, e.room_columns) if i == ANY else i
+        row = rand_int(e, 0, e.room_rows) if j == ANY else j
+        place_in_room(e, column, row, new_thing(e, cell))
+        added += 1
+    reject(e)
+    return first
+
+
+@njit
+def is_listed(e: Any, cell: int) -> bool:
+    """Whether an object of this look is on a room's list."""
+    for thing in range(e.things):
+        if e.thing_listed[thing] and e.thing_cell[thing] == cell:
+            return True
+    return False
+
+
+@njit
+def has_passage(e: Any, room: int, wall: int) -> bool:
+    """Whether a wall has a door or was removed."""
+    return e.room_door[4 * room + wall] != NOTHING
+
+
+@njit
+def add_door(e: Any, i: int, j: int, wall: int, color: int, locked: int) -> int:
+    """A new door in room (i, j); ANY wall, color or lock is drawn. Gives the door."""
+    room = j * e.room_columns + i
+    if wall == ANY:
+        for _ in range(TRIES):
+            wall = rand_int(e, 0, 4)
+            if neighbour(e, room, wall) != NOTHING and not has_passage(e, room, wall):
+                break
+        else:
+            reject(e)
+            return 0
+    if color == ANY:
+        color = rand_color(e)
+    if locked == ANY:
+        locked = 1 if rand_bool(e) else 0
+    e.room_locked[room] = locked
+    door = new_thing(e, (LOCKED_DOOR if locked else CLOSED_DOOR) + color)
+    put_thing(e, door, e.door_at[4 * room + wall])
+    join_rooms(e, room, wall, door)
+    return door
+
+
+@njit
+def join_rooms(e: Any, room: int, wall: int, door: int) -> None:
+    """Note a door, or an OPENING, on both sides of a wall."""
+    e.room_door[4 * room + wall] = door
+    e.room_door[4 * neighbour(e, room, wall) + (wall + 2) % 4] = door
+
+
+@njit
+def remove_wall(e: Any, i: int, j: int, wall: int) -> None:
+    """Take the wall between two rooms away, but for its corners."""
+    side = e.room_size - 1
+    for k in range(1, side):
+        if wall in (RIGHT_WALL, LEFT_WALL):
+            at = index(e, i * side + (side if wall == RIGHT_WALL else 0), j * side + k)
+        else:
+            at = index(e, i * side + k, j * side + (side if wall == LOWER_WALL else 0))
+        e.grid[at] = EMPTY
+    join_rooms(e, j * e.room_columns + i, wall, OPENING)
+
+
+@njit
+def place_agent_in_room(e: Any, i: int, j: int) -> None:
+    """Stand the agent in room (i, j), ANY is drawn, with nothing but a wall or air ahead."""
+    if i == ANY:
+        i = rand_int(e, 0, e.room_columns)
+    if j == ANY:
+        j = rand_int(e, 0, e.room_rows)
+    side = e.room_size - 1
+    for _ in range(TRIES):
+        e.x, e.y = NOTHING, NOTHING
+        at = find_place(e, i * side, j * side, e.room_size, e.room_size, 0, TRIES)
+        if at == NOTHING:
+            break
+        set_agent(e, at % e.width, at // e.width, rand_int(e, 0, 4))
+        ahead = e.grid[front_index(e)]
+        if ahead == EMPTY or TYPE[ahead] == WALL_TYPE:
+            return
+    reject(e)
+    set_agent(e, i * side + 1, j * side + 1, 0)
+
+
+@njit
+def place_agent_outside(e: Any, room: int) -> None:
+    """Stand the agent anywhere but in one room (NOTHING: anywhere)."""
+    for _ in range(TRIES):
+        place_agent_in_room(e, ANY, ANY)
+        if room_at(e, e.x, e.y) != room:
+            return
+    reject(e)
+
+
+@njit
+def connected_rooms(e: Any) -> int:
+    """How many rooms the agent can get to through doors, locked ones too."""
+    rooms = e.room_rows * e.room_columns
+    reached = 1 << room_at(e, e.x, e.y)
+    for _ in range(rooms):
+        for room in range(rooms):
+            if (reached >> room) & 1:
+                for wall in range(4):
+                    if has_passage(e, room, wall):
+                        reached |= 1 << neighbour(e, room, wall)
+    count = 0
+    for room in range(rooms):
+        count += (reached >> room) & 1
+    return count
+
+
+@njit
+def connect_all(e: Any, forbidden: int) -> None:
+    """Add unlocked doors at random walls until every room is connected.
+
+    Doors are of any color but ``forbidden`` (ANY: no color is). A room whose last door was locked
+    gets no more of them.
+    """
+    rooms = e.room_rows * e.room_columns
+    grown = True
+    for _ in range(MAX_DOOR_DRAWS + 1):
+        if grown and connected_rooms(e) == rooms:
+            return
+        grown = False
+        i, j = rand_int(e, 0, e.room_columns), rand_int(e, 0, e.room_rows)
+        wall = rand_int(e, 0, 4)
+        room = j * e.room_columns + i
+        other = neighbour(e, room, wall)
+        if other == NOTHING or has_passage(e, room, wall):
+            continue
+        if e.room_locked[room] or e.room_locked[other]:
+            continue
+        add_door(e, i, j, wall, rand_color_but(e, forbidden), 0)
+        grown = True
+    reject(e)
+
+
+@njit
+def rand_color_but(e: Any, forbidden: int) -> int:
+    """A color from upstream's alphabetical list with one left out (ANY: none)."""
+    if forbidden == ANY:
+        return rand_color(e)
+    drawn = rand_int(e, 0, 5)
+    for color in ALPHABETICAL:
+        if color != forbidden:
+            if drawn == 0:
+                return color
+            drawn -= 1
+    return forbidden
+
+
+@njit
+def open_all_doors(e: Any) -> None:
+    """Open every door."""
+    for thing in range(e.things):
+        if TYPE[e.thing_cell[thing]] == DOOR_TYPE:
+            e.grid[e.thing_at[thing]] = OPEN_DOOR + COLOR[e.thing_cell[thing]]
+
+
+@njit
+def all_reachable(e: Any) -> bool:
+    """Whether the agent can get beside every object without moving any; doors do not block.
+
+    A flood fill with one bit mask a row.
+    """
+    for y in range(e.height):
+        free = np.uint32(0)
+        for x in range(e.width):
+            cell = e.grid[y * e.width + x]
+            if cell == EMPTY or TYPE[cell] == DOOR_TYPE:
+                free |= _BIT << np.uint32(x)
+        e.open_cells[y] = free
+        e.reached[y] = 0
+    e.reached[e.y] = _BIT << np.uint32(e.x)
+    while spread(e):
+        pass
+    for y in range(e.height):
+        beside = e.reached[y] | (e.reached[y] << _BIT) | (e.reached[y] >> _BIT)
+        if y > 0:
+            beside |= e.reached[y - 1]
+        if y < e.height - 1:
+            beside |= e.reached[y + 1]
+        for x in range(e.width):
+            cell = e.grid[y * e.width + x]
+            if cell != EMPTY and TYPE[cell] != WALL_TYPE and not (beside >> np.uint32(x)) & _BIT:
+                return False
+    return True
+
+
+@njit
+def spread(e: Any) -> bool:
+    """One sweep down and up of the flood; false when nothing new was reached."""
+    grown = False
+    for sweep in range(2 * e.height):
+        y = sweep if sweep < e.height else 2 * e.height - 1 - sweep
+        before = e.reached[y]
+        row = before
+        if y > 0:
+            row |= e.reached[y - 1]
+        if y < e.height - 1:
+            row |= e.reached[y + 1]
+        row &= e.open_cells[y]
+        last = np.uint32(0)
+        while row != last:
+            last = row
+            row |= ((row << _BIT) | (row >> _BIT)) & e.open_cells[y]
+        if row != before:
+            e.reached[y] = row
+            grown = True
+    return grown
+
+
+@njit
+def require_reachable(e: Any) -> None:
+    """Reject the layout where an object cannot be reached."""
+    if not all_reachable(e):
+        reject(e)

@@ -1,0 +1,42 @@
+"""Missions as integer tokens: one vocabulary over all levels, 0 for padding."""
+
+from __future__ import annotations
+
+import numpy as np
+from minigrid.core.constants import IDX_TO_COLOR, OBJECT_TO_IDX
+
+MAX_TOKENS = 255  # a token is one byte of the record
+
+WORDS: list[str] = ["<pad>"]
+_TOKENS: dict[str, int] = {}
+
+
+def token(word: str) -> int:
+    """The word's token; a new word joins the vocabulary.
+
+    Raises:
+        ValueError: the vocabulary is full.
+    """
+    if word not in _TOKENS:
+        if len(WORDS) > MAX_TOKENS:
+            raise ValueError(f"the vocabulary is full at {MAX_TOKENS} words: no room for '{word}'")
+        _TOKENS[word] = len(WORDS)
+        WORDS.append(word)
+    return _TOKENS[word]
+
+
+def encode(mission: str) -> list[int]:
+    """A mission's tokens: its words, with commas as words of their own."""
+    return [token(word) for word in mission.replace(",", " ,").split()]
+
+
+def decode(tokens: np.ndarray) -> str:
+    """The mission that ``encode`` turned into these tokens (any integers, padding dropped)."""
+    return " ".join(WORDS[t] for t in tokens if t).replace(" ,", ",")
+
+
+# Words by upstream's color and type indices.
+COLOR_WORDS = np.array([token(IDX_TO_COLOR[i]) for i in range(len(IDX_TO_COLOR))], np.uint8)
+TYPE_WORDS = np.zeros(max(OBJECT_TO_IDX.values()) + 1, np.uint8)
+for _name in ("door", "key", "ball", "box"):
+    TYPE_WORDS[OBJECT_TO_IDX[_name]] = token(_name)

@@ -1,0 +1,218 @@
+"""Building a world: walls, things with an identity, places found by rejection.
+
+Every function takes one environment's record ``e``. Positions are cell indices, ``y * width + x``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from numba import njit
+
+from .cells import ALPHABETICAL, COLOR, EMPTY, GOAL, TYPE, WALL
+from .record import MAX_THINGS, NOTHING
+from .rng import rand_int, save_stream
+
+TRIES = 1000  # upstream's patience where it has one
+ENDLESS = 100_000  # ours where upstream would try for ever
+
+
+@njit
+def reject(e: Any) -> None:
+    """Throw this layout away; a fresh one is drawn from where the stream stands now.
+
+    The level's function runs on to its end: what it draws after this does not count.
+    """
+    if not e.rejected:
+        e.rejected = 1
+        save_stream(e)
+
+
+@njit
+def begin(e: Any) -> None:
+    """Empty the grid and forget the last episode."""
+    e.width, e.height = e.full_width, e.full_height
+    for at in range(e.width * e.height):
+        e.grid[at] = EMPTY
+    e.x, e.y, e.direction = -1, -1, 0
+    e.things, e.steps, e.root = 0, 0, 0
+    e.held, e.carrying = NOTHING, EMPTY
+    e.max_steps = e.step_limit
+    e.terminated, e.truncated, e.reward = 0, 0, 0.0
+    e.rejected, e.take_at_start, e.locked_room, e.unblocking = 0, NOTHING, NOTHING, 0
+
+
+@njit
+def index(e: Any, x: int, y: int) -> int:
+    """The index of cell (x, y)."""
+    return y * e.width + x
+
+
+@njit
+def cell_at(e: Any, x: int, y: int) -> int:
+    """The cell at (x, y), a wall outside the grid."""
+    if x < 0 or y < 0 or x >= e.width or y >= e.height:
+        return WALL
+    return e.grid[y * e.width + x]
+
+
+@njit
+def set_cell(e: Any, x: int, y: int, cell: int) -> None:
+    """Put a cell without an identity (wall, goal, lava, nothing) at (x, y)."""
+    e.grid[y * e.width + x] = cell
+
+
+@njit
+def wall_row(e: Any, x: int, y: int, length: int) -> None:
+    """A horizontal wall from (x, y)."""
+    for i in range(length):
+        set_cell(e, x + i, y, WALL)
+
+
+@njit
+def wall_column(e: Any, x: int, y: int, length: int) -> None:
+    """A vertical wall from (x, y)."""
+    for i in range(length):
+        set_cell(e, x, y + i, WALL)
+
+
+@njit
+def wall_rect(e: Any, x: int, y: int, width: int, height: int) -> None:
+    """The four walls of a rectangle."""
+    wall_row(e, x, y, width)
+    wall_row(e, x, y + height - 1, width)
+    wall_column(e, x, y, height)
+    wall_column(e, x + width - 1, y, height)
+
+
+@njit
+def walled(e: Any) -> None:
+    """Walls around the whole grid."""
+    wall_rect(e, 0, 0, e.width, e.height)
+
+
+@njit
+def goal_in_corner(e: Any) -> None:
+    """The green goal, bottom right."""
+    set_cell(e, e.width - 2, e.height - 2, GOAL)
+
+
+@njit
+def new_thing(e: Any, cell: int) -> int:
+    """A new thing, not on the grid yet; with 64 of them the layout is rejected."""
+    if e.things >= MAX_THINGS:
+        reject(e)
+        return MAX_THINGS - 1
+    thing = e.things
+    e.things += 1
+    e.thing_cell[thing] = cell
+    e.thing_at[thing] = NOTHING
+    e.thing_inside[thing] = NOTHING
+    e.thing_listed[thing] = 0
+    return thing
+
+
+@njit
+def thing_on(e: Any, at: int) -> int:
+    """The thing at a cell index, or NOTHING."""
+    for thing in range(e.things):
+        if e.thing_at[thing] == at:
+            return thing
+    return NOTHING
+
+
+@njit
+def put_thing(e: Any, thing: int, at: int) -> None:
+    """Put a thing on a cell; what lay there leaves the grid."""
+    buried = thing_on(e, at)
+    if buried != NOTHING:
+        e.thing_at[buried] = NOTHING
+    e.thing_at[thing] = at
+    e.grid[at] = e.thing_cell[thing]
+
+
+@njit
+def put(e: Any, x: int, y: int, cell: int) -> int:
+    """Put a new thing that looks like ``cell`` at (x, y); gives the thing."""
+    thing = new_thing(e, cell)
+    put_thing(e, thing, index(e, x, y))
+    return thing
+
+
+@njit
+def find_place(e: Any, x: int, y: int, width: int, height: int, distance: int, tries: int) -> int:
+    """An empty cell of a rectangle, at least ``distance`` steps from the agent, or NOTHING.
+
+    Draws x, then y, until one fits: upstream's ``place_obj``, whose limit lets one try more pass.
+    """
+    x, y = max(x, 0), max(y, 0)
+    right, bottom = min(x + width, e.width), min(y + height, e.height)
+    for _ in range(tries + 1):
+        i, j = rand_int(e, x, right), rand_int(e, y, bottom)
+        at = index(e, i, j)
+        if e.grid[at] == EMPTY and abs(e.x - i) + abs(e.y - j) >= distance:
+            return at
+    return NOTHING
+
+
+@njit
+def place_thing(e: Any, thing: int, x: int, y: int, width: int, height: int) -> None:
+    """Put a thing on an empty cell of a rectangle."""
+    at = find_place(e, x, y, width, height, 1, ENDLESS)
+    if at == NOTHING:
+        reject(e)
+    else:
+        put_thing(e, thing, at)
+
+
+@njit
+def place(e: Any, cell: int, x: int, y: int, width: int, height: int) -> int:
+    """Put a new thing on an empty cell of a rectangle; gives the thing."""
+    thing = new_thing(e, cell)
+    place_thing(e, thing, x, y, width, height)
+    return thing
+
+
+@njit
+def place_cell(e: Any, cell: int, x: int, y: int, width: int, height: int) -> None:
+    """Put a cell without an identity on an empty cell of a rectangle."""
+    at = find_place(e, x, y, width, height, 1, ENDLESS)
+    if at == NOTHING:
+        reject(e)
+    else:
+        e.grid[at] = cell
+
+
+@njit
+def set_agent(e: Any, x: int, y: int, direction: int) -> None:
+    """Stand the agent at (x, y); directions are right, down, left, up."""
+    e.x, e.y, e.direction = x, y, direction
+
+
+@njit
+def place_agent(e: Any, x: int, y: int, width: int, height: int) -> None:
+    """Stand the agent on an empty cell of a rectangle, looking anywhere."""
+    e.x, e.y = -1, -1
+    at = find_place(e, x, y, width, height, 0, ENDLESS)
+    if at == NOTHING:
+        reject(e)
+        at = 0
+    set_agent(e, at % e.width, at // e.width, rand_int(e, 0, 4))
+
+
+@njit
+def rand_color(e: Any) -> int:
+    """A color, drawn from upstream's alphabetical list."""
+    return ALPHABETICAL[rand_int(e, 0, 6)]
+
+
+@njit
+def type_of(e: Any, thing: int) -> int:
+    """A thing's type."""
+    return TYPE[e.thing_cell[thing]]
+
+
+@njit
+def color_of(e: Any, thing: int) -> int:
+    """A thing's color."""
+    return COLOR[e.thing_cell[thing]]
