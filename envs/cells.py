@@ -18,11 +18,12 @@ ALPHABETICAL = np.array([COLOR_TO_IDX[n] for n in COLOR_NAMES], np.int8)  # the 
 OPEN, CLOSED, LOCKED = 0, 1, 2
 
 # One block of ids a kind: add a color, and for doors 6 times a state.
+# What blocks the view lies between CLOSED_DOOR and KEY.
 UNSEEN, EMPTY = 0, 1
-WALLS = 2
-FLOOR = WALLS + COLORS
+FLOOR = 2
 DOOR = FLOOR + COLORS
-KEY = DOOR + 3 * COLORS
+WALLS = DOOR + 3 * COLORS
+KEY = WALLS + COLORS
 BALL = KEY + COLORS
 BOX = BALL + COLORS
 GOALS = BOX + COLORS
@@ -36,10 +37,9 @@ OPEN_DOOR, CLOSED_DOOR, LOCKED_DOOR = (DOOR + COLORS * s for s in (OPEN, CLOSED,
 
 def _encodings() -> list[tuple[int, int, int]]:
     rows = [(OBJECT_TO_IDX["unseen"], 0, 0), (OBJECT_TO_IDX["empty"], 0, 0)]
-    for kind in (WALL_TYPE, FLOOR_TYPE):
-        rows += [(kind, color, 0) for color in range(COLORS)]
+    rows += [(FLOOR_TYPE, color, 0) for color in range(COLORS)]
     rows += [(DOOR_TYPE, c, state) for state in (OPEN, CLOSED, LOCKED) for c in range(COLORS)]
-    for kind in (KEY_TYPE, BALL_TYPE, BOX_TYPE, GOAL_TYPE):
+    for kind in (WALL_TYPE, KEY_TYPE, BALL_TYPE, BOX_TYPE, GOAL_TYPE):
         rows += [(kind, color, 0) for color in range(COLORS)]
     return [*rows, (LAVA_TYPE, RED, 0)]
 
@@ -54,6 +54,5 @@ CAN_OVERLAP = (
     | (_is_door & _is_open)
 ).astype(np.int8)
 CAN_PICK_UP = np.isin(TYPE, [KEY_TYPE, BALL_TYPE, BOX_TYPE]).astype(np.int8)
-SEE_BEHIND = ((TYPE != WALL_TYPE) & ~(_is_door & ~_is_open)).astype(np.int8)
 
 CELL_OF = {tuple(int(v) for v in row): cell for cell, row in enumerate(ENCODING)}

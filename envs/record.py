@@ -20,30 +20,6 @@ NOTHING = -1  # no thing, no position, no restriction
 
 RECORD = np.dtype(
     [
-        # what nearly every step touches
-        ("x", "i2"),
-        ("y", "i2"),
-        ("direction", "i2"),
-        ("held", "i2"),  # the thing carried, or NOTHING
-        ("width", "i2"),
-        ("height", "i2"),
-        ("steps", "i4"),
-        ("max_steps", "i4"),
-        ("things", "i2"),  # how many there are
-        ("carrying", "u1"),  # the cell that the agent carries, EMPTY if none
-        ("see_through", "i1"),
-        ("rule", "i1"),
-        ("root", "i1"),  # how the instruction's halves are joined, 0 if there is none
-        ("terminated", "i1"),
-        ("truncated", "i1"),
-        ("reward", "f8"),
-        # the random stream: NumPy's PCG64
-        ("rng_high", "u8"),
-        ("rng_low", "u8"),
-        ("increment_high", "u8"),
-        ("increment_low", "u8"),
-        ("half_word", "u4"),
-        ("has_half_word", "i1"),
         # what the level fixes once
         ("done_mode", "i1"),
         ("full_width", "i2"),
@@ -93,6 +69,30 @@ RECORD = np.dtype(
         ("room_locked", "i1", (MAX_ROOMS,)),
         ("open_cells", "u4", (MAX_ROOM_SIDE,)),
         ("reached", "u4", (MAX_ROOM_SIDE,)),
+        # the random stream: NumPy's PCG64
+        ("rng_high", "u8"),
+        ("rng_low", "u8"),
+        ("increment_high", "u8"),
+        ("increment_low", "u8"),
+        ("half_word", "u4"),
+        ("has_half_word", "i1"),
+        # what nearly every step touches, next to the grid
+        ("x", "i2"),
+        ("y", "i2"),
+        ("direction", "i2"),
+        ("held", "i2"),  # the thing carried, or NOTHING
+        ("width", "i2"),
+        ("height", "i2"),
+        ("steps", "i4"),
+        ("max_steps", "i4"),
+        ("things", "i2"),  # how many there are
+        ("carrying", "u1"),  # the cell that the agent carries, EMPTY if none
+        ("see_through", "i1"),
+        ("rule", "i1"),
+        ("root", "i1"),  # how the instruction's halves are joined, 0 if there is none
+        ("terminated", "i1"),
+        ("truncated", "i1"),
+        ("reward", "f8"),
         ("grid", "u1", (MAX_CELLS,)),  # cell (x, y) at y * width + x
     ],
     align=True,

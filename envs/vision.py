@@ -10,11 +10,37 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from numba import njit
 
-from .cells import ENCODING, SEE_BEHIND, UNSEEN, WALL
+from .cells import CLOSED_DOOR, ENCODING, KEY, WALL
 
-_KIND, _COLOR, _STATE = (ENCODING[:, channel].copy() for channel in range(3))
+_CODE = ENCODING.astype(np.uint32) @ np.array([1, 1 << 8, 1 << 16], np.uint32)
+_OPAQUE, _OPAQUE_END = np.uint8(CLOSED_DOOR), np.uint8(KEY)
+_BYTE, _TWO_BYTES = np.uint32(8), np.uint32(16)
+_ONE, _TWO = np.uint64(1), np.uint64(2)
+
+
+@njit
+def write_cell(image: Any, at: Any, code: Any) -> None:
+    """Write a cell's type, color and state from ``at`` on."""
+    image[at] = code
+    image[at + _ONE] = code >> _BYTE
+    image[at + _TWO] = code >> _TWO_BYTES
+
+
+@njit
+def surroundings(e: Any) -> tuple[int, int, int, int, int]:
+    """Cells of the grid ahead, left and right of the agent; index steps ahead and to the right."""
+    up, down, left, right = e.y + 0, e.height - 1 - e.y, e.x + 0, e.width - 1 - e.x
+    width = e.width + 0
+    if e.direction == 0:
+        return right, up, down, 1, width
+    if e.direction == 1:
+        return down, right, left, width, -1
+    if e.direction == 2:
+        return left, down, up, -1, -width
+    return up, left, right, -width, 1
 
 
 @njit
@@ -54,66 +80,44 @@ def make_observe(view: int) -> Callable[[Any, Any], None]:
     half = view // 2
     all_bits = (1 << view) - 1
     not_last, not_first = all_bits >> 1, all_bits - 1
+    column = np.uint64(3 * view)
 
     @njit
     def observe(e: Any, image: Any) -> None:
-        width, height = e.width, e.height
-        if e.direction == 0:
-            dx, dy = 1, 0
-        elif e.direction == 1:
-            dx, dy = 0, 1
-        elif e.direction == 2:
-            dx, dy = -1, 0
-        else:
-            dx, dy = 0, -1
-        step_ahead, step_right = dx + dy * width, dx * width - dy
-        here = e.y * width + e.x
-        # which columns of the view lie on the grid
-        if dx != 0:
-            right_room, left_room = height - 1 - e.y, e.y + 0
-            if dx < 0:
-                right_room, left_room = left_room, right_room
-            ahead_room = width - 1 - e.x if dx > 0 else e.x + 0
-        else:
-            right_room, left_room = e.x + 0, width - 1 - e.x
-            if dy < 0:
-                right_room, left_room = left_room, right_room
-            ahead_room = height - 1 - e.y if dy > 0 else e.y + 0
+        ahead_room, left_room, right_room, step_ahead, step_right = surroundings(e)
         first, last = max(0, half - left_room), min(view - 1, half + right_room)
-
+        for at in range(image.size):
+            image[at] = 0  # unseen
+        row = e.y * e.width + e.x - half * step_right
         lit = all_bits if e.see_through else 1 << half
         for ahead in range(view):
-            row = here + ahead * step_ahead - half * step_right
-            beyond = ahead > ahead_room
+            if ahead > ahead_room:
+                last = -1
+            above = all_bits
             if not e.see_through:
                 clear = 0
-                if not beyond:
-                    for i in range(first, last + 1):
-                        clear |= SEE_BEHIND[e.grid[row + i * step_right]] << i
-                lit = flood_up(lit, clear & not_last)
-                lit = lit & all_bits
-                rightwards = lit & clear & not_last
+                for i in range(first, last + 1):
+                    cell = e.grid[np.uint64(row + i * step_right)]
+                    clear |= np.int64(cell < _OPAQUE or cell >= _OPAQUE_END) << i
+                lit = flood_up(lit, clear & not_last) & all_bits
+                above = lit & clear & not_last
+                above |= above << 1
                 lit = flood_down(lit, clear & not_first)
                 leftwards = lit & clear & not_first
-                above = rightwards | (rightwards << 1) | leftwards | (leftwards >> 1)
-            else:
-                above = all_bits
-            at = (view - 1 - ahead) * 3
-            for i in range(view):
-                cell = UNSEEN
-                if (lit >> i) & 1:
-                    if beyond or i < first or i > last:
-                        cell = WALL
-                    else:
-                        cell = e.grid[row + i * step_right]
-                image[at] = _KIND[cell]
-                image[at + 1] = _COLOR[cell]
-                image[at + 2] = _STATE[cell]
-                at += view * 3
+                above |= leftwards | (leftwards >> 1)
+            corner = np.uint64((view - 1 - ahead) * 3)
+            for i in range(first, last + 1):
+                code = _CODE[e.grid[np.uint64(row + i * step_right)]]
+                write_cell(image, corner + np.uint64(i) * column, code * np.uint32((lit >> i) & 1))
+            beyond = lit & ~((2 << last) - (1 << first)) if last >= 0 else lit
+            if beyond:
+                for i in range(view):
+                    if (beyond >> i) & 1:
+                        write_cell(image, corner + np.uint64(i) * column, _CODE[WALL])
+            if not above:
+                break
             lit = above
-        agent = (half * view + view - 1) * 3
-        image[agent] = _KIND[e.carrying]
-        image[agent + 1] = _COLOR[e.carrying]
-        image[agent + 2] = _STATE[e.carrying]
+            row += step_ahead
+        write_cell(image, np.uint64((half * view + view - 1) * 3), _CODE[e.carrying])
 
     return observe
