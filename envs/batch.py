@@ -128,7 +128,9 @@ class Environments:
         image, direction = self._empty_view(self.num_envs)
         reward = torch.empty(self.num_envs, dtype=torch.float32)
         ends = torch.empty(2, self.num_envs, dtype=torch.bool)
-        self._advance(
+        cpu.launch(
+            self._advance,
+            self.num_envs,
             self._records,
             chosen.numpy(),
             image.numpy(),
@@ -151,7 +153,9 @@ class Environments:
         for task, level in enumerate(self._levels):
             first, end = cuts[task], cuts[task + 1]
             if first < end:
-                self._renew[task](
+                cpu.launch(
+                    self._renew[task],
+                    end - first,
                     self._records,
                     level.params,
                     ended[first:end].numpy(),

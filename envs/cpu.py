@@ -5,14 +5,40 @@ from __future__ import annotations
 import functools
 import hashlib
 import inspect
+import itertools
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from numba import njit, prange
+import torch
+from numba import njit
 from numba.core.caching import FunctionCache, IndexDataCacheFile
 
 from .kernels import make_advance_one, make_renew_one
+
+PER_THREAD = 512  # environments below which another thread costs more than it gives
+
+
+@functools.cache
+def _helpers(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, thread_name_prefix="envs")
+
+
+def launch(kernel: Callable[..., None], count: int, *arrays: Any) -> None:
+    """Run a batch kernel over environments 0 to ``count`` on as many cores as that is worth.
+
+    Uses at most as many threads as PyTorch does (``torch.set_num_threads``).
+    """
+    threads = max(1, min(torch.get_num_threads(), count // PER_THREAD))
+    cuts = [count * part // threads for part in range(threads + 1)]
+    others = [
+        _helpers(threads - 1).submit(kernel, start, end, *arrays)
+        for start, end in itertools.pairwise(cuts[1:])
+    ]
+    kernel(0, cuts[1], *arrays)
+    for other in others:
+        other.result()
 
 
 @functools.cache
@@ -39,8 +65,8 @@ class _SourceCache(FunctionCache):
 
 
 def _compile(kernel: Callable[..., None], name: str, source: str) -> Any:
-    """Compile a batch kernel for all cores; ``source`` is what it is made of besides the engine."""
-    compiled = njit(parallel=True)(kernel)
+    """Compile a batch kernel; ``source`` is what it is made of besides the engine."""
+    compiled = njit(nogil=True)(kernel)
     stamp = hashlib.sha256((_engine_stamp() + source).encode()).hexdigest()
     compiled._cache = _SourceCache(kernel, name, stamp)
     return compiled
@@ -48,13 +74,20 @@ def _compile(kernel: Callable[..., None], name: str, source: str) -> Any:
 
 @functools.cache
 def make_advance(view: int) -> Any:
-    """The kernel that steps every environment of a batch."""
+    """The kernel that steps environments ``start`` to ``end`` of a batch."""
     advance_one = make_advance_one(view)
 
     def advance(
-        state: Any, actions: Any, image: Any, direction: Any, reward: Any, ends: Any
+        start: Any,
+        end: Any,
+        state: Any,
+        actions: Any,
+        image: Any,
+        direction: Any,
+        reward: Any,
+        ends: Any,
     ) -> None:
-        for i in prange(state.size):
+        for i in range(start, end):
             advance_one(state[i], actions[i], i, image, direction, reward, ends)
 
     return _compile(advance, f"advance-{view}", "")
@@ -62,10 +95,12 @@ def make_advance(view: int) -> Any:
 
 @functools.cache
 def make_renew(view: int, generate: Any) -> Any:
-    """The kernel that begins a new episode in the environments listed in ``ended``."""
+    """The kernel that begins new episodes in environments ``ended[start:end]``."""
     renew_one = make_renew_one(view, generate)
 
     def renew(
+        start: Any,
+        end: Any,
         state: Any,
         params: Any,
         ended: Any,
@@ -76,7 +111,7 @@ def make_renew(view: int, generate: Any) -> Any:
         last_image: Any,
         last_direction: Any,
     ) -> None:
-        for n in prange(ended.size):
+        for n in range(start, end):
             i, k = ended[n], first + n
             renew_one(state[i], params, i, k, image, direction, mission, last_image, last_direction)
 

@@ -98,8 +98,8 @@ def make_observe(view: int) -> Callable[[Any, Any], None]:
                 clear = 0
                 for i in range(first, last + 1):
                     cell = e.grid[np.uint64(row + i * step_right)]
-                    clear |= np.int64(cell < _OPAQUE or cell >= _OPAQUE_END) << i
-                lit = flood_up(lit, clear & not_last) & all_bits
+                    clear |= int(cell < _OPAQUE or cell >= _OPAQUE_END) << i
+                lit = all_bits & flood_up(lit, clear & not_last)
                 above = lit & clear & not_last
                 above |= above << 1
                 lit = flood_down(lit, clear & not_first)
