@@ -122,7 +122,7 @@ class Environments:
             raise ValueError(
                 f"expected actions of shape ({self.num_envs},), got {tuple(actions.shape)}"
             )
-        chosen = actions.to(torch.int64).contiguous()
+        chosen = actions.to(torch.int64).contiguous().numpy()
         if chosen.min() < 0 or chosen.max() > DONE:
             raise ValueError(f"actions must lie in 0..{DONE}, got {chosen.min()}..{chosen.max()}")
         image, direction = self._empty_view(self.num_envs)
@@ -132,13 +132,13 @@ class Environments:
             self._advance,
             self.num_envs,
             self._records,
-            chosen.numpy(),
+            chosen,
             image.numpy(),
             direction.numpy(),
             reward.numpy(),
             ends.numpy(),
         )
-        ended = torch.nonzero(ends[0] | ends[1]).squeeze(1)
+        ended = torch.from_numpy(np.flatnonzero(ends.numpy().any(0)))
         last = self._begin_episodes(ended, image, direction) if len(ended) else {}
         obs = self._observation(image, direction)
         return Step(obs, reward, ends[0], ends[1], self.task, ended, last)
@@ -148,7 +148,9 @@ class Environments:
         last_image, last_direction = self._empty_view(len(ended))
         last_mission = self._mission[ended]
         if self._draws_missions:
-            self._mission = self._mission.clone()  # earlier steps keep theirs
+            self._mission = torch.from_numpy(
+                self._mission.numpy().copy()
+            )
         cuts = np.searchsorted(ended.numpy(), self._bounds)
         for task, level in enumerate(self._levels):
             first, end = cuts[task], cuts[task + 1]

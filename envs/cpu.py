@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import inspect
-import itertools
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,7 +16,7 @@ from numba.core.caching import FunctionCache, IndexDataCacheFile
 
 from .kernels import make_advance_one, make_renew_one
 
-PER_THREAD = 512  # environments below which another thread costs more than it gives
+CHUNK = 512  # environments a thread takes at a time; fewer than two chunks stay on one thread
 
 
 @functools.cache
@@ -28,17 +27,20 @@ def _helpers(threads: int) -> ThreadPoolExecutor:
 def launch(kernel: Callable[..., None], count: int, *arrays: Any) -> None:
     """Run a batch kernel over environments 0 to ``count`` on as many cores as that is worth.
 
-    Uses at most as many threads as PyTorch does (``torch.set_num_threads``).
+    Uses at most as many threads as PyTorch does (``torch.set_num_threads``). Threads take chunks as
+    they get to run, so that a busy core delays nobody.
     """
-    threads = max(1, min(torch.get_num_threads(), count // PER_THREAD))
-    cuts = [count * part // threads for part in range(threads + 1)]
-    others = [
-        _helpers(threads - 1).submit(kernel, start, end, *arrays)
-        for start, end in itertools.pairwise(cuts[1:])
-    ]
-    kernel(0, cuts[1], *arrays)
+    chunks = iter(range(0, count, CHUNK))
+
+    def work() -> None:
+        for start in chunks:
+            kernel(start, min(start + CHUNK, count), *arrays)
+
+    threads = min(torch.get_num_threads(), count // CHUNK)
+    others = [_helpers(threads - 1).submit(work) for _ in range(1, threads)]
+    work()
     for other in others:
-        other.result()
+        other.cancel() or other.result()
 
 
 @functools.cache
