@@ -1,0 +1,373 @@
+"""Steps per second of the engine beside its peers, in one run on the same levels.
+
+Every simulator lives in a process of its own, made ready before anything is timed: layouts drawn,
+programs compiled, the best of its batch sizes chosen. Then all of them are timed in turn, several
+rounds long, so that a disturbance of the machine falls on everyone. Actions are uniformly random
+and drawn ahead of time; every episode that ends is followed by a newly generated one.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import multiprocessing
+import os
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, redirect_stdout
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import Any
+
+import gymnasium
+import minigrid  # noqa: F401 (registers upstream's levels)
+import numpy as np
+import torch
+
+from .batch import make
+from .registry import find_level
+
+LEVELS = ("MiniGrid-DoorKey-8x8-v0", "BabyAI-GoToLocal-v0")
+NUM_ENVS = 8192
+SEED = 0
+CALIBRATION_SECONDS = 0.4
+ACTION_SETS = 16
+
+Burst = Callable[[], int]  # advances a batch for a while, gives the steps taken
+
+
+@dataclass(frozen=True)
+class Simulator:
+    """One simulator and how to run it at its best.
+
+    Attributes:
+        name: as the table shows it.
+        package: what must be installed.
+        start: ``(level, num_envs, device)`` to a burst, or None where it lacks the level.
+        sizes: the batch sizes to choose from; empty: the engine's.
+        on_gpu: whether it runs there.
+    """
+
+    name: str
+    package: str
+    start: Callable[[str, int, str], Burst | None]
+    sizes: tuple[int, ...]
+    on_gpu: bool
+
+    @property
+    def version(self) -> str:
+        """The installed version, "" where it is missing."""
+        if importlib.util.find_spec(self.package) is None:
+            return ""
+        return "this one" if self.package == "envs" else importlib.metadata.version(self.package)
+
+
+@dataclass(frozen=True)
+class Speed:
+    """One simulator's speed on one level: the rounds' steps per second."""
+
+    level: str
+    simulator: str
+    version: str
+    num_envs: int
+    rounds: tuple[float, ...]
+
+    @property
+    def median(self) -> float:
+        """Steps per second in the median round."""
+        return statistics.median(self.rounds)
+
+
+def start_engine(level: str, num_envs: int, device: str) -> Burst:
+    """The engine of this package."""
+    env = make(level, num_envs=num_envs, device=device, seed=SEED)
+    env.reset()
+    generator = torch.Generator().manual_seed(SEED)
+    draws = torch.randint(env.num_actions, (ACTION_SETS, num_envs), generator=generator)
+    actions = draws.to(env.device).unbind()
+
+    def burst() -> int:
+        for chosen in actions:
+            env.step(chosen)
+        if env.device.type == "cuda":
+            torch.cuda.synchronize(env.device)
+        return num_envs * ACTION_SETS
+
+    return burst
+
+
+def start_upstream(level: str, num_envs: int, device: str) -> Burst:
+    """Upstream's environments in Gymnasium's SyncVectorEnv."""
+    env = gymnasium.make_vec(level, num_envs=num_envs, vectorization_mode="sync")
+    env.reset(seed=SEED)
+    actions = np.random.default_rng(SEED).integers(0, 7, (ACTION_SETS, num_envs))
+
+    def burst() -> int:
+        for chosen in actions:
+            env.step(chosen)
+        return num_envs * ACTION_SETS
+
+    return burst
+
+
+def start_envpool(level: str, num_envs: int, device: str) -> Burst | None:
+    """EnvPool (C++), asynchronous: one half is stepped while the other half is answered."""
+    import envpool
+
+    if level not in envpool.list_all_envs():
+        return None
+    half = num_envs // 2
+    threads = os.cpu_count() or 1
+    env = envpool.make_gymnasium(
+        level, num_envs=num_envs, batch_size=half, num_threads=threads, seed=SEED
+    )
+    env.async_reset()
+    actions = np.random.default_rng(SEED).integers(0, 7, (ACTION_SETS, half)).astype(np.int32)
+
+    def burst() -> int:
+        for chosen in actions:
+            *_, info = env.recv()
+            env.send(chosen, info["env_id"])
+        return half * ACTION_SETS
+
+    return burst
+
+
+def start_navix(level: str, num_envs: int, device: str) -> Burst | None:
+    """NAVIX (JAX): jit of scan of vmap, the agent's own view, random starts where there are any."""
+    import jax
+    import navix
+    from navix.observations import symbolic_first_person
+
+    plain = level.replace("MiniGrid-", "Navix-")
+    names = [plain.replace("DoorKey-", "DoorKey-Random-"), plain]
+    name = next((name for name in names if name in navix.registry()), None)
+    if name is None:
+        return None
+    env = navix.make(name, observation_fn=symbolic_first_person)
+    cache = env.reset(jax.random.PRNGKey(SEED)).state.cache
+
+    # The rendering cache is the same everywhere, so it stays out of the batch.
+    def with_cache(timestep: Any, kept: Any) -> Any:
+        return timestep.replace(state=timestep.state.replace(cache=kept))
+
+    def reset(key: Any) -> Any:
+        return with_cache(env.reset(key, cache), None)
+
+    def step(timestep: Any, action: Any) -> Any:
+        return with_cache(env.step(with_cache(timestep, cache), action), None)
+
+    return _scan_burst(reset, step, num_envs)
+
+
+def start_xland(level: str, num_envs: int, device: str) -> Burst | None:
+    """XLand-MiniGrid (JAX): jit of scan of vmap, same-step autoreset."""
+    import xminigrid
+    from xminigrid.wrappers import GymAutoResetWrapper
+
+    name = level.removesuffix("-v0")
+    if name not in xminigrid.registered_environments():
+        return None
+    env, params = xminigrid.make(name)
+    env = GymAutoResetWrapper(env)
+
+    def reset(key: Any) -> Any:
+        return env.reset(params, key)
+
+    def step(timestep: Any, action: Any) -> Any:
+        return env.step(params, timestep, action)
+
+    return _scan_burst(reset, step, num_envs)
+
+
+def _scan_burst(
+    reset: Callable[[Any], Any], step: Callable[[Any, Any], Any], num_envs: int
+) -> Burst:
+    """A burst of a JAX environment: 2^17 steps in one compiled program."""
+    import jax
+
+    length = max(ACTION_SETS, 2**17 // num_envs)
+    actions = jax.random.randint(jax.random.PRNGKey(SEED), (length, num_envs), 0, 7)
+
+    def advance(timestep: Any, chosen: Any) -> Any:
+        timestep = jax.vmap(step)(timestep, chosen)
+        # Sums of what an agent would read, so that the compiler cannot leave it out.
+        return timestep, (timestep.observation.sum(), timestep.reward.sum())
+
+    roll = jax.jit(lambda timestep: jax.lax.scan(advance, timestep, actions), donate_argnums=0)
+    timestep = jax.jit(jax.vmap(reset))(jax.random.split(jax.random.PRNGKey(SEED), num_envs))
+    # Twice: the first call's result has other (weak) types than a reset: the second compiles too.
+    for _ in range(2):
+        timestep, sums = roll(timestep)
+    jax.block_until_ready(sums)
+
+    def burst() -> int:
+        nonlocal timestep
+        timestep, sums = roll(timestep)
+        jax.block_until_ready(sums)
+        return num_envs * length
+
+    return burst
+
+
+SIMULATORS = (
+    Simulator("engine", "envs", start_engine, (), True),
+    Simulator("minigrid", "minigrid", start_upstream, (16,), False),
+    Simulator("EnvPool", "envpool", start_envpool, (256, 1024, 4096), False),
+    Simulator("NAVIX", "navix", start_navix, (256, 2048, 8192), True),
+    Simulator("XLand-MiniGrid", "xminigrid", start_xland, (256, 2048, 8192), True),
+)
+_GPU_SIZES = tuple(2**power for power in range(12, 18))
+
+
+def time_burst(burst: Burst, seconds: float) -> float:
+    """Steps per second over at least ``seconds``."""
+    steps, start = 0, time.perf_counter()
+    while (elapsed := time.perf_counter() - start) < seconds:
+        steps += burst()
+    return steps / elapsed
+
+
+def choose_size(simulator: Simulator, level: str, sizes: Sequence[int], device: str) -> int:
+    """The fastest of the batch sizes, 0 where the simulator lacks the level."""
+    best, size = 0.0, 0
+    for num_envs in sizes:
+        burst = simulator.start(level, num_envs, device)
+        if burst is None:
+            return 0
+        burst()
+        if len(sizes) == 1:
+            return num_envs
+        rate = time_burst(burst, CALIBRATION_SECONDS)
+        if rate > best:
+            best, size = rate, num_envs
+    return size
+
+
+def serve(pipe: Connection, index: int, level: str, sizes: Sequence[int], device: str) -> None:
+    """Time one simulator in this process: send the batch size, then a rate for each duration."""
+    if device == "cpu":
+        os.environ["JAX_PLATFORMS"] = "cpu"
+    simulator = SIMULATORS[index]
+    with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):  # upstream prints in resets
+        size = choose_size(simulator, level, sizes, device)
+        pipe.send(size)
+        burst = simulator.start(level, size, device) if size else None
+        while burst is not None and (seconds := pipe.recv()):
+            pipe.send(time_burst(burst, seconds))
+
+
+@dataclass
+class _Worker:
+    """A simulator's process, the pipe to it, and what it has measured so far."""
+
+    simulator: Simulator
+    process: multiprocessing.process.BaseProcess
+    pipe: Connection
+    num_envs: int
+    rounds: list[float]
+
+    def close(self) -> None:
+        """End the process; an idle one is waiting for a duration, 0 ends it."""
+        if self.num_envs and self.process.is_alive():
+            self.pipe.send(0.0)
+        self.process.join()
+
+
+def _start_worker(index: int, level: str, sizes: Sequence[int], device: str) -> _Worker:
+    """Start a simulator's process and wait until it is ready."""
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=serve, args=(theirs, index, level, sizes, device), daemon=True)
+    process.start()
+    theirs.close()
+    try:
+        num_envs = ours.recv()
+    except EOFError:  # its traceback is on stderr already
+        num_envs = 0
+    return _Worker(SIMULATORS[index], process, ours, num_envs, [])
+
+
+def measure_level(
+    level: str, num_envs: int, device: str, seconds: float, rounds: int
+) -> list[Speed]:
+    """Time every installed simulator that has the level; the engine comes first."""
+    with ExitStack() as stack:
+        workers = []
+        for index, simulator in enumerate(SIMULATORS):
+            if not simulator.version or (device != "cpu" and not simulator.on_gpu):
+                continue
+            sizes = simulator.sizes if device == "cpu" else _GPU_SIZES
+            worker = _start_worker(index, level, sizes if simulator.sizes else (num_envs,), device)
+            stack.callback(worker.close)
+            workers.append(worker)
+        able = [worker for worker in workers if worker.num_envs]
+        for _ in range(rounds):
+            for worker in able:
+                worker.pipe.send(seconds)
+                worker.rounds.append(worker.pipe.recv())
+    return [
+        Speed(level, w.simulator.name, w.simulator.version, w.num_envs, tuple(w.rounds))
+        for w in able
+    ]
+
+
+def measure(
+    levels: Sequence[str] = LEVELS,
+    num_envs: int = NUM_ENVS,
+    device: str = "cpu",
+    seconds: float = 2.0,
+    rounds: int = 5,
+) -> list[Speed]:
+    """Measure steps per second on every level.
+
+    Args:
+        levels: ids from ``envs.levels()``.
+        num_envs: the engine's batch size.
+        device: "cpu" or "cuda"; on a GPU only the simulators that run there take part.
+        seconds: length of a round.
+        rounds: how often each simulator is timed.
+
+    Raises:
+        ValueError: an unknown level.
+    """
+    for level in levels:
+        find_level(level)
+    return [
+        speed
+        for level in levels
+        for speed in measure_level(level, num_envs, device, seconds, rounds)
+    ]
+
+
+def table(speeds: Sequence[Speed]) -> str:
+    """The measurements as text, with the engine's speed as a multiple of each peer's."""
+    lines = [
+        f"{'level':28}{'simulator':16}{'version':>10}{'envs':>8}{'steps/s':>14}"
+        f"{'min':>14}{'max':>14}{'engine is':>12}"
+    ]
+    ours = {speed.level: speed.median for speed in speeds if speed.simulator == "engine"}
+    for speed in speeds:
+        is_peer = speed.simulator != "engine" and speed.level in ours
+        ratio = f"{ours[speed.level] / speed.median:,.1f} x" if is_peer else ""
+        lines.append(
+            f"{speed.level:28}{speed.simulator:16}{speed.version:>10}{speed.num_envs:>8}"
+            f"{speed.median:>14,.0f}{min(speed.rounds):>14,.0f}{max(speed.rounds):>14,.0f}{ratio:>12}"
+        )
+    return "\n".join(lines)
+
+
+def as_json(speeds: Sequence[Speed]) -> list[dict[str, object]]:
+    """The measurements as plain values, a dictionary each."""
+    return [
+        {
+            "level": speed.level,
+            "simulator": speed.simulator,
+            "version": speed.version,
+            "num_envs": speed.num_envs,
+            "steps_per_second": speed.median,
+            "rounds": list(speed.rounds),
+        }
+        for speed in speeds
+    ]
