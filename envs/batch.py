@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,13 +15,14 @@ from torch import Tensor
 
 from . import cpu
 from .cells import EMPTY
-from .record import NOTHING, RECORD, record_bytes, view_records
+from .record import MISSION_OFFSET, NOTHING, RECORD, record_bytes, view_records
 from .registry import Level, find_level
 from .rng import seed_records
 from .rules import ACTIONS, DONE
 from .vocabulary import WORDS, decode, encode
 
 Observation = dict[str, Tensor]
+OBSERVATIONS = ("symbolic",)
 
 
 @dataclass(frozen=True)
@@ -84,16 +88,20 @@ class Environments:
         shares = [
             num_envs // len(levels) + (k < num_envs % len(levels)) for k in range(len(levels))
         ]
-        self._bounds = np.cumsum([0, *shares])
-        self.task = torch.repeat_interleave(torch.arange(len(levels)), torch.tensor(shares))
+        self._bounds = [0, *itertools.accumulate(shares)]
+        tasks = torch.arange(len(levels))
+        self.task = tasks.repeat_interleave(torch.tensor(shares)).to(device)
         self._bytes = record_bytes(max(level.width * level.height for level in levels))
-        self._memory = torch.zeros(num_envs * self._bytes + RECORD.itemsize, dtype=torch.uint8)
-        self._records = view_records(self._memory.numpy(), num_envs, self._bytes)
+        memory = torch.zeros(num_envs * self._bytes + RECORD.itemsize, dtype=torch.uint8)
+        records = view_records(memory.numpy(), num_envs, self._bytes)
         for level, start, end in zip(levels, self._bounds, self._bounds[1:], strict=False):
-            _set_up(self._records[start:end], level)
-        self._mission = torch.zeros(num_envs, self.mission_length, dtype=torch.int16)
-        self._advance = cpu.make_advance(view)
-        self._renew = [cpu.make_renew(view, level.generate) for level in levels]
+            _set_up(records[start:end], level)
+        self._memory = memory.to(device)
+        self._launcher = _launcher(device)
+        self._records = self._launcher.as_records(self._memory, num_envs, self._bytes)
+        self._mission = torch.zeros(num_envs, self.mission_length, dtype=torch.int16, device=device)
+        self._advance = self._launcher.make_advance(view)
+        self._renew = [self._launcher.make_renew(view, level.generate) for level in levels]
 
     @property
     def vocabulary_size(self) -> int:
@@ -104,16 +112,23 @@ class Environments:
         """Begin a new episode everywhere; a seed s restarts environment i's stream from s + i."""
         seed, self._seed = self._seed if seed is None else seed, None
         if seed is not None:
-            seed_records(self._records, range(seed, seed + self.num_envs))
+            self._seed_streams(range(seed, seed + self.num_envs))
         image, direction = self._empty_view(self.num_envs)
-        self._begin_episodes(torch.arange(self.num_envs), image, direction)
+        everyone = torch.arange(self.num_envs, device=self.device)
+        self._begin_episodes(everyone, image, direction)
         return self._observation(image, direction)
+
+    def _seed_streams(self, seeds: Sequence[int]) -> None:
+        memory = self._memory.cpu()
+        seed_records(view_records(memory.numpy(), self.num_envs, self._bytes), seeds)
+        self._memory.copy_(memory)
 
     def step(self, actions: Tensor) -> Step:
         """Act once everywhere; environments whose episode ends begin their next one.
 
         Args:
-            actions: integers [B], 0 to 6.
+            actions: integers [B] on the environments' device, 0 to 6. On a GPU their range is not
+                checked: it would wait for the device. Others do nothing.
 
         Raises:
             ValueError: wrong shape or an action out of range.
@@ -122,23 +137,14 @@ class Environments:
             raise ValueError(
                 f"expected actions of shape ({self.num_envs},), got {tuple(actions.shape)}"
             )
-        chosen = actions.to(torch.int64).contiguous().numpy()
-        if chosen.min() < 0 or chosen.max() > DONE:
-            raise ValueError(f"actions must lie in 0..{DONE}, got {chosen.min()}..{chosen.max()}")
+        chosen = actions.to(torch.int64).contiguous()
+        if not chosen.is_cuda:
+            _check_range(chosen.numpy())
         image, direction = self._empty_view(self.num_envs)
-        reward = torch.empty(self.num_envs, dtype=torch.float32)
-        ends = torch.empty(2, self.num_envs, dtype=torch.bool)
-        cpu.launch(
-            self._advance,
-            self.num_envs,
-            self._records,
-            chosen,
-            image.numpy(),
-            direction.numpy(),
-            reward.numpy(),
-            ends.numpy(),
-        )
-        ended = torch.from_numpy(np.flatnonzero(ends.numpy().any(0)))
+        reward = torch.empty(self.num_envs, dtype=torch.float32, device=self.device)
+        ends = torch.empty(2, self.num_envs, dtype=torch.bool, device=self.device)
+        self._launch(self._advance, self.num_envs, chosen, image, direction, reward, ends)
+        ended = _indices(ends)
         last = self._begin_episodes(ended, image, direction) if len(ended) else {}
         obs = self._observation(image, direction)
         return Step(obs, reward, ends[0], ends[1], self.task, ended, last)
@@ -148,31 +154,40 @@ class Environments:
         last_image, last_direction = self._empty_view(len(ended))
         last_mission = self._mission[ended]
         if self._draws_missions:
-            self._mission = torch.from_numpy(
-                self._mission.numpy().copy()
-            )
-        cuts = np.searchsorted(ended.numpy(), self._bounds)
-        for task, level in enumerate(self._levels):
-            first, end = cuts[task], cuts[task + 1]
+            self._mission = _copy(self._mission)  # earlier steps keep theirs
+        for task, (first, end) in enumerate(self._shares(ended)):
             if first < end:
-                cpu.launch(
+                self._launch(
                     self._renew[task],
                     end - first,
-                    self._records,
-                    level.params,
-                    ended[first:end].numpy(),
+                    self._levels[task].params,
+                    ended[first:end],
                     first,
-                    image.numpy(),
-                    direction.numpy(),
-                    self._mission.numpy(),
-                    last_image.numpy(),
-                    last_direction.numpy(),
+                    image,
+                    direction,
+                    self._mission,
+                    last_image,
+                    last_direction,
                 )
         return self._observation(last_image, last_direction, last_mission)
 
+    def _shares(self, ended: Tensor) -> list[tuple[int, int]]:
+        """The part of the sorted indices that belongs to each level."""
+        if len(self._levels) == 1:
+            return [(0, len(ended))]
+        bounds = torch.tensor(self._bounds, device=self.device)
+        cuts = torch.searchsorted(ended, bounds).tolist()
+        return list(itertools.pairwise(cuts))
+
+    def _launch(self, kernel: Any, count: int, *arguments: Any) -> None:
+        """Run a kernel over the records with tensors, numbers and tuples of numbers."""
+        arrays = [self._launcher.as_array(a) if isinstance(a, Tensor) else a for a in arguments]
+        self._launcher.launch(kernel, count, self._records, *arrays)
+
     def _empty_view(self, count: int) -> tuple[Tensor, Tensor]:
-        image = torch.empty(count, self.view * self.view * 3, dtype=torch.uint8)
-        return image, torch.empty(count, dtype=torch.uint8)
+        pixels = self.view * self.view * 3
+        image = torch.empty(count, pixels, dtype=torch.uint8, device=self.device)
+        return image, torch.empty(count, dtype=torch.uint8, device=self.device)
 
     def _observation(
         self, image: Tensor, direction: Tensor, mission: Tensor | None = None
@@ -185,7 +200,7 @@ class Environments:
 
     def missions(self) -> list[str]:
         """Every environment's mission in upstream's words."""
-        return [decode(row) for row in self._mission.numpy()]
+        return [decode(row) for row in self._mission.cpu().numpy()]
 
     @property
     def state(self) -> Tensor:
@@ -206,8 +221,34 @@ class Environments:
             )
         self._memory[: saved.numel()] = saved.flatten()
         self._seed = None
-        words = self._records["mission"][:, : self.mission_length]
-        self._mission = torch.from_numpy(words.astype(np.int16))
+        words = saved[:, MISSION_OFFSET : MISSION_OFFSET + self.mission_length]
+        self._mission = words.to(self.device, torch.int16)
+
+
+def _launcher(device: torch.device) -> ModuleType:
+    """The module that compiles and runs kernels on a device."""
+    if device.type == "cuda":
+        from . import gpu  # needs the extra `cuda`
+
+        return gpu
+    return cpu
+
+
+def _indices(ends: Tensor) -> Tensor:
+    """Where either row holds. On the CPU by NumPy: PyTorch would wake all its threads for it."""
+    if ends.is_cuda:
+        return ends.any(0).nonzero().squeeze(1)
+    return torch.from_numpy(np.flatnonzero(ends.numpy().any(0)))
+
+
+def _copy(tensor: Tensor) -> Tensor:
+    """A copy, on the CPU by NumPy, as in ``_indices``."""
+    return tensor.clone() if tensor.is_cuda else torch.from_numpy(tensor.numpy().copy())
+
+
+def _check_range(actions: np.ndarray) -> None:
+    if actions.min() < 0 or actions.max() > DONE:
+        raise ValueError(f"actions must lie in 0..{DONE}, got {actions.min()}..{actions.max()}")
 
 
 def _set_up(records: np.ndarray, level: Level) -> None:
@@ -235,9 +276,9 @@ def make(
     Args:
         levels: one id or a sequence of them, from ``envs.levels()``.
         num_envs: environments in all, at least one a level.
-        device: "cpu".
+        device: "cpu" or "cuda".
         seed: environment i is seeded with ``seed + i`` at the first ``reset()``.
-        observation: "symbolic".
+        observation: "symbolic", upstream's (type, color, state) for each cell.
         view: cells of the agent's square view, odd, 3 to 31.
 
     Raises:
@@ -249,6 +290,22 @@ def make(
         raise ValueError(
             f"num_envs must be at least one a level, {max(len(rows), 1)}, got {num_envs}"
         )
+    if seed < 0:
+        raise ValueError(f"seed must not be negative, got {seed}")
+    if observation not in OBSERVATIONS:
+        raise ValueError(f"observation must be one of {OBSERVATIONS}, got '{observation}'")
     if view % 2 == 0 or not 3 <= view <= 31:
         raise ValueError(f"view must be odd, 3 to 31, got {view}")
-    return Environments(rows, num_envs, torch.device(device), seed, view)
+    return Environments(rows, num_envs, _find_device(device), seed, view)
+
+
+def _find_device(device: str | torch.device) -> torch.device:
+    try:
+        found = torch.device(device)
+    except RuntimeError as error:
+        raise ValueError(f"unknown device '{device}': give 'cpu' or 'cuda'") from error
+    if found.type not in ("cpu", "cuda"):
+        raise ValueError(f"environments run on 'cpu' or 'cuda', not on '{device}'")
+    if found.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device '{device}' is not there: PyTorch sees no GPU; use 'cpu'")
+    return found

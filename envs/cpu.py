@@ -13,8 +13,21 @@ from typing import Any
 import torch
 from numba import njit
 from numba.core.caching import FunctionCache, IndexDataCacheFile
+from torch import Tensor
 
 from .kernels import make_advance_one, make_renew_one
+from .record import view_records
+
+
+def as_array(tensor: Tensor) -> Any:
+    """The tensor's memory as a kernel argument."""
+    return tensor.numpy()
+
+
+def as_records(memory: Tensor, count: int, size: int) -> Any:
+    """``count`` records over ``uint8`` memory, ``size`` bytes apart."""
+    return view_records(memory.numpy(), count, size)
+
 
 CHUNK = 512  # environments a thread takes at a time; fewer than two chunks stay on one thread
 

@@ -99,6 +99,7 @@ RECORD = np.dtype(
 )
 
 GRID_OFFSET = RECORD.fields["grid"][1]  # type: ignore[index]
+MISSION_OFFSET = RECORD.fields["mission"][1]  # type: ignore[index]
 
 
 def record_bytes(cells: int) -> int:
