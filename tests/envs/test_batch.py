@@ -1,0 +1,169 @@
+"""Batches: independence of their size, state, mixtures, observations at an episode's end, errors."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+import envs
+
+DYNAMIC = "MiniGrid-Dynamic-Obstacles-8x8-v0"
+LOCAL = "BabyAI-GoToLocal-v0"
+DOOR_KEY = "MiniGrid-DoorKey-5x5-v0"
+
+
+def actions_for(count, steps, seed=0):
+    return torch.from_numpy(np.random.default_rng(seed).integers(0, 7, (steps, count)))
+
+
+def rows(step):
+    """All that a step says, one flat row an environment."""
+    parts = [*step.obs.values(), *step.final_obs.values(), step.reward, step.terminated]
+    return torch.cat(
+        [p.reshape(len(step.reward), -1).double() for p in [*parts, step.truncated]], 1
+    )
+
+
+@pytest.mark.parametrize("level", [DYNAMIC, LOCAL, DOOR_KEY])
+def test_one_and_4096_give_the_same_trajectory(level):
+    actions = actions_for(4096, 150)
+    large = envs.make(level, num_envs=4096)
+    large.reset(seed=10)
+    expected = [rows(large.step(a))[[0, 3, 4095]] for a in actions]
+    for place, i in enumerate((0, 3, 4095)):
+        single = envs.make(level, num_envs=1)
+        single.reset(seed=10 + i)
+        for a, row in zip(actions, expected, strict=True):
+            assert torch.equal(rows(single.step(a[i : i + 1]))[0], row[place])
+
+
+@pytest.mark.parametrize("level", [DYNAMIC, LOCAL, [DOOR_KEY, LOCAL]])
+def test_restored_state_gives_the_same_bits(level):
+    env = envs.make(level, num_envs=64, seed=5)
+    env.reset()
+    actions = actions_for(64, 120)
+    for a in actions[:60]:
+        env.step(a)
+    saved = env.state
+    first = [rows(env.step(a)) for a in actions]
+    missions = env.missions()
+    env.state = saved
+    again = [rows(env.step(a)) for a in actions]
+    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+    assert env.missions() == missions
+    other = envs.make(level, num_envs=64)
+    other.state = saved
+    assert torch.equal(rows(other.step(actions[0])), first[0])
+
+
+def test_reset_without_a_seed_goes_on_with_the_stream():
+    env = envs.make(LOCAL, num_envs=32)
+    first = env.reset(seed=1)["image"]
+    second = env.reset()["image"]
+    assert not torch.equal(first, second)
+    assert torch.equal(env.reset(seed=1)["image"], first)
+    assert torch.equal(env.reset()["image"], second)
+
+
+def test_a_mixture_holds_each_level_as_alone():
+    env = envs.make([DOOR_KEY, LOCAL, DYNAMIC], num_envs=10)
+    env.reset(seed=100)
+    assert env.task.tolist() == [0] * 4 + [1] * 3 + [2] * 3
+    actions = actions_for(10, 80)
+    steps = [env.step(a) for a in actions]
+    for task, (start, end) in enumerate([(0, 4), (4, 7), (7, 10)]):
+        alone = envs.make(env.level_ids[task], num_envs=end - start)
+        alone.reset(seed=100 + start)
+        words = alone.mission_length
+        for a, step in zip(actions, steps, strict=True):
+            part = alone.step(a[start:end])
+            assert torch.equal(part.obs["image"], step.obs["image"][start:end])
+            assert torch.equal(part.final_obs["image"], step.final_obs["image"][start:end])
+            assert torch.equal(part.obs["mission"], step.obs["mission"][start:end, :words])
+            assert torch.equal(part.reward, step.reward[start:end])
+
+
+def test_final_obs_is_the_finished_episodes_last():
+    env = envs.make(DOOR_KEY, num_envs=2)
+    env.reset(seed=0)
+    still = torch.full((2,), 6)
+    for _ in range(249):
+        step = env.step(still)
+        assert not step.truncated.any()
+        last = step.obs["image"]
+    step = env.step(still)
+    assert step.truncated.all()
+    assert torch.equal(step.final_obs["image"], last)
+    assert not torch.equal(step.obs["image"], last)
+
+
+def test_earlier_observations_are_not_overwritten():
+    env = envs.make(LOCAL, num_envs=16)
+    obs = env.reset(seed=0)
+    kept = {name: tensor.clone() for name, tensor in obs.items()}
+    for a in actions_for(16, 100):
+        env.step(a)
+    assert all(torch.equal(obs[name], kept[name]) for name in obs)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"levels": "MiniGrid-DoorKey-5x5"}, "MiniGrid-DoorKey-5x5-v0"),
+        ({"levels": [DOOR_KEY, LOCAL], "num_envs": 1}, "at least one a level, 2, got 1"),
+        ({"levels": DOOR_KEY, "num_envs": 0}, "got 0"),
+        ({"levels": DOOR_KEY, "seed": -1}, "seed"),
+        ({"levels": DOOR_KEY, "view": 6}, "view must be odd"),
+        ({"levels": DOOR_KEY, "observation": "pixels"}, "rgb|symbolic"),
+        ({"levels": DOOR_KEY, "device": "tpu"}, "unknown device 'tpu'"),
+    ],
+)
+def test_bad_arguments_are_named(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        envs.make(**{"num_envs": 2, **arguments})
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is there")
+def test_a_missing_gpu_is_named():
+    with pytest.raises(ValueError, match="no GPU"):
+        envs.make(DOOR_KEY, num_envs=2, device="cuda")
+
+
+@pytest.mark.parametrize("actions", [torch.zeros(3), torch.tensor([0, 7]), torch.tensor([-1, 0])])
+def test_bad_actions_are_refused(actions):
+    env = envs.make(DOOR_KEY, num_envs=2)
+    env.reset()
+    with pytest.raises(ValueError, match="actions"):
+        env.step(actions)
+
+
+def test_bad_state_is_refused():
+    env = envs.make(DOOR_KEY, num_envs=2)
+    with pytest.raises(ValueError, match="state of shape"):
+        env.state = torch.zeros(3, 4, dtype=torch.uint8)
+
+
+def test_a_level_of_ones_own():
+    from envs.registry import LEVELS
+    from envs.world import goal_in_corner, set_agent, walled
+
+    @envs.level("Test-Corner-v0", size=5, max_steps=20, mission="get to the corner", start=1)
+    def corner(e, start):
+        walled(e)
+        goal_in_corner(e)
+        set_agent(e, start, start, 0)
+
+    try:
+        env = envs.make("Test-Corner-v0", num_envs=3)
+        env.reset()
+        assert env.missions() == ["get to the corner"] * 3
+        for action in (2, 2, 1, 2):
+            env.step(torch.full((3,), action))
+        step = env.step(torch.full((3,), 2))
+        assert step.terminated.all()
+        torch.testing.assert_close(step.reward, torch.full((3,), 1 - 0.9 * 5 / 20))
+        with pytest.raises(ValueError, match="corner takes"):
+            envs.level("Test-Wrong-v0", size=5, max_steps=20, mission="x", stop=1)(corner)
+    finally:
+        LEVELS.pop("Test-Corner-v0")

@@ -1,0 +1,85 @@
+"""The kernels on the GPU: compiled everywhere, compared with the CPU where there is one."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from types import SimpleNamespace
+
+import numba
+import numpy as np
+import pytest
+import torch
+from numba import types
+
+import envs
+from envs.record import RECORD
+from envs.registry import LEVELS
+
+gpu = pytest.importorskip("envs.gpu")
+
+RECORDS = types.Array(numba.from_dtype(RECORD), 1, "A")
+BYTES, IMAGE = types.Array(types.uint8, 1, "C"), types.Array(types.uint8, 2, "C")
+ACTIONS = types.Array(types.int64, 1, "C")
+
+
+def compile_for(capability, kernel, signature, monkeypatch):
+    """PTX for a compute capability, on a machine that needs no GPU."""
+    from numba import cuda
+    from numba.cuda import dispatcher
+
+    device = SimpleNamespace(compute_capability=capability)
+    monkeypatch.setattr(dispatcher, "get_current_device", lambda: device)
+    ptx, _ = cuda.compile_ptx(kernel, signature, cc=capability)
+    return ptx
+
+
+@pytest.mark.parametrize("capability", [(8, 0), (9, 0)])
+def test_the_step_kernel_compiles(capability, monkeypatch):
+    rewards = types.Array(types.float32, 1, "C")
+    ends = types.Array(types.boolean, 2, "C")
+    signature = types.void(types.int64, RECORDS, ACTIONS, IMAGE, BYTES, rewards, ends)
+    ptx = compile_for(capability, gpu.advance_source(7), signature, monkeypatch)
+    assert f".target sm_{capability[0]}{capability[1]}" in ptx
+
+
+def one_level_a_function():
+    return list({level.generate: level for level in LEVELS.values()}.values())
+
+
+@pytest.mark.parametrize("level", one_level_a_function(), ids=lambda level: level.id)
+def test_the_renewal_kernels_compile(level, monkeypatch):
+    params = numba.typeof(level.params)
+    missions = types.Array(types.int16, 2, "C")
+    signature = types.void(
+        types.int64, RECORDS, params, ACTIONS, types.int64, IMAGE, BYTES, missions, IMAGE, BYTES
+    )
+    for capability in ((8, 0), (9, 0)):
+        ptx = compile_for(capability, gpu.renew_source(7, level.generate), signature, monkeypatch)
+        assert f".target sm_{capability[0]}{capability[1]}" in ptx
+
+
+def test_the_reward_does_not_depend_on_fused_multiply_and_add():
+    """A GPU may round 1 - 0.9 n / n_max once instead of twice; in float32 that changes nothing."""
+    weight = Fraction(0.9)
+    for limit in sorted({level.max_steps for level in LEVELS.values() if level.max_steps}):
+        for n in range(1, limit + 1):
+            ratio = n / limit
+            fused = float(1 - weight * Fraction(ratio))
+            assert np.float32(fused) == np.float32(1.0 - 0.9 * ratio)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("id", envs.levels())
+def test_gpu_equals_cpu(id):
+    actions = torch.from_numpy(np.random.default_rng(0).integers(0, 7, (200, 256)))
+    host, device = (envs.make(id, num_envs=256, device=d) for d in ("cpu", "cuda"))
+    host.reset(seed=0)
+    device.reset(seed=0)
+    for action in actions:
+        ours, theirs = host.step(action), device.step(action.cuda())
+        for name in ours.obs:
+            assert torch.equal(ours.obs[name], theirs.obs[name].cpu())
+            assert torch.equal(ours.final_obs[name], theirs.final_obs[name].cpu())
+        for field in ("reward", "terminated", "truncated"):
+            assert torch.equal(getattr(ours, field), getattr(theirs, field).cpu())
+    assert torch.equal(host.state, device.state.cpu())
