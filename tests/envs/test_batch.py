@@ -1,4 +1,4 @@
-"""Batches: independence of their size, state, mixtures, observations at an episode's end, errors."""
+"""Batches: independence of their size, state, mixtures, an episode's end, errors."""
 
 from __future__ import annotations
 
