@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, redirect_stdout
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -35,6 +36,7 @@ CALIBRATION_SECONDS = 0.4
 ACTION_SETS = 16
 
 Burst = Callable[[], int]  # advances a batch for a while, gives the steps taken
+Start = tuple[int, Burst] | None  # a batch size and its burst; None: not able
 
 
 @dataclass(frozen=True)
@@ -64,11 +66,21 @@ class Simulator:
 
 
 @dataclass(frozen=True)
+class Contender:
+    """One that takes part in a race; ``prepare`` is called in a process of its own."""
+
+    name: str
+    version: str
+    level: str
+    prepare: Callable[[], Start]
+
+
+@dataclass(frozen=True)
 class Speed:
-    """One simulator's speed on one level: the rounds' steps per second."""
+    """A contender's speed on one level: the rounds' steps per second."""
 
     level: str
-    simulator: str
+    name: str
     version: str
     num_envs: int
     rounds: tuple[float, ...]
@@ -218,7 +230,7 @@ SIMULATORS = (
     Simulator("NAVIX", "navix", start_navix, (256, 2048, 8192), True),
     Simulator("XLand-MiniGrid", "xminigrid", start_xland, (256, 2048, 8192), True),
 )
-_GPU_SIZES = tuple(2**power for power in range(12, 18))
+GPU_SIZES = tuple(2**power for power in range(12, 18))
 
 
 def time_burst(burst: Burst, seconds: float) -> float:
@@ -229,88 +241,91 @@ def time_burst(burst: Burst, seconds: float) -> float:
     return steps / elapsed
 
 
-def choose_size(simulator: Simulator, level: str, sizes: Sequence[int], device: str) -> int:
-    """The fastest of the batch sizes, 0 where the simulator lacks the level."""
-    best, size = 0.0, 0
-    for num_envs in sizes:
+def start_best(simulator: Simulator, level: str, sizes: Sequence[int], device: str) -> Start:
+    """The simulator at the fastest of the batch sizes; None where it lacks the level."""
+    if device == "cpu":
+        os.environ["JAX_PLATFORMS"] = "cpu"
+    os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
+    best, size = 0.0, sizes[0]
+    for num_envs in sizes if len(sizes) > 1 else ():
         burst = simulator.start(level, num_envs, device)
         if burst is None:
-            return 0
-        burst()
-        if len(sizes) == 1:
-            return num_envs
+            return None
         rate = time_burst(burst, CALIBRATION_SECONDS)
         if rate > best:
             best, size = rate, num_envs
-    return size
+    burst = simulator.start(level, size, device)
+    if burst is None:
+        return None
+    burst()
+    return size, burst
 
 
-def serve(pipe: Connection, index: int, level: str, sizes: Sequence[int], device: str) -> None:
-    """Time one simulator in this process: send the batch size, then a rate for each duration."""
-    if device == "cpu":
-        os.environ["JAX_PLATFORMS"] = "cpu"
-    simulator = SIMULATORS[index]
+def serve(pipe: Connection, prepare: Callable[[], Start]) -> None:
+    """Get ready and send the batch size, 0 for unable; then a rate for each duration received."""
     with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):  # upstream prints in resets
-        size = choose_size(simulator, level, sizes, device)
+        size, burst = prepare() or (0, None)
         pipe.send(size)
-        burst = simulator.start(level, size, device) if size else None
         while burst is not None and (seconds := pipe.recv()):
             pipe.send(time_burst(burst, seconds))
 
 
-@dataclass
 class _Worker:
-    """A simulator's process, the pipe to it, and what it has measured so far."""
+    """A contender's process, the pipe to it, and what it has measured so far."""
 
-    simulator: Simulator
-    process: multiprocessing.process.BaseProcess
-    pipe: Connection
-    num_envs: int
-    rounds: list[float]
+    def __init__(self, contender: Contender) -> None:
+        """Start the process and wait until it is ready."""
+        context = multiprocessing.get_context("spawn")
+        self.contender, self.rounds = contender, list[float]()
+        self.pipe, theirs = context.Pipe()
+        self.process = context.Process(target=serve, args=(theirs, contender.prepare), daemon=True)
+        self.process.start()
+        theirs.close()
+        try:
+            self.num_envs = self.pipe.recv()
+        except EOFError:  # the process failed; its traceback is on stderr
+            self.num_envs = 0
+
+    def time(self, seconds: float) -> None:
+        """Run one round."""
+        self.pipe.send(seconds)
+        self.rounds.append(self.pipe.recv())
 
     def close(self) -> None:
-        """End the process; an idle one is waiting for a duration, 0 ends it."""
+        """End the process, which waits for a duration; 0 ends it."""
         if self.num_envs and self.process.is_alive():
             self.pipe.send(0.0)
         self.process.join()
 
 
-def _start_worker(index: int, level: str, sizes: Sequence[int], device: str) -> _Worker:
-    """Start a simulator's process and wait until it is ready."""
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=serve, args=(theirs, index, level, sizes, device), daemon=True)
-    process.start()
-    theirs.close()
-    try:
-        num_envs = ours.recv()
-    except EOFError:  # its traceback is on stderr already
-        num_envs = 0
-    return _Worker(SIMULATORS[index], process, ours, num_envs, [])
-
-
-def measure_level(
-    level: str, num_envs: int, device: str, seconds: float, rounds: int
-) -> list[Speed]:
-    """Time every installed simulator that has the level; the engine comes first."""
+def race(contenders: Sequence[Contender], seconds: float, rounds: int) -> list[Speed]:
+    """Time the contenders in turn, ``rounds`` times; those that cannot run are left out."""
     with ExitStack() as stack:
         workers = []
-        for index, simulator in enumerate(SIMULATORS):
-            if not simulator.version or (device != "cpu" and not simulator.on_gpu):
-                continue
-            sizes = simulator.sizes if device == "cpu" else _GPU_SIZES
-            worker = _start_worker(index, level, sizes if simulator.sizes else (num_envs,), device)
-            stack.callback(worker.close)
-            workers.append(worker)
+        for contender in contenders:
+            workers.append(_Worker(contender))
+            stack.callback(workers[-1].close)
         able = [worker for worker in workers if worker.num_envs]
         for _ in range(rounds):
             for worker in able:
-                worker.pipe.send(seconds)
-                worker.rounds.append(worker.pipe.recv())
+                worker.time(seconds)
     return [
-        Speed(level, w.simulator.name, w.simulator.version, w.num_envs, tuple(w.rounds))
+        Speed(w.contender.level, w.contender.name, w.contender.version, w.num_envs, tuple(w.rounds))
         for w in able
     ]
+
+
+def contenders(level: str, num_envs: int, device: str) -> list[Contender]:
+    """The installed simulators that run on the device, the engine first."""
+    found = []
+    for simulator in SIMULATORS:
+        if simulator.version and (device == "cpu" or simulator.on_gpu):
+            sizes = simulator.sizes if device == "cpu" else GPU_SIZES
+            prepare = partial(
+                start_best, simulator, level, sizes if simulator.sizes else (num_envs,), device
+            )
+            found.append(Contender(simulator.name, simulator.version, level, prepare))
+    return found
 
 
 def measure(
@@ -337,22 +352,22 @@ def measure(
     return [
         speed
         for level in levels
-        for speed in measure_level(level, num_envs, device, seconds, rounds)
+        for speed in race(contenders(level, num_envs, device), seconds, rounds)
     ]
 
 
 def table(speeds: Sequence[Speed]) -> str:
     """The measurements as text, with the engine's speed as a multiple of each peer's."""
     lines = [
-        f"{'level':28}{'simulator':16}{'version':>10}{'envs':>8}{'steps/s':>14}"
+        f"{'level':28}{'name':16}{'version':>10}{'envs':>8}{'steps/s':>14}"
         f"{'min':>14}{'max':>14}{'engine is':>12}"
     ]
-    ours = {speed.level: speed.median for speed in speeds if speed.simulator == "engine"}
+    ours = {speed.level: speed.median for speed in speeds if speed.name == "engine"}
     for speed in speeds:
-        is_peer = speed.simulator != "engine" and speed.level in ours
+        is_peer = speed.name != "engine" and speed.level in ours
         ratio = f"{ours[speed.level] / speed.median:,.1f} x" if is_peer else ""
         lines.append(
-            f"{speed.level:28}{speed.simulator:16}{speed.version:>10}{speed.num_envs:>8}"
+            f"{speed.level:28}{speed.name:16}{speed.version:>10}{speed.num_envs:>8}"
             f"{speed.median:>14,.0f}{min(speed.rounds):>14,.0f}{max(speed.rounds):>14,.0f}{ratio:>12}"
         )
     return "\n".join(lines)
@@ -363,7 +378,7 @@ def as_json(speeds: Sequence[Speed]) -> list[dict[str, object]]:
     return [
         {
             "level": speed.level,
-            "simulator": speed.simulator,
+            "name": speed.name,
             "version": speed.version,
             "num_envs": speed.num_envs,
             "steps_per_second": speed.median,

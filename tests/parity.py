@@ -243,7 +243,7 @@ def compare_bot(
     for leader in leaders:
         leader.reset(firsts[leader.row], leader.seed)
     bots = {
-        leader: leader.attempt("bot", lambda env=leader.env: BabyAIBot(env.unwrapped))
+        leader: leader.attempt("bot", partial(BabyAIBot, leader.env.unwrapped))
         for leader in leaders
         if leader.alive
     }

@@ -28,8 +28,9 @@ def test_the_fastest_batch_size_is_chosen(monkeypatch):
     speeds = {1: 5.0, 2: 9.0, 4: 7.0}
     monkeypatch.setattr(bench, "time_burst", lambda burst, _: speeds[burst()])
     peer = Simulator("peer", "none", lambda level, size, device: lambda: size, (1, 2, 4), False)
-    size, _ = bench.start_best(peer, "L", peer.sizes, "cpu")
-    assert size == 2
+    best = bench.start_best(peer, "L", peer.sizes, "cpu")
+    assert best is not None
+    assert best[0] == 2
 
 
 def test_a_level_that_a_peer_lacks_is_left_out():

@@ -33,12 +33,22 @@ def compile_for(capability, kernel, signature, monkeypatch):
     return ptx
 
 
+REWARDS, ENDS = types.Array(types.float32, 1, "C"), types.Array(types.boolean, 2, "C")
+MISSIONS = types.Array(types.int16, 2, "C")
+
+
 @pytest.mark.parametrize("capability", [(8, 0), (9, 0)])
-def test_the_step_kernel_compiles(capability, monkeypatch):
-    rewards = types.Array(types.float32, 1, "C")
-    ends = types.Array(types.boolean, 2, "C")
-    signature = types.void(types.int64, RECORDS, ACTIONS, IMAGE, BYTES, rewards, ends)
-    ptx = compile_for(capability, gpu.advance_source(7), signature, monkeypatch)
+@pytest.mark.parametrize(
+    ("kernel", "arguments"),
+    [
+        (gpu.advance_source(7), [ACTIONS, IMAGE, BYTES, REWARDS, ENDS]),
+        (gpu.look_source(7), [ACTIONS, IMAGE, BYTES, MISSIONS]),
+    ],
+    ids=["advance", "look"],
+)
+def test_the_shared_kernels_compile(kernel, arguments, capability, monkeypatch):
+    signature = types.void(types.int64, RECORDS, *arguments)
+    ptx = compile_for(capability, kernel, signature, monkeypatch)
     assert f".target sm_{capability[0]}{capability[1]}" in ptx
 
 
@@ -47,14 +57,10 @@ def one_level_a_function():
 
 
 @pytest.mark.parametrize("level", one_level_a_function(), ids=lambda level: level.id)
-def test_the_renewal_kernels_compile(level, monkeypatch):
-    params = numba.typeof(level.params)
-    missions = types.Array(types.int16, 2, "C")
-    signature = types.void(
-        types.int64, RECORDS, params, ACTIONS, types.int64, IMAGE, BYTES, missions, IMAGE, BYTES
-    )
+def test_the_layout_kernels_compile(level, monkeypatch):
+    signature = types.void(types.int64, RECORDS, numba.typeof(level.params), ACTIONS)
     for capability in ((8, 0), (9, 0)):
-        ptx = compile_for(capability, gpu.renew_source(7, level.generate), signature, monkeypatch)
+        ptx = compile_for(capability, gpu.renew_source(level.generate), signature, monkeypatch)
         assert f".target sm_{capability[0]}{capability[1]}" in ptx
 
 
