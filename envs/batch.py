@@ -101,7 +101,8 @@ class Environments:
         self._records = self._launcher.as_records(self._memory, num_envs, self._bytes)
         self._mission = torch.zeros(num_envs, self.mission_length, dtype=torch.int16, device=device)
         self._advance = self._launcher.make_advance(view)
-        self._renew = [self._launcher.make_renew(view, level.generate) for level in levels]
+        self._renew = [self._launcher.make_renew(level.generate) for level in levels]
+        self._look = self._launcher.make_look(view)
 
     @property
     def vocabulary_size(self) -> int:
@@ -151,25 +152,15 @@ class Environments:
 
     def _begin_episodes(self, ended: Tensor, image: Tensor, direction: Tensor) -> Observation:
         """Draw new layouts where episodes ended; gives the ended ones' last observations."""
-        last_image, last_direction = self._empty_view(len(ended))
-        last_mission = self._mission[ended]
+        last = self._observation(*(_rows(t, ended) for t in (image, direction, self._mission)))
         if self._draws_missions:
             self._mission = _copy(self._mission)  # earlier steps keep theirs
         for task, (first, end) in enumerate(self._shares(ended)):
             if first < end:
-                self._launch(
-                    self._renew[task],
-                    end - first,
-                    self._levels[task].params,
-                    ended[first:end],
-                    first,
-                    image,
-                    direction,
-                    self._mission,
-                    last_image,
-                    last_direction,
-                )
-        return self._observation(last_image, last_direction, last_mission)
+                params = self._levels[task].params
+                self._launch(self._renew[task], end - first, params, ended[first:end])
+        self._launch(self._look, len(ended), ended, image, direction, self._mission)
+        return last
 
     def _shares(self, ended: Tensor) -> list[tuple[int, int]]:
         """The part of the sorted indices that belongs to each level."""
@@ -239,6 +230,13 @@ def _indices(ends: Tensor) -> Tensor:
     if ends.is_cuda:
         return ends.any(0).nonzero().squeeze(1)
     return torch.from_numpy(np.flatnonzero(ends.numpy().any(0)))
+
+
+def _rows(tensor: Tensor, indices: Tensor) -> Tensor:
+    """A copy of some rows, on the CPU by NumPy, as in ``_indices``."""
+    if tensor.is_cuda:
+        return tensor[indices]
+    return torch.from_numpy(tensor.numpy()[indices.numpy()])
 
 
 def _copy(tensor: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from numba import njit
 from numba.core.caching import FunctionCache, IndexDataCacheFile
 from torch import Tensor
 
-from .kernels import make_advance_one, make_renew_one
+from .kernels import make_advance_one, make_look_one, make_regenerate
 from .record import view_records
 
 
@@ -109,27 +109,28 @@ def make_advance(view: int) -> Any:
 
 
 @functools.cache
-def make_renew(view: int, generate: Any) -> Any:
-    """The kernel that begins new episodes in environments ``ended[start:end]``."""
-    renew_one = make_renew_one(view, generate)
+def make_renew(generate: Any) -> Any:
+    """The kernel that draws new layouts in environments ``ended[start:end]``."""
+    regenerate = make_regenerate(generate)
 
-    def renew(
-        start: Any,
-        end: Any,
-        state: Any,
-        params: Any,
-        ended: Any,
-        first: Any,
-        image: Any,
-        direction: Any,
-        mission: Any,
-        last_image: Any,
-        last_direction: Any,
-    ) -> None:
+    def renew(start: Any, end: Any, state: Any, params: Any, ended: Any) -> None:
         for n in range(start, end):
-            i, k = ended[n], first + n
-            renew_one(state[i], params, i, k, image, direction, mission, last_image, last_direction)
+            regenerate(state[ended[n]], params)
 
     source = Path(inspect.getfile(generate.py_func)).read_text()
-    name = f"renew-{view}-{generate.py_func.__module__}-{generate.py_func.__qualname__}"
+    name = f"renew-{generate.py_func.__module__}-{generate.py_func.__qualname__}"
     return _compile(renew, name, source)
+
+
+@functools.cache
+def make_look(view: int) -> Any:
+    """The kernel that gives the first observations of environments ``ended[start:end]``."""
+    look_one = make_look_one(view)
+
+    def look(
+        start: Any, end: Any, state: Any, ended: Any, image: Any, direction: Any, mission: Any
+    ) -> None:
+        for n in range(start, end):
+            look_one(state[ended[n]], ended[n], image, direction, mission)
+
+    return _compile(look, f"look-{view}", "")

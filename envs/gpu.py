@@ -9,7 +9,7 @@ import torch
 from numba import cuda
 from torch import Tensor
 
-from .kernels import make_advance_one, make_renew_one
+from .kernels import make_advance_one, make_look_one, make_regenerate
 from .record import RECORD
 
 THREADS = 64  # a block; environments diverge, so small blocks waste least
@@ -54,28 +54,29 @@ def advance_source(view: int) -> Any:
 
 
 @functools.cache
-def renew_source(view: int, generate: Any) -> Any:
-    """The kernel that begins new episodes in the environments of ``ended``, not compiled."""
-    renew_one = make_renew_one(view, generate)
+def renew_source(generate: Any) -> Any:
+    """The kernel that draws new layouts in the environments of ``ended``, not compiled."""
+    regenerate = make_regenerate(generate)
 
-    def renew(
-        count: Any,
-        state: Any,
-        params: Any,
-        ended: Any,
-        first: Any,
-        image: Any,
-        direction: Any,
-        mission: Any,
-        last_image: Any,
-        last_direction: Any,
-    ) -> None:
+    def renew(count: Any, state: Any, params: Any, ended: Any) -> None:
         n = cuda.grid(1)
         if n < count:
-            i, k = ended[n], first + n
-            renew_one(state[i], params, i, k, image, direction, mission, last_image, last_direction)
+            regenerate(state[ended[n]], params)
 
     return renew
+
+
+@functools.cache
+def look_source(view: int) -> Any:
+    """The kernel that gives the first observations of ``ended``'s environments, not compiled."""
+    look_one = make_look_one(view)
+
+    def look(count: Any, state: Any, ended: Any, image: Any, direction: Any, mission: Any) -> None:
+        n = cuda.grid(1)
+        if n < count:
+            look_one(state[ended[n]], ended[n], image, direction, mission)
+
+    return look
 
 
 @functools.cache
@@ -85,6 +86,12 @@ def make_advance(view: int) -> Any:
 
 
 @functools.cache
-def make_renew(view: int, generate: Any) -> Any:
-    """The kernel that begins new episodes in the environments of ``ended``."""
-    return cuda.jit(renew_source(view, generate))
+def make_renew(generate: Any) -> Any:
+    """The kernel that draws new layouts in the environments of ``ended``."""
+    return cuda.jit(renew_source(generate))
+
+
+@functools.cache
+def make_look(view: int) -> Any:
+    """The kernel that gives the first observations of ``ended``'s environments."""
+    return cuda.jit(look_source(view))

@@ -1,6 +1,6 @@
-"""The two functions that are run over a batch, as source: a launcher compiles them for its device.
+"""The functions that are run over a batch, as source: a launcher compiles them for its device.
 
-Both take one environment's record and the rows of the batch's arrays that are its own.
+Each takes one environment's record and, where it reports, the batch's arrays with its own index.
 """
 
 from __future__ import annotations
@@ -66,31 +66,16 @@ def make_advance_one(view: int) -> Callable[..., None]:
     return advance_one
 
 
-def make_renew_one(view: int, generate: Any) -> Callable[..., None]:
-    """One environment's new episode: keep the last observation, draw a layout, look."""
+def make_look_one(view: int) -> Callable[..., None]:
+    """One environment's first observation: look, report, and take in hand what it starts with."""
     observe = make_observe(view)
-    regenerate = make_regenerate(generate)
 
     @njit
-    def renew_one(
-        e: Any,
-        params: Any,
-        i: int,
-        k: int,
-        image: Any,
-        direction: Any,
-        mission: Any,
-        last_image: Any,
-        last_direction: Any,
-    ) -> None:
-        for at in range(image.shape[1]):
-            last_image[k, at] = image[i, at]
-        last_direction[k] = direction[i]
-        regenerate(e, params)
+    def look_one(e: Any, i: int, image: Any, direction: Any, mission: Any) -> None:
         observe(e, image[i])
-        take_in_hand(e)
         direction[i] = e.direction
         for word in range(mission.shape[1]):
             mission[i, word] = e.mission[word]
+        take_in_hand(e)
 
-    return renew_one
+    return look_one
