@@ -1,0 +1,80 @@
+"""What the agent sees and is told, as one vector: shared by every agent."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from metarims.protocols import Observation
+
+KINDS = (11, 6, 4)  # types, colors and states of a cell, upstream's
+
+
+class Encoder(nn.Module):
+    """Cells and mission to features.
+
+    Each of the 49 cells of the view adds its own vector for its type, its color and its state (a
+    linear layer on one-hot cells); the mission scales and shifts the sum (FiLM, Perez et al. 2018).
+    """
+
+    offsets: Tensor
+
+    def __init__(
+        self, vocabulary: int, features: int = 128, width: int = 64, words: int = 32
+    ) -> None:
+        super().__init__()
+        self.features = features
+        cells = 49
+        rows = sum(KINDS)
+        offsets = torch.tensor([0, KINDS[0], KINDS[0] + KINDS[1]])
+        firsts = torch.arange(cells).unsqueeze(1) * rows + offsets
+        self.register_buffer("offsets", firsts.flatten(), persistent=False)
+        self.cells = nn.Parameter(torch.randn(cells * rows, width) / (3 * cells) ** 0.5)
+        self.words = nn.Embedding(vocabulary, words, padding_idx=0)
+        self.instruction = nn.GRU(words, width)
+        self.film = nn.Linear(width, 2 * width)
+        self.project = nn.Linear(width, features)
+
+    def forward(self, obs: Observation) -> Tensor:
+        """Images uint8 [T, B, 7, 7, 3] and missions int16 [T, B, L] to features [T, B, D]."""
+        image, mission = obs["image"], obs["mission"]
+        ids = image.flatten(2).flatten(0, 1) + self.offsets  # [T·B, 147]
+        seen: Tensor = _CellSum.apply(ids, self.cells)  # type: ignore[no-untyped-call]
+        scale, shift = self.film(self._told(mission.flatten(0, 1))).chunk(2, -1)
+        x = torch.relu(seen * (1 + scale) + shift)
+        return torch.relu(self.project(x)).view(*image.shape[:2], -1)
+
+    def _told(self, mission: Tensor) -> Tensor:
+        """The instruction's last state [N, width]; each different mission is read once."""
+        powers = torch.arange(1, mission.shape[1] + 1, device=mission.device) * 0x9E3779B1
+        keys, which = torch.unique((mission * powers).sum(1), return_inverse=True)
+        rows = torch.arange(len(which), device=keys.device)
+        different = mission[torch.empty_like(keys).scatter_(0, which, rows)]
+        states: Tensor = self.instruction(self.words(different.T.int()))[0]  # [L, M, width]
+        last = (different != 0).sum(1).clamp_min(1) - 1
+        return states[last, torch.arange(len(last), device=last.device)][which]
+
+
+class _CellSum(torch.autograd.Function):
+    """Sum of table rows: ids int64 [N, K] and table [R, E] to [N, E].
+
+    Backward multiplies with the one-hot rows: torch's own backward scatters row after row, which
+    takes ten times as long.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, ids: Tensor, table: Tensor) -> Tensor:
+        ctx.save_for_backward(ids)
+        ctx.rows = len(table)
+        return F.embedding_bag(ids, table, mode="sum")
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[None, Tensor]:
+        (ids,) = ctx.saved_tensors
+        hot = gradient.new_zeros(len(ids), ctx.rows).scatter_(1, ids, 1.0)
+        return None, hot.T @ gradient

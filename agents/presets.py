@@ -1,0 +1,162 @@
+"""Every agent by name: one row each of one table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from metarims.config import Setting
+from metarims.errors import UsageError, check_choice, check_positive
+from metarims.schedule import Loop, Schedule
+
+
+@dataclass(frozen=True)
+class Preset:
+    """An agent and how it learns; every field is a setting that `options` may change.
+
+    Attributes:
+        core: "lstm" or "rims".
+        fast, slow: the groups that the fast and the slow loop learn, joined by "+"; with none in
+            the slow one all training is joint, by the fast loop.
+        encoder_in: "fast", "slow" or "both": the loop that learns the encoder.
+        fast_span: steps that gradients travel in the fast loop.
+        slow_factor: the slow loop's span over the fast one's.
+        slow_data: "reuse" (the fast loop's frames, old log-probabilities recomputed) or "fresh"
+            (frames of its own: Algorithm 1, line 8).
+        fast_value_loss: whether the fast loop's loss has the value loss.
+        per_task: fast steps task by task (Algorithm 1, lines 5 to 7).
+        hidden_state: "reset" at an episode's start, or "carry" over, with the last action, reward
+            and end as inputs.
+        learning_rate, epochs, minibatches: of the fast loop, and of the slow one unless `slow_...`.
+        attention_rate: factor on the attention's learning rate.
+        width: features of the encoder's sum over cells; `features` of its result.
+        lstm_hidden: the LSTM's state; the others are `RIMsConfig`'s.
+    """
+
+    core: str = "rims"
+    fast: str = "modules+policy"
+    slow: str = "attention+value"
+    encoder_in: str = "fast"
+    fast_span: int = 20
+    slow_factor: int = 4
+    slow_data: str = "reuse"
+    fast_value_loss: bool = True
+    per_task: bool = False
+    hidden_state: str = "reset"
+    learning_rate: float = 1e-3
+    epochs: int = 4
+    minibatches: int = 4
+    slow_learning_rate: float = 1e-3
+    slow_epochs: int = 4
+    slow_minibatches: int = 4
+    attention_rate: float = 1.0
+    width: int = 64
+    features: int = 128
+    lstm_hidden: int = 128
+    modules: int = 5
+    active: int = 3
+    hidden: int = 32
+    attention: str = "sparse"
+    dynamics: str = "lstm"
+    choice: str = "top"
+    heads: int = 1
+    key: int = 32
+    value: int = 64
+    communication_heads: int = 4
+    communication_key: int = 16
+
+    def __post_init__(self) -> None:
+        check_choice("core", self.core, ("lstm", "rims"))
+        check_choice("encoder_in", self.encoder_in, ("fast", "slow", "both"))
+        check_choice("slow_data", self.slow_data, ("fresh", "reuse"))
+        check_choice("hidden_state", self.hidden_state, ("reset", "carry"))
+        check_positive(
+            fast_span=self.fast_span,
+            slow_factor=self.slow_factor,
+            attention_rate=self.attention_rate,
+        )
+
+    def schedule(self) -> Schedule:
+        """The loops of one iteration."""
+        fast = Loop(
+            "fast" if self.slow else "joint",
+            self._groups("fast"),
+            self.fast_span,
+            self.learning_rate,
+            {"attention": self.attention_rate},
+            self.epochs,
+            self.minibatches,
+            value_loss=self.fast_value_loss,
+            per_task=self.per_task,
+        )
+        if not self.slow:
+            return Schedule((fast,), 4 * self.fast_span)
+        slow = Loop(
+            "slow",
+            self._groups("slow"),
+            self.slow_factor * self.fast_span,
+            self.slow_learning_rate,
+            {"attention": self.attention_rate},
+            self.slow_epochs,
+            self.slow_minibatches,
+            self.slow_data,
+        )
+        return Schedule((fast, slow), max(4, self.slow_factor) * self.fast_span)
+
+    def _groups(self, loop: str) -> tuple[str, ...]:
+        groups = tuple(getattr(self, loop).split("+"))
+        return ("encoder", *groups) if self.encoder_in in (loop, "both") else groups
+
+
+JOINT = Preset(fast="modules+policy+attention+value", slow="")
+META = Preset()
+
+PRESETS = {
+    "lstm": replace(JOINT, core="lstm"),
+    "rims": JOINT,
+    "metarims": META,
+    "metalstm": replace(META, core="lstm"),
+    "metaflip": replace(META, fast="attention+value", slow="modules+policy", encoder_in="slow"),
+    "slowlr": replace(JOINT, attention_rate=0.25),
+    "dense": replace(META, active=5),
+    "random": replace(META, choice="random"),
+    "fixed": replace(META, choice="fixed"),
+    "slow1": replace(META, slow_factor=1),
+    "slow2": replace(META, slow_factor=2),
+    "slow8": replace(META, slow_factor=8),
+}
+
+
+def names() -> list[str]:
+    """Every agent's name."""
+    return list(PRESETS)
+
+
+def preset(name: str, options: Mapping[str, Setting] | None = None) -> Preset:
+    """A row of the table with some settings changed.
+
+    Raises:
+        UsageError: an unknown name or setting (the message has the nearest), or a wrong value.
+    """
+    check_choice("agent", name, PRESETS)
+    row = PRESETS[name]
+    kinds = {field.name: type(getattr(row, field.name)) for field in fields(Preset)}
+    changes: dict[str, Any] = {}
+    for setting, value in (options or {}).items():
+        check_choice("setting", setting, kinds)
+        changes[setting] = _converted(setting, value, kinds[setting])
+    return replace(row, **changes)
+
+
+def _converted(setting: str, value: Setting, kind: type) -> Setting:
+    """The value as the setting's kind; text from a command line will do."""
+    text = str(value)
+    if kind is bool and text.lower() in ("true", "false", "1", "0"):
+        return text.lower() in ("true", "1")
+    try:
+        if kind in (int, float, str) and not isinstance(value, bool):
+            return kind(text)
+    except ValueError:
+        pass
+    raise UsageError(f"{setting} must be of type {kind.__name__}, got {value!r}")

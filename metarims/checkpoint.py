@@ -1,0 +1,117 @@
+"""Checkpoints: tensors in safetensors beside a JSON manifest with their SHA-256.
+
+A checkpoint is a folder that is written aside, flushed to the disk and only then renamed to its
+place, so one with its right name is whole; should it be damaged later, the digest tells. Nothing
+that could run code when loaded (pickle) is read or written.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load as tensors_from_bytes
+from safetensors.torch import save as tensors_to_bytes
+from torch import Tensor
+
+from .errors import UsageError
+
+FORMAT = 1
+TENSORS, MANIFEST = "tensors.safetensors", "manifest.json"
+KEPT = 2  # checkpoints left in a folder: should the newest be damaged, the one before it loads
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Tensors by name, and numbers that JSON can hold."""
+
+    tensors: dict[str, Tensor]
+    numbers: dict[str, Any]
+
+
+class DamagedError(Exception):
+    """A checkpoint that is not what was written."""
+
+
+def save_checkpoint(folder: Path, frames: int, checkpoint: Checkpoint) -> Path:
+    """Write a checkpoint after `frames` frames into `folder`; only the last `KEPT` remain."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {name: tensor.detach().contiguous() for name, tensor in checkpoint.tensors.items()}
+    data = tensors_to_bytes(tensors)
+    manifest = {
+        "format": FORMAT,
+        "frames": frames,
+        "sha256": hashlib.sha256(data).hexdigest(),
+        "numbers": checkpoint.numbers,
+    }
+    final, aside = folder / f"{frames:012d}", folder / f".{frames:012d}.aside"
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir()
+    _write(aside / TENSORS, data)
+    _write(aside / MANIFEST, json.dumps(manifest, indent=1).encode())
+    _flush(aside)
+    shutil.rmtree(final, ignore_errors=True)
+    aside.rename(final)
+    _flush(folder)
+    for old in _names(folder)[:-KEPT]:
+        shutil.rmtree(folder / old)
+    return final
+
+
+def load_checkpoint(folder: Path) -> Checkpoint:
+    """The newest checkpoint in `folder` that is whole.
+
+    Raises:
+        UsageError: there is none.
+    """
+    faults = []
+    for name in reversed(_names(folder)):
+        try:
+            return read_checkpoint(folder / name)
+        except DamagedError as error:
+            faults.append(f"{name}: {error}")
+    raise UsageError(f"no whole checkpoint in {folder} ({'; '.join(faults) or 'there is none'})")
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """One checkpoint; `DamagedError` says how it differs from what was written."""
+    try:
+        manifest = json.loads((path / MANIFEST).read_bytes())
+        data = (path / TENSORS).read_bytes()
+        if manifest["format"] != FORMAT:
+            raise DamagedError(f"format {manifest['format']}, expected {FORMAT}")
+        if hashlib.sha256(data).hexdigest() != manifest["sha256"]:
+            raise DamagedError(f"{TENSORS} does not have the digest in {MANIFEST}")
+        return Checkpoint(tensors_from_bytes(data), manifest["numbers"])
+    except OSError as error:
+        raise DamagedError(f"{error.strerror}: {Path(error.filename).name}") from None
+    except (ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise DamagedError(f"{MANIFEST} or {TENSORS} cannot be read ({error})") from None
+
+
+def _names(folder: Path) -> list[str]:
+    if not folder.is_dir():
+        return []
+    return sorted(path.name for path in folder.iterdir() if path.name.isdecimal())
+
+
+def _write(path: Path, data: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _flush(folder: Path) -> None:
+    """Make the folder's entries last."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

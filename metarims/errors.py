@@ -1,0 +1,32 @@
+"""Errors that are the user's to mend: one line that says what was wrong and what is near."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UsageError(ValueError):
+    """Bad input; the command line prints it as one line and ends with exit code 2."""
+
+
+def check_positive(**numbers: float) -> None:
+    """Raise unless every number, given by its name, is above zero."""
+    for name, number in numbers.items():
+        if not number > 0:
+            raise UsageError(f"{name} must be positive, got {number}")
+
+
+def check_between(low: float, high: float, **numbers: float) -> None:
+    """Raise unless every number, given by its name, lies in [low, high]."""
+    for name, number in numbers.items():
+        if not low <= number <= high:
+            raise UsageError(f"{name} must lie between {low} and {high}, got {number}")
+
+
+def check_choice(name: str, given: str, choices: Iterable[str]) -> None:
+    """Raise unless `given` is one of the choices; the message names the nearest."""
+    known = list(choices)
+    if given not in known:
+        near = difflib.get_close_matches(given, known, 3, 0.4) or known
+        raise UsageError(f"unknown {name} {given!r}; nearest: {', '.join(near)}")

@@ -1,0 +1,106 @@
+"""Success, return and length over a fixed number of fresh episodes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .errors import UsageError, check_positive
+from .protocols import Agent, Environment
+from .rollout import advance, begin, look, sample
+from .statistics import bootstrap_interval, wilson_interval
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What an agent did on one level.
+
+    Attributes:
+        env: the level's id.
+        successes: bool [episodes].
+        returns, lengths: float64 [episodes].
+    """
+
+    env: str
+    successes: Tensor
+    returns: Tensor
+    lengths: Tensor
+
+    @property
+    def success_rate(self) -> float:
+        """Share of episodes that reached their goal."""
+        return float(self.successes.double().mean())
+
+    @property
+    def success_ci95(self) -> tuple[float, float]:
+        """Wilson's interval of the success rate."""
+        return wilson_interval(int(self.successes.sum()), len(self.successes))
+
+    @property
+    def mean_return(self) -> float:
+        """Mean undiscounted return."""
+        return float(self.returns.mean())
+
+    @property
+    def mean_return_ci95(self) -> tuple[float, float]:
+        """Bootstrap interval of the mean return."""
+        return bootstrap_interval(self.returns.tolist())
+
+    @property
+    def mean_length(self) -> float:
+        """Mean steps of an episode."""
+        return float(self.lengths.mean())
+
+    def as_json(self) -> dict[str, Any]:
+        """The contract's keys."""
+        return {
+            "env": self.env,
+            "episodes": len(self.successes),
+            "success_rate": self.success_rate,
+            "success_ci95": list(self.success_ci95),
+            "mean_return": self.mean_return,
+            "mean_length": self.mean_length,
+        }
+
+
+@torch.no_grad()
+def evaluate(
+    agent: Agent, env: Environment, episodes: int = 1000, seed: int = 10_000, greedy: bool = False
+) -> Evaluation:
+    """Let the agent act through `episodes` fresh episodes of one level.
+
+    How many episodes each environment gives is settled beforehand, and it gives its first ones:
+    stopping at the first `episodes` to finish would favour short episodes.
+
+    Args:
+        agent: acts by sampling, or by its likeliest action if `greedy`.
+        env: a batch of one level; at most `episodes` environments are looked at.
+        episodes: how many.
+        seed: of the environments (counted on) and of the actions.
+        greedy: whether to take the likeliest action.
+    """
+    check_positive(episodes=episodes)
+    if len(env.level_ids) != 1:
+        raise UsageError(f"evaluate takes one level at a time, got {', '.join(env.level_ids)}")
+    generator = torch.Generator(env.device).manual_seed(seed)
+    rank = torch.arange(env.num_envs, device=env.device)
+    wanted = (episodes - 1 - rank) // env.num_envs + 1  # shares that differ by one at most
+    cursor = begin(env, agent, seed)
+    so_far, done = cursor.so_far, torch.zeros_like(rank)
+    results: list[Tensor] = []
+    while bool((done < wanted).any()):
+        output = look(agent, cursor)
+        logits = output.logits[0]
+        actions = logits.argmax(-1) if greedy else sample(logits, generator)
+        step, cursor = advance(env, cursor, output.state, actions)
+        so_far = so_far + torch.stack([step.reward.double(), torch.ones_like(so_far[1])])
+        counted = cursor.starts & (done < wanted)
+        success = step.terminated & (step.reward > 0)
+        results.append(torch.stack([success.double(), *so_far])[:, counted])
+        done = done + cursor.starts
+        so_far = so_far * ~cursor.starts
+    successes, returns, lengths = torch.cat(results, 1).cpu()
+    return Evaluation(env.level_ids[0], successes.bool(), returns, lengths)

@@ -1,0 +1,566 @@
+"""Recurrent Independent Mechanisms: modules that compete for the input and talk through attention.
+
+Goyal et al. 2019 (arXiv:1909.10893) as used by Madan et al. 2021 (Meta-RIMs, §2.1). Inside, tensors
+keep the batch last, ``[n, features, B]``: every mask and weight is then a broadcast over the
+contiguous axis, and each product is one batched matrix product over the modules. The time loop is
+one autograd function with its backward written out, so that nothing is recorded step by step.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from .errors import UsageError, check_choice, check_positive
+from .protocols import Diagnostics, State
+
+EPSILON = 1e-8  # keeps the sparse weights finite where the k + 1 best modules tie
+
+
+@dataclass(frozen=True)
+class RIMsConfig:
+    """Sizes and variants of the cell.
+
+    Attributes:
+        inputs: D, features of one input slot.
+        modules: n.
+        active: k, how many modules step at a time.
+        hidden: d, state size of one module.
+        attention: "sparse" (softmax across modules, the (k+1)-th probability subtracted) or "null"
+            (RIMs v1: softmax between the slots and an empty one).
+        dynamics: "lstm" or "gru".
+        choice: "top" (the k best), "random" (k drawn anew each step) or "fixed" (the first k).
+        heads, key, value: input attention's heads and the features of one head.
+        communication_heads, communication_key: those of the attention between modules.
+    """
+
+    inputs: int
+    modules: int = 5
+    active: int = 3
+    hidden: int = 32
+    attention: str = "sparse"
+    dynamics: str = "lstm"
+    choice: str = "top"
+    heads: int = 1
+    key: int = 32
+    value: int = 64
+    communication_heads: int = 4
+    communication_key: int = 16
+
+    def __post_init__(self) -> None:
+        check_positive(
+            inputs=self.inputs,
+            modules=self.modules,
+            active=self.active,
+            hidden=self.hidden,
+            heads=self.heads,
+            key=self.key,
+            value=self.value,
+            communication_heads=self.communication_heads,
+            communication_key=self.communication_key,
+        )
+        if self.active > self.modules:
+            raise UsageError(f"active must be at most modules, {self.modules}, got {self.active}")
+        check_choice("attention", self.attention, ATTENTIONS)
+        check_choice("dynamics", self.dynamics, DYNAMICS)
+        check_choice("choice", self.choice, ("top", "random", "fixed"))
+
+
+class RIMs(nn.Module):
+    """The cell over a span of T steps; hidden state is argument and result.
+
+    State: ``(h [B, n, d], c [B, n, d], draws int64 [B])``; c has width 0 for GRU dynamics, draws
+    counts the random choice's stream.
+    """
+
+    def __init__(self, config: RIMsConfig) -> None:
+        super().__init__()
+        self.config = config
+        n, d, gates = config.modules, config.hidden, DYNAMICS[config.dynamics].gates
+        read = config.heads * config.value
+        talk = config.communication_heads * config.communication_key
+        self.start = nn.Parameter(torch.randn(n, d) * 0.5)  # learnt: equal queries would tie
+        self.input_weight = _uniform(n, gates * d, read)
+        self.hidden_weight = _uniform(n, gates * d, d)
+        self.bias = nn.Parameter(torch.zeros(n, gates * d))
+        self.query = _uniform(n, config.heads * config.key, d)
+        self.query_bias = nn.Parameter(torch.randn(n, config.heads * config.key))
+        self.key = nn.Linear(config.inputs, config.heads * config.key, bias=False)
+        self.value = nn.Linear(config.inputs, read, bias=False)
+        self.talk = _uniform(n, 3 * talk, d)
+        self.listen = _uniform(n, d, talk)
+
+    def module_parameters(self) -> list[nn.Parameter]:
+        """The dynamics of the modules and their first state: what the fast loop learns."""
+        return [self.start, self.input_weight, self.hidden_weight, self.bias]
+
+    def attention_parameters(self) -> list[nn.Parameter]:
+        """Input and communication attention: what the slow loop learns."""
+        reads = [*self.key.parameters(), *self.value.parameters()]
+        return [self.query, self.query_bias, *reads, self.talk, self.listen]
+
+    def initial_state(self, batch: int) -> State:
+        """The learnt first state for `batch` environments, without gradient."""
+        h = self.start.detach().expand(batch, -1, -1).clone()
+        width = self.config.hidden if self.config.dynamics == "lstm" else 0
+        c = h.new_zeros(batch, self.config.modules, width)
+        draws = torch.arange(batch, dtype=torch.int64, device=h.device) << 32
+        return h, c, draws
+
+    def forward(self, x: Tensor, state: State, starts: Tensor) -> tuple[Tensor, State, Diagnostics]:
+        """Run a span.
+
+        Args:
+            x: [T, B, D], or slots [T, B, S, D].
+            state: as `initial_state` gives it.
+            starts: bool [T, B]; where true the state is reset before the step.
+
+        Returns:
+            The modules' states side by side [T, B, n·d], the state after the last step, and
+            ``module_mask`` bool [T, B, n] (who was active) with ``module_claim`` [T, B, n]
+            (the attention's distribution over modules, summing to 1).
+        """
+        config = self.config
+        h, c, draws = state
+        slots = x if x.dim() == 4 else x.unsqueeze(2)
+        keys = _heads_first(self.key(slots), config.heads) * config.key**-0.5
+        values = _heads_first(self.value(slots), config.heads)
+        priority, draws = self._priority(draws, len(x))
+        weight, bias = DYNAMICS[config.dynamics].pack(
+            self.input_weight, self.hidden_weight, self.bias
+        )
+        weights = Weights(
+            self.start.unsqueeze(2),
+            weight,
+            bias.unsqueeze(2),
+            self.query,
+            self.query_bias.unsqueeze(2),
+            self.talk,
+            self.listen,
+        )
+        resets = starts.to(x.dtype)
+        outputs, last, mask, claim = _Span.apply(  # type: ignore[no-untyped-call]
+            config, priority, resets, keys, values, h.permute(1, 2, 0), c.permute(1, 2, 0), *weights
+        )  # outputs [T, n, d, B]
+        h = outputs[-1].permute(2, 0, 1)
+        diagnostics = {"module_mask": mask.mT, "module_claim": claim.mT}
+        flat = outputs.permute(0, 3, 1, 2).flatten(2)
+        return flat, (h, last.permute(2, 0, 1), draws), diagnostics
+
+    def _priority(self, draws: Tensor, steps: int) -> tuple[Tensor | None, Tensor]:
+        """What the choice goes by instead of attention, [T, n, B], and the stream after it."""
+        if self.config.choice == "top":
+            return None, draws
+        modules = torch.arange(self.config.modules, device=draws.device)
+        if self.config.choice == "fixed":
+            return (-modules).view(1, -1, 1).expand(steps, -1, len(draws)), draws
+        ticks = draws + torch.arange(steps, device=draws.device).unsqueeze(1)  # [T, B]
+        seeds = ticks.unsqueeze(1) * self.config.modules + modules.unsqueeze(1)
+        return _scramble(seeds), draws + steps
+
+
+class Weights(NamedTuple):
+    """What the time loop multiplies with, or the gradients of it.
+
+    start [n, d, 1]; weight [n, z, r + d] and bias [n, z, 1], from what a module reads and remembers
+    to its dynamics; query [n, H·key, d] and its bias; talk [n, 3·Hc·e, d] and listen [n, d, Hc·e].
+    """
+
+    start: Tensor
+    weight: Tensor
+    bias: Tensor
+    query: Tensor
+    query_bias: Tensor
+    talk: Tensor
+    listen: Tensor
+
+
+class Step(NamedTuple):
+    """What one step leaves for its backward pass."""
+
+    reset: Tensor  # [B]
+    key: Tensor  # [H, S, key, B]
+    value: Tensor  # [H, S, value, B]
+    queries: Tensor  # [n, H, 1, key, B]
+    attention: Tensor  # [n, H, S, B]
+    chosen: Any  # the attention's own
+    mask: Tensor  # [n, 1, B]
+    x: Tensor  # [n, r + d, B], what each module reads and its h
+    c: Tensor  # [n, d, B]
+    stepped: Any  # the dynamics' own
+    between: Tensor  # [n, d, B], h before communication
+    said: Tensor  # [n, 3, Hc, e, B], queries, keys and values
+    listening: Tensor  # [n, n, Hc, B], who listens to whom
+    heard: Tensor  # [n, Hc·e, B]
+
+
+class _Span(torch.autograd.Function):
+    """T steps of the cell with their backward pass written out."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        config: RIMsConfig,
+        priority: Tensor | None,
+        resets: Tensor,
+        keys: Tensor,
+        values: Tensor,
+        h: Tensor,
+        c: Tensor,
+        *weights: Tensor,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        steps: list[Step] = []
+        outputs, claims = [], []
+        for t, (reset, key, value) in enumerate(zip(resets, keys, values, strict=True)):
+            order = None if priority is None else priority[t]
+            h, c, claim, step = _step(config, Weights(*weights), order, reset, key, value, h, c)
+            outputs.append(h)
+            claims.append(claim)
+            steps.append(step)
+        masks = torch.stack([step.mask.squeeze(1) for step in steps])
+        claim = torch.stack(claims)
+        ctx.config, ctx.steps = config, steps
+        ctx.save_for_backward(*weights)
+        ctx.mark_non_differentiable(masks, claim)
+        return torch.stack(outputs), c, masks, claim
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, d_outputs: Tensor, dc: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+        weights = Weights(*ctx.saved_tensors)
+        needed = Weights(*ctx.needs_input_grad[-len(weights) :])
+        gradients = Weights(*(torch.zeros_like(weight) for weight in weights))
+        dh = torch.zeros_like(d_outputs[0])
+        d_start = torch.zeros_like(dh)
+        d_keys, d_values = [], []
+        for step, d_output in zip(reversed(ctx.steps), reversed(d_outputs), strict=True):
+            dh, dc, d_key, d_value = _step_back(
+                ctx.config, weights, step, needed, gradients, dh + d_output, dc
+            )
+            keep = 1 - step.reset
+            d_start.addcmul_(dh, step.reset)
+            dh, dc = dh * keep, dc * keep
+            d_keys.append(d_key)
+            d_values.append(d_value)
+        torch.sum(d_start, 2, keepdim=True, out=gradients.start)
+        return (
+            None,
+            None,
+            None,
+            torch.stack(d_keys[::-1]),
+            torch.stack(d_values[::-1]),
+            dh,
+            dc,
+            *(gradient if need else None for gradient, need in zip(gradients, needed, strict=True)),
+        )
+
+
+def _step(
+    config: RIMsConfig,
+    weights: Weights,
+    priority: Tensor | None,
+    reset: Tensor,
+    key: Tensor,
+    value: Tensor,
+    h: Tensor,
+    c: Tensor,
+) -> tuple[Tensor, Tensor, Tensor, Step]:
+    """One step: h and c [n, d, B] after it, the claims [n, B], and what its backward pass needs."""
+    attend, dynamics = ATTENTIONS[config.attention], DYNAMICS[config.dynamics]
+    keep = 1 - reset
+    h, c = torch.addcmul(weights.start * reset, h, keep), c * keep
+    queries = torch.baddbmm(weights.query_bias, weights.query, h)
+    queries = queries.view(config.modules, config.heads, 1, config.key, -1)
+    scores = (queries * key).sum(3)  # [n, H, S, B]
+    attention, mask, claim, chosen = attend.forward(scores, config.active, priority)
+    mask = mask.unsqueeze(1)
+    x = torch.cat([_weigh(attention, value).flatten(1, 2), h], 1)
+    z = torch.baddbmm(weights.bias, weights.weight, x)
+    stepped_h, stepped_c, stepped = dynamics.forward(z, h, c)
+    between = torch.where(mask, stepped_h, h)
+    said = torch.bmm(weights.talk, between)
+    talkers, features = config.communication_heads, config.communication_key
+    said = said.view(config.modules, 3, talkers, features, -1)
+    listening, heard = _communicate(said)
+    after = torch.where(mask, torch.baddbmm(between, weights.listen, heard), between)
+    step = Step(
+        reset,
+        key,
+        value,
+        queries,
+        attention,
+        chosen,
+        mask,
+        x,
+        c,
+        stepped,
+        between,
+        said,
+        listening,
+        heard,
+    )
+    return after, torch.where(mask, stepped_c, c), claim, step
+
+
+def _step_back(
+    config: RIMsConfig,
+    weights: Weights,
+    step: Step,
+    needed: Weights,
+    gradients: Weights,
+    dh: Tensor,
+    dc: Tensor,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Gradients of one step's h and c (after the reset), key and value; adds to `gradients`."""
+    attend, dynamics = ATTENTIONS[config.attention], DYNAMICS[config.dynamics]
+    d_listened = dh * step.mask
+    d_heard = torch.bmm(weights.listen.mT, d_listened)
+    d_said = _communicate_back(d_heard, step.said, step.listening)
+    d_between = torch.baddbmm(dh, weights.talk.mT, d_said)
+    active = d_between * step.mask
+    h = step.x[:, -config.hidden :]
+    dz, dh_own, dc_own = dynamics.backward(active, dc * step.mask, step.stepped, h, step.c)
+    dx = torch.bmm(weights.weight.mT, dz)
+    read = dx.shape[1] - config.hidden
+    d_read = dx[:, :read].reshape(config.modules, config.heads, config.value, -1)
+    d_attention = _weights_back(d_read, step.value)
+    d_value = _values_back(d_read, step.attention)
+    d_scores = attend.backward(d_attention, step.chosen)
+    d_queries = _weigh(d_scores, step.key).flatten(1, 2)
+    d_key = _values_back(step.queries.squeeze(2), d_scores)
+    dh = d_between - active + dx[:, -config.hidden :] + dh_own
+    dh = torch.baddbmm(dh, weights.query.mT, d_queries)
+    if needed.listen:
+        gradients.listen.baddbmm_(d_listened, step.heard.mT)
+    if needed.talk:
+        gradients.talk.baddbmm_(d_said, step.between.mT)
+    if needed.weight:
+        gradients.weight.baddbmm_(dz, step.x.mT)
+        gradients.bias.add_(dz.sum(2, keepdim=True))
+    if needed.query:
+        gradients.query.baddbmm_(d_queries, h.mT)
+        gradients.query_bias.add_(d_queries.sum(2, keepdim=True))
+    return dh, dc - dc * step.mask + dc_own, d_key, d_value
+
+
+def _weigh(weights: Tensor, values: Tensor) -> Tensor:
+    """Sum over slots: weights [n, H, S, B], values [H, S, f, B] to [n, H, f, B]."""
+    total = weights[:, :, 0].unsqueeze(2) * values[:, 0]
+    for slot in range(1, values.shape[1]):
+        total.addcmul_(weights[:, :, slot].unsqueeze(2), values[:, slot])
+    return total
+
+
+def _weights_back(d_read: Tensor, values: Tensor) -> Tensor:
+    """Gradient of `_weigh`'s weights: d_read [n, H, f, B], values [H, S, f, B] to [n, H, S, B]."""
+    return (d_read.unsqueeze(2) * values).sum(3)
+
+
+def _values_back(d_read: Tensor, weights: Tensor) -> Tensor:
+    """Gradient of `_weigh`'s values: d_read [n, H, f, B], weights [n, H, S, B] to [H, S, f, B]."""
+    total = weights[0].unsqueeze(2) * d_read[0].unsqueeze(1)
+    for module in range(1, len(weights)):
+        total.addcmul_(weights[module].unsqueeze(2), d_read[module].unsqueeze(1))
+    return total
+
+
+def _communicate(said: Tensor) -> tuple[Tensor, Tensor]:
+    """Attention between modules: said [n, 3, Hc, e, B] to who listens to whom and what is heard."""
+    queries, keys, values = said.unbind(1)
+    scores = (queries.unsqueeze(1) * keys).sum(3) * said.shape[3] ** -0.5
+    listening = scores.softmax(1)  # [n, n, Hc, B]
+    heard = listening[:, 0].unsqueeze(2) * values[0]
+    for module in range(1, len(said)):
+        heard.addcmul_(listening[:, module].unsqueeze(2), values[module])
+    return listening, heard.flatten(1, 2)
+
+
+def _communicate_back(d_heard: Tensor, said: Tensor, listening: Tensor) -> Tensor:
+    """Gradient of what was said [n, 3·Hc·e, B], from that of what was heard [n, Hc·e, B]."""
+    queries, keys, values = said.unbind(1)
+    d_heard = d_heard.view_as(queries)
+    d_scores = _softmax_back((d_heard.unsqueeze(1) * values).sum(3), listening, 1)
+    d_scores *= said.shape[3] ** -0.5
+    d_said = torch.zeros_like(said)
+    d_queries, d_keys, d_values = d_said.unbind(1)
+    for module in range(len(said)):
+        d_queries.addcmul_(d_scores[:, module].unsqueeze(2), keys[module])
+        d_keys.addcmul_(d_scores[module].unsqueeze(2), queries[module])
+        d_values.addcmul_(listening[module].unsqueeze(2), d_heard[module])
+    return d_said.flatten(1, 3)
+
+
+def _softmax_back(gradient: Tensor, softmax: Tensor, dim: int | tuple[int, ...]) -> Tensor:
+    weighted = gradient * softmax
+    return weighted - softmax * weighted.sum(dim, keepdim=True)
+
+
+class Attention(NamedTuple):
+    """An input attention: from scores to weights and the choice, and back.
+
+    forward(scores [n, H, S, B], k, priority [n, B] or None) gives weights [n, H, S, B], the mask
+    bool [n, B] of the k active modules, their claims [n, B] (a distribution over modules) and what
+    backward needs; backward(gradient of weights, that) gives the gradient of the scores.
+    """
+
+    forward: Callable[[Tensor, int, Tensor | None], tuple[Tensor, Tensor, Tensor, Any]]
+    backward: Callable[[Tensor, Any], Tensor]
+
+
+def _choose(order: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The mask of the k largest along the first axis, and the indices in falling order."""
+    best = order.topk(min(k + 1, len(order)), 0).indices
+    return torch.zeros_like(order, dtype=torch.bool).scatter_(0, best[:k], True), best
+
+
+def _sparse(scores: Tensor, k: int, priority: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Any]:
+    competing = scores.softmax(0)
+    claim = competing.mean((1, 2))
+    mask, best = _choose(claim if priority is None else priority, k)
+    runner_up = best[k:] if priority is None else best[:0]
+    excess = (claim - claim.gather(0, runner_up).sum(0)) * mask
+    total = excess.sum(0) + EPSILON
+    share = excess / total  # [n, B]
+    slots = scores.softmax(2)
+    weights = share[:, None, None] * slots
+    return weights, mask, claim, (competing, mask, runner_up, share, total, slots)
+
+
+def _sparse_back(gradient: Tensor, saved: Any) -> Tensor:
+    competing, mask, runner_up, share, total, slots = saved
+    weighted = gradient * slots
+    d_share = weighted.sum((1, 2))
+    d_scores: Tensor = share[:, None, None] * _softmax_back(gradient, slots, 2)
+    d_excess = (d_share - (d_share * share).sum(0)) / total * mask
+    d_runner_up = -d_excess.sum(0, keepdim=True).expand(len(runner_up), -1)
+    d_claim = d_excess.scatter_add(0, runner_up, d_runner_up)
+    d_competing = d_claim[:, None, None] / (competing.shape[1] * competing.shape[2])
+    d_scores += _softmax_back(d_competing.expand_as(competing), competing, 0)
+    return d_scores
+
+
+def _null(scores: Tensor, k: int, priority: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Any]:
+    empty = torch.zeros_like(scores[:, :, :1])
+    weights = torch.cat([scores, empty], 2).softmax(2)[:, :, :-1]
+    claim = weights.sum(2).mean(1)
+    mask, _ = _choose(claim if priority is None else priority, k)
+    return weights, mask, claim / claim.sum(0), weights
+
+
+ATTENTIONS = {
+    "sparse": Attention(_sparse, _sparse_back),
+    "null": Attention(_null, lambda gradient, weights: _softmax_back(gradient, weights, 2)),
+}
+
+
+class Dynamics(NamedTuple):
+    """How a module steps, and back.
+
+    pack(input weight [n, G, r], hidden weight [n, G, d], bias [n, G]) gives one weight
+    [n, z, r + d] and bias [n, z]; forward(z [n, z, B], h, c) gives h, c [n, d, B] and what
+    backward needs; backward(dh, dc, that, h, c) gives dz and what reaches h and c without z.
+    """
+
+    gates: int
+    pack: Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+    forward: Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Any]]
+    backward: Callable[[Tensor, Tensor, Any, Tensor, Tensor], tuple[Tensor, Tensor | float, Tensor]]
+
+
+def _pack_lstm(inputs: Tensor, hidden: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+    return torch.cat([inputs, hidden], 2), bias
+
+
+def _lstm(z: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor, Any]:
+    """Gates in the order input, forget, output, candidate; z is overwritten by their values."""
+    d = z.shape[1] // 4
+    z[:, : 3 * d].sigmoid_()
+    z[:, 3 * d :].tanh_()
+    i, f, o, g = z.chunk(4, 1)
+    c = torch.addcmul(f * c, i, g)
+    squashed = c.tanh()
+    return o * squashed, c, (z, squashed)
+
+
+def _lstm_back(
+    dh: Tensor, dc: Tensor, saved: Any, h: Tensor, c: Tensor
+) -> tuple[Tensor, Tensor | float, Tensor]:
+    z, squashed = saved
+    i, f, o, g = z.chunk(4, 1)
+    reached = dh * o
+    dc = dc + torch.addcmul(reached, reached * squashed, squashed, value=-1)
+    dz = torch.empty_like(z)
+    di, df, do, dg = dz.chunk(4, 1)
+    torch.mul(dc, g, out=di)
+    torch.mul(dc, c, out=df)
+    torch.mul(dh, squashed, out=do)
+    torch.mul(dc, i, out=dg)
+    gates = z[:, : 3 * z.shape[1] // 4]
+    dz[:, : gates.shape[1]] *= torch.addcmul(gates, gates, gates, value=-1)
+    dg *= 1 - g * g
+    return dz, 0.0, dc * f
+
+
+def _pack_gru(inputs: Tensor, hidden: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+    """Four rows of z from three gates: the candidate's two halves apart, as the reset gates one."""
+    n, gates, read = inputs.shape
+    d = gates // 3
+    nothing_read, nothing_held = inputs.new_zeros(n, d, read), inputs.new_zeros(n, d, d)
+    inputs = torch.cat([inputs, nothing_read], 1)
+    hidden = torch.cat([hidden[:, : 2 * d], nothing_held, hidden[:, 2 * d :]], 1)
+    return torch.cat([inputs, hidden], 2), torch.cat([bias, bias.new_zeros(n, d)], 1)
+
+
+def _gru(z: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor, Any]:
+    """Gates in the order reset, update, candidate from input, candidate from state."""
+    d = z.shape[1] // 4
+    z[:, : 2 * d].sigmoid_()
+    r, u, read, held = z.chunk(4, 1)
+    candidate = torch.addcmul(read, r, held).tanh_()
+    return torch.lerp(candidate, h, u), c, (z, candidate)
+
+
+def _gru_back(
+    dh: Tensor, dc: Tensor, saved: Any, h: Tensor, c: Tensor
+) -> tuple[Tensor, Tensor | float, Tensor]:
+    z, candidate = saved
+    r, u, _, held = z.chunk(4, 1)
+    dz = torch.empty_like(z)
+    dr, du, d_read, d_held = dz.chunk(4, 1)
+    d_read.copy_(dh * (1 - u) * (1 - candidate * candidate))
+    torch.mul(d_read, r, out=d_held)
+    torch.mul(d_read, held, out=dr)
+    torch.mul(dh, h - candidate, out=du)
+    gates = z[:, : z.shape[1] // 2]
+    dz[:, : gates.shape[1]] *= torch.addcmul(gates, gates, gates, value=-1)
+    return dz, dh * u, dc
+
+
+DYNAMICS = {
+    "lstm": Dynamics(4, _pack_lstm, _lstm, _lstm_back),
+    "gru": Dynamics(3, _pack_gru, _gru, _gru_back),
+}
+
+
+def _heads_first(x: Tensor, heads: int) -> Tensor:
+    """[T, B, S, H·f] to [T, H, S, f, B]."""
+    return x.view(*x.shape[:3], heads, -1).permute(0, 3, 2, 4, 1).contiguous()
+
+
+def _uniform(*shape: int) -> nn.Parameter:
+    """Uniform in ±1/√(last axis), as torch's linear layers begin."""
+    bound = 1 / math.sqrt(shape[-1])
+    return nn.Parameter(torch.empty(shape).uniform_(-bound, bound))
+
+
+def _scramble(x: Tensor) -> Tensor:
+    """SplitMix64's mixing of int64: neighbours become unrelated."""
+    x = (x ^ (x >> 30 & 0x3FFFFFFFF)) * -0x40A7B892E31B1A47
+    x = (x ^ (x >> 27 & 0x1FFFFFFFFF)) * -0x6B2FB644ECCEEE15
+    return x ^ (x >> 31 & 0x1FFFFFFFF)

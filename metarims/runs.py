@@ -1,0 +1,126 @@
+"""A run on disk: config.json, metrics.jsonl, checkpoints/ and TensorBoard's events."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from .config import TrainConfig
+from .errors import UsageError
+from .protocols import Agent
+
+CONFIG, METRICS, CHECKPOINTS = "config.json", "metrics.jsonl", "checkpoints"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run's folder and how it was configured."""
+
+    path: Path
+    config: TrainConfig
+
+    def save(self, frames: int, checkpoint: Checkpoint) -> Path:
+        """Keep a checkpoint."""
+        return save_checkpoint(self.path / CHECKPOINTS, frames, checkpoint)
+
+    def load(self) -> Checkpoint:
+        """The newest whole checkpoint."""
+        return load_checkpoint(self.path / CHECKPOINTS)
+
+    def load_agent(self, agent: Agent) -> None:
+        """Give `agent` the newest checkpoint's parameters; `UsageError` if they do not fit."""
+        put_parameters(agent, self.load())
+
+    def write_metrics(self, row: dict[str, Any]) -> None:
+        """Append one line to metrics.jsonl."""
+        with (self.path / METRICS).open("a") as file:
+            file.write(json.dumps(row) + "\n")
+
+    def metrics(self) -> Iterator[dict[str, Any]]:
+        """The lines of metrics.jsonl; a last line cut short is left out."""
+        path = self.path / METRICS
+        for line in path.read_text().splitlines() if path.exists() else []:
+            try:
+                yield json.loads(line)
+            except json.JSONDecodeError:
+                return
+
+    def forget_metrics_after(self, frames: int) -> None:
+        """Drop the lines that a resumed run will write again."""
+        rows = [row for row in self.metrics() if row["frames"] <= frames]
+        _replace(self.path / METRICS, "".join(json.dumps(row) + "\n" for row in rows))
+
+
+def create_run(config: TrainConfig) -> Run:
+    """Make the run's folder; one that holds anything is refused."""
+    path = Path(config.out)
+    if path.exists() and not path.is_dir():
+        raise UsageError(f"{path} is a file; choose another folder")
+    if path.is_dir() and any(path.iterdir()):
+        what = "another run: resume it" if (path / CONFIG).exists() else "other files: empty it"
+        raise UsageError(f"{path} holds {what}, or choose another folder")
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        _replace(path / CONFIG, json.dumps(config.as_json(), indent=1) + "\n")
+    except OSError as error:
+        raise UsageError(f"cannot write to {path}: {error.strerror}") from None
+    return Run(path, config)
+
+
+def load_run(path: str | Path) -> Run:
+    """A run that was made before.
+
+    Raises:
+        UsageError: there is none at `path` (the message names the nearest), or its configuration
+            cannot be read.
+    """
+    path = Path(path)
+    try:
+        values = json.loads((path / CONFIG).read_text())
+    except (FileNotFoundError, NotADirectoryError):
+        raise UsageError(f"no run at {path}{_nearest(path)}") from None
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path / CONFIG} cannot be read: {error}") from None
+    if not isinstance(values, dict):
+        raise UsageError(f"{path / CONFIG} does not hold a configuration")
+    return Run(path, TrainConfig.from_json(values))
+
+
+def put_parameters(agent: Agent, checkpoint: Checkpoint) -> None:
+    """Give `agent` a checkpoint's parameters; `UsageError` if they do not fit."""
+    prefix = "agent."
+    values = {
+        name.removeprefix(prefix): tensor
+        for name, tensor in checkpoint.tensors.items()
+        if name.startswith(prefix)
+    }
+    try:
+        agent.load_state_dict(values)
+    except RuntimeError as error:
+        first = str(error).splitlines()[1].strip()
+        raise UsageError(f"the checkpoint is of another agent: {first}") from None
+
+
+def _nearest(path: Path) -> str:
+    """The runs beside a path where there is none."""
+    if not path.parent.is_dir():
+        return ""
+    runs = [folder.name for folder in path.parent.iterdir() if (folder / CONFIG).is_file()]
+    near = difflib.get_close_matches(path.name, runs, 3, 0.4) or sorted(runs)[:3]
+    return f"; nearest: {', '.join(str(path.parent / name) for name in near)}" if near else ""
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    aside = path.with_name(f".{path.name}.aside")
+    with aside.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    aside.rename(path)

@@ -1,0 +1,222 @@
+"""A run from its first frame to its last, and on again after an interruption, to the bit."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from .checkpoint import Checkpoint
+from .config import TrainConfig
+from .learner import Iteration, Learner
+from .monitor import Monitor, Row
+from .protocols import Agent, Environment
+from .rollout import Cursor, begin
+from .runs import Run, create_run, put_parameters
+from .schedule import Schedule
+from .statistics import module_figures
+
+WINDOW = 200  # episodes that the rolling means go over
+
+
+@dataclass(frozen=True)
+class Summary:
+    """How a run ended: frames, seconds of training, rolling success rate, its folder."""
+
+    frames: int
+    seconds: float
+    success_rate: float
+    path: Path
+
+
+@dataclass(frozen=True)
+class Tally:
+    """What a run has counted so far.
+
+    Attributes:
+        frames, iterations, episodes: how many.
+        seconds: spent in iterations.
+        recent: float64 [up to WINDOW, 3], return, length and success of the last episodes.
+    """
+
+    frames: int
+    iterations: int
+    episodes: int
+    seconds: float
+    recent: Tensor
+
+    def after(self, iteration: Iteration, seconds: float) -> Tally:
+        """The tally with one more iteration."""
+        ended = torch.cat([rollout.episodes for rollout in iteration.rollouts]).cpu()
+        return Tally(
+            self.frames + sum(rollout.rewards.numel() for rollout in iteration.rollouts),
+            self.iterations + 1,
+            self.episodes + len(ended),
+            self.seconds + seconds,
+            torch.cat([self.recent, ended])[-WINDOW:],
+        )
+
+
+class Training:
+    """All that changes while a run learns."""
+
+    def __init__(
+        self, config: TrainConfig, env: Environment, agent: Agent, schedule: Schedule
+    ) -> None:
+        self.env, self.agent = env, agent
+        self.learner = Learner(agent, schedule, config, env.device)
+        self.cursor = begin(env, agent, config.seed)
+        self.tally = Tally(0, 0, 0, 0.0, torch.zeros(0, 3, dtype=torch.float64))
+
+    def iterate(self) -> Row:
+        """One iteration and its figures, under Stable-Baselines3's names where it has one."""
+        before = time.perf_counter()
+        iteration, self.cursor = self.learner.iterate(self.env, self.cursor)
+        row = _loss_row(iteration) | _module_row(iteration)  # reads the device: the work is done
+        seconds = time.perf_counter() - before
+        frames, self.tally = self.tally.frames, self.tally.after(iteration, seconds)
+        row["time/fps"] = (self.tally.frames - frames) / seconds
+        return row | _tally_row(self.tally) | {"train/n_updates": self.learner.updates}
+
+    def checkpoint(self) -> Checkpoint:
+        """All of it, for `restore`."""
+        tensors = {f"agent.{name}": tensor for name, tensor in self.agent.state_dict().items()}
+        for name, parameter in self.agent.named_parameters():
+            for moment, tensor in self.learner.optimizer.state.get(parameter, {}).items():
+                tensors[f"adam.{name}.{moment}"] = tensor
+        tensors |= _cursor_tensors(self.cursor)
+        tensors["generator"] = self.learner.generator.get_state()
+        tensors["environments"] = self.env.state
+        tensors["recent"] = self.tally.recent
+        return Checkpoint(
+            tensors,
+            {
+                "frames": self.tally.frames,
+                "iterations": self.tally.iterations,
+                "episodes": self.tally.episodes,
+                "seconds": self.tally.seconds,
+                "updates": self.learner.updates,
+            },
+        )
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Go back to where a checkpoint was taken."""
+        tensors, numbers = checkpoint.tensors, checkpoint.numbers
+        put_parameters(self.agent, checkpoint)
+        for name, parameter in self.agent.named_parameters():
+            prefix = f"adam.{name}."
+            moments = {
+                key.removeprefix(prefix): tensor.to(parameter.device)
+                for key, tensor in tensors.items()
+                if key.startswith(prefix)
+            }
+            if moments:
+                self.learner.optimizer.state[parameter] = moments
+        self.learner.generator.set_state(tensors["generator"])
+        self.learner.updates = numbers["updates"]
+        self.env.state = tensors["environments"].to(self.env.device)
+        self.cursor = _cursor_from(self.cursor, tensors)
+        self.tally = Tally(
+            numbers["frames"],
+            numbers["iterations"],
+            numbers["episodes"],
+            numbers["seconds"],
+            tensors["recent"],
+        )
+
+
+def train(config: TrainConfig, env: Environment, agent: Agent, schedule: Schedule) -> Summary:
+    """Train `agent` in `env` for `config.frames` frames into a new folder, `config.out`.
+
+    Raises:
+        UsageError: the folder holds something already.
+    """
+    return _go_on(create_run(config), Training(config, env, agent, schedule), config.frames)
+
+
+def resume(
+    run: Run, env: Environment, agent: Agent, schedule: Schedule, frames: int | None = None
+) -> Summary:
+    """Go on with a run from its newest whole checkpoint, to `frames` or as far as it was planned.
+
+    On the CPU the result equals the uninterrupted run's bit for bit.
+
+    Raises:
+        UsageError: there is no whole checkpoint, or it is of another agent.
+    """
+    training = Training(run.config, env, agent, schedule)
+    training.restore(run.load())
+    run.forget_metrics_after(training.tally.frames)
+    return _go_on(run, training, frames or run.config.frames)
+
+
+def _go_on(run: Run, training: Training, frames: int) -> Summary:
+    saved = training.tally.frames
+    monitor = Monitor(run, saved, frames)
+    try:
+        while training.tally.frames < frames:
+            monitor.report(training.iterate())
+            done = training.tally.frames
+            if done - saved >= run.config.checkpoint_frames or done >= frames:
+                run.save(done, training.checkpoint())
+                saved = done
+    finally:
+        monitor.close()
+    tally = training.tally
+    return Summary(tally.frames, tally.seconds, float(tally.recent[:, 2].mean()), run.path)
+
+
+def _tally_row(tally: Tally) -> Row:
+    row = {
+        "frames": tally.frames,
+        "time/iterations": tally.iterations,
+        "time/time_elapsed": tally.seconds,
+        "time/total_timesteps": tally.frames,
+        "rollout/episodes": tally.episodes,
+    }
+    if len(tally.recent):
+        means = tally.recent.mean(0).tolist()
+        names = ("rollout/ep_rew_mean", "rollout/ep_len_mean", "rollout/success_rate")
+        row |= dict(zip(names, means, strict=True))
+    return row
+
+
+def _loss_row(iteration: Iteration) -> Row:
+    """Loss figures: each loop's, and their mean over loops under Stable-Baselines3's names."""
+    row: Row = {}
+    for loop, figures in iteration.figures.items():
+        for name, value in figures.items():
+            row[f"train/{loop}/{name}"] = float(value)
+    names = next(iter(iteration.figures.values()))
+    for name in names:
+        values = [float(figures[name]) for figures in iteration.figures.values()]
+        row[f"train/{name}"] = sum(values) / len(values)
+    return row
+
+
+def _module_row(iteration: Iteration) -> Row:
+    diagnostics = iteration.rollouts[-1].diagnostics
+    if "module_mask" not in diagnostics:
+        return {}
+    figures = module_figures(diagnostics["module_mask"], diagnostics["module_claim"])
+    return {f"modules/{name}": float(value) for name, value in figures.items()}
+
+
+def _cursor_tensors(cursor: Cursor) -> dict[str, Tensor]:
+    tensors = {f"cursor.obs.{name}": tensor for name, tensor in cursor.obs.items()}
+    tensors |= {f"cursor.state.{i}": tensor for i, tensor in enumerate(cursor.state)}
+    return tensors | {"cursor.starts": cursor.starts, "cursor.so_far": cursor.so_far}
+
+
+def _cursor_from(like: Cursor, tensors: dict[str, Tensor]) -> Cursor:
+    device = like.starts.device
+    return replace(
+        like,
+        obs={name: tensors[f"cursor.obs.{name}"].to(device) for name in like.obs},
+        state=tuple(tensors[f"cursor.state.{i}"].to(device) for i in range(len(like.state))),
+        starts=tensors["cursor.starts"].to(device),
+        so_far=tensors["cursor.so_far"].to(device),
+    )
