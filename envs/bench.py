@@ -9,7 +9,7 @@ and drawn ahead of time; every episode that ends is followed by a newly generate
 from __future__ import annotations
 
 import importlib.metadata
-import importlib.util
+import math
 import multiprocessing
 import os
 import statistics
@@ -60,9 +60,7 @@ class Simulator:
     @property
     def version(self) -> str:
         """The installed version, "" where it is missing."""
-        if importlib.util.find_spec(self.package) is None:
-            return ""
-        return "this one" if self.package == "envs" else importlib.metadata.version(self.package)
+        return "this one" if self.package == "envs" else installed_version(self.package)
 
 
 @dataclass(frozen=True)
@@ -89,6 +87,14 @@ class Speed:
     def median(self) -> float:
         """Steps per second in the median round."""
         return statistics.median(self.rounds)
+
+
+def installed_version(package: str) -> str:
+    """A package's version, "" where it is missing."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
 
 
 def start_engine(level: str, num_envs: int, device: str) -> Burst:
@@ -278,7 +284,7 @@ class _Worker:
         context = multiprocessing.get_context("spawn")
         self.contender, self.rounds = contender, list[float]()
         self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=serve, args=(theirs, contender.prepare), daemon=True)
+        self.process = context.Process(target=serve, args=(theirs, contender.prepare))
         self.process.start()
         theirs.close()
         try:
@@ -356,19 +362,23 @@ def measure(
     ]
 
 
-def table(speeds: Sequence[Speed]) -> str:
-    """The measurements as text, with the engine's speed as a multiple of each peer's."""
+def ratios(speeds: Sequence[Speed], reference: str) -> list[float]:
+    """Each one's speed over the reference's on the same level; NaN where that was not measured."""
+    known = {speed.level: speed.median for speed in speeds if speed.name == reference}
+    return [speed.median / known.get(speed.level, math.nan) for speed in speeds]
+
+
+def table(speeds: Sequence[Speed], title: str, ratios: Sequence[float]) -> str:
+    """The measurements as text, with a last column of ratios under its title."""
     lines = [
-        f"{'level':28}{'name':16}{'version':>10}{'envs':>8}{'steps/s':>14}"
-        f"{'min':>14}{'max':>14}{'engine is':>12}"
+        f"{'level':28}{'name':16}{'version':>10}{'envs':>8}{'per second':>14}"
+        f"{'min':>14}{'max':>14}{title:>14}"
     ]
-    ours = {speed.level: speed.median for speed in speeds if speed.name == "engine"}
-    for speed in speeds:
-        is_peer = speed.name != "engine" and speed.level in ours
-        ratio = f"{ours[speed.level] / speed.median:,.1f} x" if is_peer else ""
+    for speed, ratio in zip(speeds, ratios, strict=True):
         lines.append(
             f"{speed.level:28}{speed.name:16}{speed.version:>10}{speed.num_envs:>8}"
-            f"{speed.median:>14,.0f}{min(speed.rounds):>14,.0f}{max(speed.rounds):>14,.0f}{ratio:>12}"
+            f"{speed.median:>14,.0f}{min(speed.rounds):>14,.0f}{max(speed.rounds):>14,.0f}"
+            f"{'' if math.isnan(ratio) else f'{ratio:,.1f} x':>14}"
         )
     return "\n".join(lines)
 

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import math
 
 import pytest
 
@@ -9,10 +10,18 @@ from envs import bench
 from envs.bench import Contender, Simulator, Speed
 
 
+def test_ratios_are_to_the_reference_on_the_same_level():
+    fast, slow = Speed("L", "fast", "1", 8, (9.0, 8.0, 1.0)), Speed("L", "slow", "1", 8, (2.0,))
+    alone = Speed("M", "fast", "1", 8, (5.0,))
+    fast_over_slow, itself, unknown = bench.ratios([fast, slow, alone], "slow")
+    assert (fast_over_slow, itself) == (4.0, 1.0)
+    assert math.isnan(unknown)
+
+
 def test_the_table_shows_medians_and_ratios():
     engine = Speed("L", "engine", "this one", 8192, (90.0, 300.0, 100.0))
     peer = Speed("L", "peer", "1.0", 16, (20.0, 10.0, 80.0))
-    header, ours, theirs = bench.table([engine, peer]).splitlines()
+    header, ours, theirs = bench.table([engine, peer], "engine is", [math.nan, 5.0]).splitlines()
     assert header.split()[-2:] == ["engine", "is"]
     assert ours.split() == ["L", "engine", "this", "one", "8192", "100", "90", "300"]
     assert theirs.split() == ["L", "peer", "1.0", "16", "20", "10", "80", "5.0", "x"]

@@ -1,0 +1,348 @@
+"""The command line of Meta-RIMs: ``python run.py --help``."""
+
+from __future__ import annotations
+
+import contextlib
+import fnmatch
+import io
+import json
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import torch
+import tyro
+from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes, Positional, subcommand
+
+import agents
+import envs
+import envs.bench
+import metarims
+import metarims.bench
+from metarims import TrainConfig, UsageError
+from metarims.errors import check_choice, check_positive
+
+EVALUATION_ENVS = 512
+LEARNERS = ("lstm", "rims", "metarims")
+TRAIN_LEVEL = "MiniGrid-DoorKey-5x5-v0"
+
+
+@dataclass(frozen=True)
+class Levels:
+    """List the levels that can be trained on.
+
+    Attributes:
+        pattern: part of a name, or a pattern such as '*DoorKey*'.
+    """
+
+    pattern: Positional[str] = "*"
+
+    def run(self) -> None:
+        """Print the ids that match."""
+        pattern = self.pattern if "*" in self.pattern else f"*{self.pattern}*"
+        found = fnmatch.filter(envs.levels(), pattern)
+        if not found:
+            check_choice("level", self.pattern, envs.levels())
+        print("\n".join(found))
+
+
+@dataclass(frozen=True)
+class Train(TrainConfig):
+    """Train an agent."""
+
+    device: str = "auto"
+
+    def run(self) -> None:
+        """Train and say where everything is."""
+        settings = {field.name: getattr(self, field.name) for field in fields(TrainConfig)}
+        config = TrainConfig(**settings | {"device": resolve_device(self.device)})
+        with told_how_to_resume(config.out):
+            show(metarims.train(config, *build(config)))
+
+
+@dataclass(frozen=True)
+class Resume:
+    """Go on with a run exactly where its last checkpoint stands.
+
+    Attributes:
+        run_folder: the run's folder.
+        frames: go on to this many frames in all (default: as planned).
+    """
+
+    run_folder: Annotated[Positional[str], tyro.conf.arg(metavar="RUN")]
+    frames: int | None = None
+
+    def run(self) -> None:
+        """Train on."""
+        if self.frames is not None:
+            check_positive(frames=self.frames)
+        run = metarims.load_run(self.run_folder)
+        resolve_device(run.config.device)
+        with told_how_to_resume(self.run_folder):
+            show(metarims.resume(run, *build(run.config), frames=self.frames))
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Evaluate a run's agent, on the levels it was trained on or zero-shot on others.
+
+    Attributes:
+        run_folder: the run's folder.
+        env: level ids (default: those of the training).
+        episodes: fresh episodes on each level.
+        seed: of the episodes and the actions.
+        device: "auto", "cpu" or "cuda".
+        json: file for the results.
+    """
+
+    run_folder: Annotated[Positional[str], tyro.conf.arg(metavar="RUN")]
+    env: tuple[str, ...] = ()
+    episodes: int = 1000
+    seed: int = 10_000
+    device: str = "auto"
+    json: Path | None = None
+
+    def run(self) -> None:
+        """Evaluate level by level."""
+        check_positive(episodes=self.episodes)
+        check_writable(self.json)
+        run = metarims.load_run(self.run_folder)
+        config = run.config
+        levels = self.env or config.env
+        for level in levels:
+            check_choice("level", level, envs.levels())
+        device = resolve_device(self.device)
+        reports = []
+        print(f"{'level':36}{'episodes':>9}{'success':>9}   {'95 %':17}{'return':>8}{'steps':>8}")
+        for level in levels:
+            env = make_env([level], min(self.episodes, EVALUATION_ENVS), device, self.seed)
+            agent = agents.make(config.agent, env, config.options, seed=config.seed)
+            run.load_agent(agent)
+            report = metarims.evaluate(agent, env, episodes=self.episodes, seed=self.seed)
+            reports.append(report.as_json())
+            print(evaluation_line(reports[-1]))
+        write_json(self.json, reports)
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Measure speed here, beside the peers that are installed.
+
+    Attributes:
+        what: "envs", steps per second of the simulators; "train", frames per second of learning.
+        env: level ids (default: DoorKey-8x8 and GoToLocal; for "train" DoorKey-5x5).
+        num_envs: the engine's batch in "envs".
+        seconds: length of a round.
+        rounds: how often each is timed, in turn.
+        device: "auto", "cpu" or "cuda".
+        json: file for the results.
+    """
+
+    what: Positional[Literal["envs", "train"]] = "envs"
+    env: tuple[str, ...] = ()
+    num_envs: int = envs.bench.NUM_ENVS
+    seconds: float = 2.0
+    rounds: int = 5
+    device: str = "auto"
+    json: Path | None = None
+
+    def run(self) -> None:
+        """Measure and print a table."""
+        check_positive(num_envs=self.num_envs, seconds=self.seconds, rounds=self.rounds)
+        check_writable(self.json)
+        device = resolve_device(self.device)
+        default = envs.bench.LEVELS if self.what == "envs" else (TRAIN_LEVEL,)
+        speeds: list[envs.bench.Speed] = []
+        for level in self.env or default:
+            check_choice("level", level, envs.levels())
+            if self.what == "envs":
+                contenders = envs.bench.contenders(level, self.num_envs, device)
+            else:
+                contenders = learners(level, device)
+            speeds += envs.bench.race(contenders, self.seconds, self.rounds)
+        if self.what == "envs":
+            ratios = [1 / ratio for ratio in envs.bench.ratios(speeds, "engine")]
+            print(envs.bench.table(speeds, "engine is", ratios))
+        else:
+            print(envs.bench.table(speeds, "torch-ac's", envs.bench.ratios(speeds, "torch-ac")))
+            for agent in LEARNERS if device == "cpu" else ():
+                print_shares(agent, (self.env or default)[0], self.seconds)
+        write_json(self.json, envs.bench.as_json(speeds))
+
+
+Command = (
+    Annotated[Levels, subcommand("levels")]
+    | Annotated[Train, subcommand("train")]
+    | Annotated[Resume, subcommand("resume")]
+    | Annotated[Evaluate, subcommand("evaluate")]
+    | Annotated[Bench, subcommand("bench")]
+)
+COMMANDS = ("levels", "train", "resume", "evaluate", "bench")
+
+
+def resolve_device(name: str) -> str:
+    """The device meant by the name; "auto" is the GPU where there is one."""
+    here = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+    if name == "auto":
+        return "cpu" if len(here) == 1 else "cuda"
+    if name not in (*here, "cuda") or (name == "cuda" and len(here) == 1):
+        raise UsageError(f"device {name!r} is not here; there is {', '.join(here)}")
+    return name
+
+
+def make_env(ids: Sequence[str], num_envs: int, device: str, seed: int) -> envs.Environments:
+    """The environments; what they refuse is the user's to mend."""
+    try:
+        return envs.make(list(ids), num_envs=num_envs, device=device, seed=seed)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
+def build(config: TrainConfig) -> tuple[envs.Environments, Any, metarims.Schedule]:
+    """Environments, agent and schedule of a run."""
+    env = make_env(config.env, config.num_envs, config.device, config.seed)
+    agent = agents.make(config.agent, env, config.options, seed=config.seed)
+    return env, agent, agents.schedule(config.agent, config.options)
+
+
+@contextlib.contextmanager
+def told_how_to_resume(folder: str) -> Any:
+    """Ctrl-C ends training with the command that goes on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        print(f"\nstopped; go on with: python run.py resume {folder}", file=sys.stderr)
+        raise
+
+
+def show(summary: metarims.Summary) -> None:
+    """Say how a training went and where everything is."""
+    print(
+        f"{summary.frames:,} frames in {summary.seconds:.0f} s, "
+        f"success rate {summary.success_rate:.1%}\n"
+        f"logs        tensorboard --logdir {summary.path}\n"
+        f"checkpoint  {Path(summary.path) / 'checkpoints'}"
+    )
+
+
+def evaluation_line(report: dict[str, Any]) -> str:
+    """One level's evaluation as a row of the table."""
+    low, high = report["success_ci95"]
+    interval = f"{low:.1%} to {high:.1%}"
+    return (
+        f"{report['env']:36}{report['episodes']:>9}{report['success_rate']:>9.1%}   "
+        f"{interval:17}{report['mean_return']:>8.3f}{report['mean_length']:>8.1f}"
+    )
+
+
+def learners(level: str, device: str) -> list[envs.bench.Contender]:
+    """Our presets and, where it is installed, torch-ac, ready to race."""
+    found = [
+        envs.bench.Contender(agent, "this one", level, partial(start_learner, agent, level, device))
+        for agent in LEARNERS
+    ]
+    version = envs.bench.installed_version("torch_ac")
+    if version and device == "cpu":
+        prepare = partial(start_torch_ac, level)
+        found.append(envs.bench.Contender("torch-ac", version, level, prepare))
+    return found
+
+
+def preset_config(agent: str, level: str, device: str) -> TrainConfig:
+    """A preset as ``train`` runs it."""
+    return TrainConfig(env=(level,), agent=agent, out="", device=device)
+
+
+def start_learner(agent: str, level: str, device: str) -> envs.bench.Start:
+    """A preset learning on the level; called in a process of its own."""
+    config = preset_config(agent, level, device)
+    burst = metarims.bench.start_learning(*build(config), config)
+    burst()
+    return config.num_envs, burst
+
+
+def start_torch_ac(level: str) -> envs.bench.Start:
+    """torch-ac learning on the level; called in a process of its own."""
+    burst = metarims.bench.start_torch_ac(level)
+    burst()
+    return metarims.bench.TORCH_AC_PROCESSES, burst
+
+
+def print_shares(agent: str, level: str, seconds: float) -> None:
+    """Print where a preset's time goes."""
+    config = preset_config(agent, level, "cpu")
+    shares = metarims.bench.time_shares(*build(config), config, seconds)
+    parts = ", ".join(f"{name} {share:.0%}" for name, share in shares.items())
+    print(f"{agent}'s time: {parts}")
+
+
+def check_writable(path: Path | None) -> None:
+    """Refuse a file in a folder that is not there before any work is done."""
+    if path is not None and not path.parent.is_dir():
+        raise UsageError(f"cannot write {path}: there is no folder {path.parent}")
+
+
+def write_json(path: Path | None, content: Any) -> None:
+    """Write the file whole or not at all."""
+    if path is not None:
+        aside = path.with_name(f".{path.name}.{os.getpid()}")
+        aside.write_text(json.dumps(content, indent=2) + "\n")
+        aside.replace(path)
+
+
+def one_line(message: str) -> str:
+    """What tyro's message says, without its title, its frame and the advice below it."""
+    sections = [""]
+    for line in message.splitlines():
+        text = line.strip(" │╭╮╰╯─")
+        if not text.strip("-"):  # a rule, between sections
+            sections.append("")
+        else:
+            sections[-1] += f" {text}"
+            sections += [""] * line.startswith("╭")  # the title ends with its line
+    said = [section.strip().removeprefix("Error parsing Train: ") for section in sections]
+    _, *body = [text for text in said if text]
+    return "; ".join(text for text in body if not text.startswith(("For full", "Argument help")))
+
+
+def parse(args: Sequence[str]) -> Any:
+    """The command that the arguments spell.
+
+    Raises:
+        UsageError: they spell none.
+    """
+    if args and not args[0].startswith("-"):
+        check_choice("command", args[0], COMMANDS)
+    complaint = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaint):
+            return tyro.cli(
+                Command,
+                prog="run.py",
+                args=args,
+                config=(OmitArgPrefixes, OmitSubcommandPrefixes),
+            )
+    except SystemExit as end:
+        if end.code:
+            raise UsageError(one_line(complaint.getvalue())) from None
+        raise
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code is 2 for bad input, with one line on stderr."""
+    try:
+        parse(sys.argv[1:] if args is None else args).run()
+    except UsageError as error:
+        print(f"run.py: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

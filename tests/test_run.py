@@ -1,0 +1,164 @@
+"""The command line: what bad input says, and one short run from training to evaluation."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from run import main
+
+ROOT = Path(__file__).parent.parent
+EMPTY = "MiniGrid-Empty-5x5-v0"
+TRAIN = ["train", "--env", EMPTY, "--agent", "lstm", "--device", "cpu"]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A run of a single iteration."""
+    folder = tmp_path_factory.mktemp("runs") / "first"
+    assert main([*TRAIN, "--frames", "1", "--num-envs", "8", "--out", str(folder)]) == 0
+    return folder
+
+
+def complaint(capsys, *args):
+    """The one line that the arguments get on stderr."""
+    capsys.readouterr()
+    assert main(list(map(str, args))) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1, lines
+    assert lines[0].startswith("run.py: ")
+    return lines[0]
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["trian"], ["unknown command 'trian'", "train"]),
+        ([], ["levels, train, resume, evaluate, bench"]),
+        (["levels", "DorKey-5x5"], ["unknown level 'DorKey-5x5'", "MiniGrid-DoorKey-5x5-v0"]),
+        (["levels", "--al"], ["Unrecognized options: --al"]),
+        (["train", "--agent", "lstm", "--out", "x"], ["--env"]),
+        ([*TRAIN, "--out", "x", "--fraems", "9"], ["--fraems", "Perhaps you meant", "--frames"]),
+        ([*TRAIN, "--out", "x", "--frames", "many"], ["--frames", "'many'"]),
+        ([*TRAIN, "--out", "x", "--frames", "-5"], ["frames must be positive, got -5"]),
+        ([*TRAIN, "--out", "x", "--num-envs", "0"], ["num_envs must be positive, got 0"]),
+        (["bench", "agnets"], ["agnets", "envs"]),
+        (["bench", "--rounds", "0"], ["rounds must be positive, got 0"]),
+        (["bench", "--env", "MiniGrid-DoorKey-8x9-v0"], ["unknown level", "DoorKey-8x8"]),
+        (["bench", "--json", "nowhere/at/all.json"], ["no folder nowhere/at"]),
+        (["evaluate", "nothing-here"], ["no run at nothing-here"]),
+        (["evaluate", "nothing-here", "--episodes", "0"], ["episodes must be positive, got 0"]),
+        (["resume", "nothing-here"], ["no run at nothing-here"]),
+    ],
+)
+def test_bad_input_gets_one_line(capsys, tmp_path, monkeypatch, args, said):
+    monkeypatch.chdir(tmp_path)
+    line = complaint(capsys, *args)
+    for part in said:
+        assert part in line
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("flag", "given", "said"),
+    [
+        ("--env", "MiniGrid-DorKey-5x5-v0", ["unknown level", "MiniGrid-DoorKey-5x5-v0"]),
+        ("--agent", "metarim", ["unknown agent 'metarim'", "metarims"]),
+        ("--device", "cuda:7", ["device 'cuda:7' is not here; there is cpu"]),
+        ("--device", "gpu", ["device 'gpu' is not here; there is cpu"]),
+    ],
+)
+def test_a_wrong_name_gets_the_nearest_right_one(capsys, tmp_path, flag, given, said):
+    out = tmp_path / "out"
+    line = complaint(capsys, *TRAIN, "--out", out, flag, given)
+    for part in said:
+        assert part in line
+    assert not out.exists()
+
+
+def test_an_unknown_option_gets_the_nearest_right_one(capsys, tmp_path):
+    line = complaint(capsys, *TRAIN, "--out", tmp_path / "out", "--options", "slow_dat", "fresh")
+    assert "slow_dat" in line
+    assert "slow_data" in line
+
+
+def test_another_run_is_not_overwritten(capsys, trained):
+    before = {path: path.stat().st_mtime_ns for path in trained.rglob("*")}
+    assert "holds another run" in complaint(capsys, *TRAIN, "--out", trained)
+    assert {path: path.stat().st_mtime_ns for path in trained.rglob("*")} == before
+
+
+def test_a_missing_run_gets_its_neighbours(capsys, trained):
+    line = complaint(capsys, "evaluate", trained.with_name("frist"))
+    assert str(trained) in line
+
+
+@pytest.mark.parametrize("damage", ["configuration", "settings", "checkpoint"])
+@pytest.mark.parametrize("command", ["evaluate", "resume"])
+def test_a_damaged_run_is_named(capsys, trained, tmp_path, command, damage):
+    folder = tmp_path / "damaged"
+    subprocess.run(["cp", "-r", trained, folder], check=True)
+    if damage == "configuration":
+        (folder / "config.json").write_text('{"env": ["Mini')
+    elif damage == "settings":
+        (folder / "config.json").write_text('{"frames": 3}')
+    else:
+        for path in folder.rglob("*.safetensors"):
+            path.write_bytes(path.read_bytes()[:-9])
+    assert str(folder) in complaint(capsys, command, folder) or damage == "settings"
+
+
+def test_from_training_to_evaluation(capsys, trained, tmp_path):
+    results = tmp_path / "results.json"
+    other = "MiniGrid-Empty-6x6-v0"
+    args = ["--episodes", "3", "--env", EMPTY, other, "--device", "cpu", "--json", str(results)]
+    assert main(["evaluate", str(trained), *args]) == 0
+    first, second = json.loads(results.read_text())
+    assert set(first) == {
+        "env", "episodes", "success_rate", "success_ci95", "mean_return", "mean_length"
+    }  # fmt: skip
+    assert (first["env"], second["env"], first["episodes"]) == (EMPTY, other, 3)
+    low, high = first["success_ci95"]
+    assert 0 <= low <= first["success_rate"] <= high <= 1
+    assert other in capsys.readouterr().out
+    assert [path.name for path in tmp_path.iterdir()] == ["results.json"]
+
+
+def test_a_run_goes_on(capsys, trained):
+    frames = 2 * int(json.loads((trained / "metrics.jsonl").read_text().splitlines()[-1])["frames"])
+    assert main(["resume", str(trained), "--frames", str(frames)]) == 0
+    assert f"{frames:,} frames" in capsys.readouterr().out
+
+
+def test_levels_are_listed_by_part_or_pattern(capsys):
+    assert main(["levels", "DoorKey"]) == 0
+    listed = capsys.readouterr().out.split()
+    assert "MiniGrid-DoorKey-5x5-v0" in listed
+    assert all("DoorKey" in id for id in listed)
+    assert main(["levels", "MiniGrid-*-5x5-v0"]) == 0
+    assert "MiniGrid-DoorKey-5x5-v0" in capsys.readouterr().out.split()
+
+
+def test_help_is_no_error(capsys):
+    with pytest.raises(SystemExit) as end:
+        main(["train", "--help"])
+    assert not end.value.code
+    assert "--frames" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+def test_as_a_program(encoding):
+    """No traceback and exit code 2 from the shell, too, whatever the terminal can show."""
+    done = subprocess.run(
+        [sys.executable, "run.py", "bench", "agnets"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONIOENCODING": encoding},
+    )
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("run.py: invalid choice 'agnets' for argument 'what'. Expected one of")
