@@ -30,7 +30,7 @@ def generalized_advantages(
         Advantages [T, B]; with the values added they are the returns to learn V from.
     """
     deltas = rewards + discount * next_values * ~terminated - values
-    carries = discount * gae_lambda * ~(terminated | truncated)
+    carries = discount * gae_lambda * (~(terminated | truncated)).to(rewards.dtype)
     advantage = torch.zeros_like(deltas[0])
     advantages = []
     for delta, carry in zip(reversed(deltas.unbind(0)), reversed(carries.unbind(0)), strict=True):

@@ -1,0 +1,129 @@
+"""Small environments, made of tensors, whose best policy and value are known by hand."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from metarims.protocols import Observation
+
+
+@dataclass(frozen=True)
+class ProbeStep:
+    obs: Observation
+    reward: Tensor
+    terminated: Tensor
+    truncated: Tensor
+    task: Tensor
+    final_obs: Observation
+
+
+class Probe:
+    """A batch of environments that count their steps; subclasses say what is seen and earned.
+
+    `state` holds all that changes: the step count, a secret drawn at each episode's start, and the
+    random stream it is drawn from.
+    """
+
+    length = 1  # steps of an episode
+    cut = False  # whether an episode's end is a truncation
+    num_actions = 2
+    vocabulary_size = 2
+    seen = 4
+
+    def __init__(self, num_envs: int, tasks: int = 1) -> None:
+        self.num_envs, self.device = num_envs, torch.device("cpu")
+        self.level_ids = [f"probe-{task}" for task in range(tasks)]
+        self.task = torch.arange(num_envs) * tasks // num_envs
+        self.state = torch.zeros(num_envs, 3, dtype=torch.int64)  # count, secret, stream
+
+    def reset(self, seed: int | None = None) -> Observation:
+        self.state = torch.zeros(self.num_envs, 3, dtype=torch.int64)
+        self.state[:, 2] = torch.arange(self.num_envs) * 7919 + (seed or 0)
+        self._begin(torch.ones(self.num_envs, dtype=torch.bool))
+        return self._observe()
+
+    def step(self, actions: Tensor) -> ProbeStep:
+        reward = self.reward(self.state[:, 0], self.state[:, 1], actions)
+        self.state = self.state.clone()
+        self.state[:, 0] += 1
+        ended = self.state[:, 0] == self.length
+        final = self._observe()
+        self._begin(ended)
+        never = torch.zeros_like(ended)
+        ends = (never, ended) if self.cut else (ended, never)
+        return ProbeStep(self._observe(), reward.float(), *ends, self.task, final)
+
+    def _begin(self, where: Tensor) -> None:
+        stream = (self.state[:, 2] * 1103515245 + 12345) % 2**31
+        fresh = torch.stack([torch.zeros_like(stream), (stream >> 16) % 2, stream], 1)
+        self.state = torch.where(where.unsqueeze(1), fresh, self.state)
+
+    def _observe(self) -> Observation:
+        return {"features": self.observe(self.state[:, 0], self.state[:, 1])}
+
+    def observe(self, count: Tensor, secret: Tensor) -> Tensor:
+        """[B, seen]."""
+        return torch.ones(len(count), self.seen)
+
+    def reward(self, count: Tensor, secret: Tensor, actions: Tensor) -> Tensor:
+        """[B]."""
+        raise NotImplementedError
+
+
+class Bandit(Probe):
+    """The second arm pays 1, the first nothing: V = 1."""
+
+    def reward(self, count: Tensor, secret: Tensor, actions: Tensor) -> Tensor:
+        return actions == 1
+
+
+class Endless(Probe):
+    """Pays 1 at every step and is cut after five: V = 1 / (1 − γ), if truncation bootstraps."""
+
+    length, cut = 5, True
+
+    def reward(self, count: Tensor, secret: Tensor, actions: Tensor) -> Tensor:
+        return torch.ones(len(actions))
+
+
+class Recall(Probe):
+    """Shows a secret bit first and asks for it after `length` steps: without memory, a coin."""
+
+    length = 20
+
+    def observe(self, count: Tensor, secret: Tensor) -> Tensor:
+        first, last = count == 0, count == self.length - 1
+        return torch.stack(
+            [first & (secret == 0), first & (secret == 1), last, ~first & ~last], 1
+        ).float()
+
+    def reward(self, count: Tensor, secret: Tensor, actions: Tensor) -> Tensor:
+        return (count == self.length - 1) * (1.0 * (actions == secret))
+
+
+class Contexts(Probe):
+    """Two contexts with opposite right answers to what is seen: it pays to switch modules."""
+
+    length = 4
+
+    def observe(self, count: Tensor, secret: Tensor) -> Tensor:
+        shown = (count * 5 + secret * 3) % 4 // 2
+        context = torch.nn.functional.one_hot(secret, 2)
+        return torch.cat([context, torch.nn.functional.one_hot(shown, 2)], 1).float()
+
+    def reward(self, count: Tensor, secret: Tensor, actions: Tensor) -> Tensor:
+        shown = (count * 5 + secret * 3) % 4 // 2
+        return 1.0 * (actions == (shown ^ secret))
+
+
+class Linear(torch.nn.Module):
+    """The probes' encoder: a linear layer on their features."""
+
+    def __init__(self, seen: int, features: int) -> None:
+        super().__init__()
+        self.features = features
+        self.layer = torch.nn.Linear(seen, features)
+
+    def forward(self, obs: Observation) -> Tensor:
+        return torch.tanh(self.layer(obs["features"]))

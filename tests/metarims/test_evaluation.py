@@ -1,0 +1,74 @@
+"""Evaluation: a fixed number of episodes, settled beforehand."""
+
+import pytest
+import torch
+
+from metarims.errors import UsageError
+from metarims.evaluation import evaluate
+
+from .probes import Bandit, Contexts, Probe, Recall
+from .test_learner import make_agent
+
+
+class ShortWins(Probe):
+    """An episode ends at once with a reward, or after 30 steps without: even odds."""
+
+    length = 30
+
+    def step(self, actions):
+        lucky = self.state[:, 1] == 1
+        self.state = self.state.clone()
+        self.state[:, 0] = torch.where(lucky, self.length - 1, self.state[:, 0])
+        return super().step(actions)
+
+    def reward(self, count, secret, actions):
+        return 1.0 * (secret == 1)
+
+    def observe(self, count, secret):
+        return torch.ones(len(count), 4)
+
+
+def test_short_episodes_are_not_favoured():
+    report = evaluate(make_agent(), ShortWins(16), episodes=1000)
+    low, high = report.success_ci95
+    assert low < 0.5 < high
+    assert report.mean_length == pytest.approx(
+        30 - 29 * report.success_rate
+    )  # a win takes 1 step, a loss 30
+
+
+@pytest.mark.parametrize(("num_envs", "episodes"), [(4, 10), (16, 3), (5, 5)])
+def test_gives_exactly_the_episodes_asked_for(num_envs, episodes):
+    report = evaluate(make_agent(), Contexts(num_envs), episodes=episodes).as_json()
+    assert list(report) == [
+        "env",
+        "episodes",
+        "success_rate",
+        "success_ci95",
+        "mean_return",
+        "mean_length",
+    ]
+    assert report["episodes"] == episodes
+    assert report["mean_length"] == 4.0
+    assert report["env"] == "probe-0"
+    low, high = report["success_ci95"]
+    assert 0 <= low <= report["success_rate"] <= high <= 1
+
+
+def test_the_likeliest_action_or_a_sample():
+    agent = make_agent()
+    with torch.no_grad():
+        agent.policy[-1].bias.copy_(torch.tensor([0.0, 2.0]))
+    assert evaluate(agent, Bandit(64), 400, greedy=True).mean_return == 1.0
+    sampled = evaluate(agent, Bandit(64), 400)
+    expected = torch.sigmoid(torch.tensor(2.0)).item()
+    low, high = sampled.mean_return_ci95
+    assert low < expected < high
+    assert evaluate(agent, Bandit(64), 400).as_json() == sampled.as_json()
+
+
+def test_one_level_at_a_time():
+    with pytest.raises(UsageError, match="one level at a time, got probe-0, probe-1"):
+        evaluate(make_agent(), Recall(4, tasks=2))
+    with pytest.raises(UsageError, match="episodes must be positive, got 0"):
+        evaluate(make_agent(), Recall(4), episodes=0)

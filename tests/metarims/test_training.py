@@ -1,0 +1,143 @@
+"""A run on disk: what it leaves, that it goes on to the bit, and that it is not overwritten."""
+
+import json
+import math
+
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+import metarims
+from metarims.checkpoint import TENSORS
+from metarims.config import TrainConfig
+from metarims.errors import UsageError
+
+from .probes import Contexts
+from .test_learner import make_agent, schedule
+
+ITERATION = 8 * 20  # frames
+
+
+def config(out, iterations=4, **changes):
+    settings = {"frames": iterations * ITERATION, "num_envs": 8, "checkpoint_frames": ITERATION}
+    return TrainConfig(env=("probe-0",), agent="metarims", out=str(out), **(settings | changes))
+
+
+def train(out, preset="metarims", iterations=4, **changes):
+    return metarims.train(
+        config(out, iterations, **changes), Contexts(8), make_agent(preset), schedule(preset)
+    )
+
+
+def resume(out, preset="metarims", **changes):
+    run = metarims.load_run(out)
+    return metarims.resume(run, Contexts(8), make_agent(preset), schedule(preset), **changes)
+
+
+def rows(out):
+    """metrics.jsonl without the clock's readings."""
+    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    clock = ("time/fps", "time/time_elapsed")
+    return [{name: row[name] for name in row if name not in clock} for row in lines]
+
+
+@pytest.mark.parametrize("preset", ["metarims", "lstm", "random"])
+def test_a_resumed_run_equals_the_uninterrupted_one_bit_for_bit(tmp_path, preset):
+    train(tmp_path / "whole", preset)
+    train(tmp_path / "halves", preset, iterations=2)
+    summary = resume(tmp_path / "halves", preset, frames=4 * ITERATION)
+    assert summary.frames == 4 * ITERATION
+    whole, halves = (metarims.load_run(tmp_path / name).load() for name in ("whole", "halves"))
+    assert whole.tensors.keys() == halves.tensors.keys()
+    for name, tensor in whole.tensors.items():
+        assert torch.equal(tensor, halves.tensors[name]), name
+    assert rows(tmp_path / "whole") == rows(tmp_path / "halves")
+
+
+def test_goes_on_from_the_checkpoint_before_a_damaged_one(tmp_path):
+    train(tmp_path / "whole")
+    train(tmp_path / "damaged", iterations=3)
+    newest = max((tmp_path / "damaged" / "checkpoints").iterdir())
+    (newest / TENSORS).write_bytes(b"not what was written")
+    resume(tmp_path / "damaged", frames=4 * ITERATION)
+    assert rows(tmp_path / "whole") == rows(tmp_path / "damaged")
+
+
+def test_the_agent_of_a_run_can_be_loaded(tmp_path):
+    agent = make_agent()
+    metarims.train(config(tmp_path), Contexts(8), agent, schedule())
+    again = make_agent(seed=5)
+    metarims.load_run(tmp_path).load_agent(again)
+    for a, b in zip(agent.parameters(), again.parameters(), strict=True):
+        assert torch.equal(a, b)
+    with pytest.raises(UsageError, match="the checkpoint is of another agent"):
+        metarims.load_run(tmp_path).load_agent(make_agent("lstm"))
+
+
+def test_scalars_have_the_names_of_stable_baselines(tmp_path, capsys):
+    summary = train(tmp_path, iterations=3)
+    events = EventAccumulator(str(tmp_path))
+    events.Reload()
+    names = set(events.Tags()["scalars"])
+    expected = {
+        "rollout/ep_rew_mean",
+        "rollout/ep_len_mean",
+        "rollout/success_rate",
+        "time/fps",
+        "time/iterations",
+        "time/time_elapsed",
+        "time/total_timesteps",
+        "train/approx_kl",
+        "train/clip_fraction",
+        "train/entropy_loss",
+        "train/explained_variance",
+        "train/loss",
+        "train/n_updates",
+        "train/policy_gradient_loss",
+        "train/value_loss",
+        "train/fast/approx_kl",
+        "train/slow/approx_kl",
+        "modules/use_0",
+        "modules/H_A",
+        "modules/H_A_given_X",
+        "modules/information",
+        "modules/dead",
+    }
+    assert expected <= names, expected - names
+    assert [event.step for event in events.Scalars("time/fps")] == [160, 320, 480]
+    last = rows(tmp_path)[-1]
+    assert last["frames"] == 480
+    assert last["train/n_updates"] == 3 * (16 + 16)
+    assert summary.frames == 480
+    assert summary.success_rate == last["rollout/success_rate"]
+    assert sum(last[f"modules/use_{j}"] for j in range(5)) == pytest.approx(3)
+    assert all(math.isfinite(value) for value in last.values())
+    assert "480/480 frames" in capsys.readouterr().out
+
+
+def test_a_folder_that_holds_a_run_is_left_alone(tmp_path):
+    train(tmp_path / "run", iterations=1)
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")}
+    with pytest.raises(UsageError, match="run holds another run: resume it, or choose another"):
+        train(tmp_path / "run")
+    assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")}
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(UsageError, match="holds other files"):
+        train(tmp_path)
+    with pytest.raises(UsageError, match=r"notes.txt is a file"):
+        train(tmp_path / "notes.txt")
+
+
+def test_a_missing_or_damaged_run_is_named(tmp_path):
+    train(tmp_path / "doorkey", iterations=1)
+    with pytest.raises(UsageError, match=r"no run at .*dorkey; nearest: .*doorkey"):
+        metarims.load_run(tmp_path / "dorkey")
+    path = tmp_path / "doorkey" / "config.json"
+    for text, message in (
+        ("{", "cannot be read"),
+        ("[]", "does not hold a configuration"),
+        ('{"agent": "lstm"}', "incomplete configuration"),
+    ):
+        path.write_text(text)
+        with pytest.raises(UsageError, match=message):
+            metarims.load_run(tmp_path / "doorkey")
