@@ -11,7 +11,8 @@ from torch.autograd.function import once_differentiable
 
 from metarims.protocols import Observation
 
-KINDS = (11, 6, 4)  # types, colors and states of a cell, upstream's
+TYPES, COLORS, STATES = 11, 6, 4  # of a cell, upstream's
+TRAITS = TYPES + COLORS + STATES
 
 
 class Encoder(nn.Module):
@@ -21,19 +22,13 @@ class Encoder(nn.Module):
     linear layer on one-hot cells); the mission scales and shifts the sum (FiLM, Perez et al. 2018).
     """
 
-    offsets: Tensor
-
     def __init__(
         self, vocabulary: int, features: int = 128, width: int = 64, words: int = 32
     ) -> None:
         super().__init__()
         self.features = features
         cells = 49
-        rows = sum(KINDS)
-        offsets = torch.tensor([0, KINDS[0], KINDS[0] + KINDS[1]])
-        firsts = torch.arange(cells).unsqueeze(1) * rows + offsets
-        self.register_buffer("offsets", firsts.flatten(), persistent=False)
-        self.cells = nn.Parameter(torch.randn(cells * rows, width) / (3 * cells) ** 0.5)
+        self.cells = nn.Parameter(torch.randn(cells * TRAITS, width) / (3 * cells) ** 0.5)
         self.words = nn.Embedding(vocabulary, words, padding_idx=0)
         self.instruction = nn.GRU(words, width)
         self.film = nn.Linear(width, 2 * width)
@@ -42,8 +37,9 @@ class Encoder(nn.Module):
     def forward(self, obs: Observation) -> Tensor:
         """Images uint8 [T, B, 7, 7, 3] and missions int16 [T, B, L] to features [T, B, D]."""
         image, mission = obs["image"], obs["mission"]
-        ids = image.flatten(2).flatten(0, 1) + self.offsets  # [T·B, 147]
-        seen: Tensor = _CellSum.apply(ids, self.cells)  # type: ignore[no-untyped-call]
+        seen: Tensor = _CellSum.apply(  # type: ignore[no-untyped-call]
+            image.flatten(0, 1).flatten(1, 2), self.cells
+        )
         scale, shift = self.film(self._told(mission.flatten(0, 1))).chunk(2, -1)
         x = torch.relu(seen * (1 + scale) + shift)
         return torch.relu(self.project(x)).view(*image.shape[:2], -1)
@@ -60,21 +56,38 @@ class Encoder(nn.Module):
 
 
 class _CellSum(torch.autograd.Function):
-    """Sum of table rows: ids int64 [N, K] and table [R, E] to [N, E].
+    """The rows of a cell's traits, summed: cells uint8 [N, K, 3], table [K · TRAITS, E] to [N, E].
 
-    Backward multiplies with the one-hot rows: torch's own backward scatters row after row, which
+    Backward multiplies with the one-hot traits: torch's own backward scatters row after row, which
     takes ten times as long.
     """
 
     @staticmethod
-    def forward(ctx: Any, ids: Tensor, table: Tensor) -> Tensor:
-        ctx.save_for_backward(ids)
-        ctx.rows = len(table)
-        return F.embedding_bag(ids, table, mode="sum")
+    def forward(ctx: Any, cells: Tensor, table: Tensor) -> Tensor:
+        ctx.save_for_backward(cells)
+        firsts = torch.arange(cells.shape[1], device=cells.device).unsqueeze(1) * TRAITS
+        offsets = firsts + torch.tensor([0, TYPES, TYPES + COLORS], device=cells.device)
+        return F.embedding_bag((cells + offsets.int()).flatten(1), table, mode="sum")
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[None, Tensor]:
-        (ids,) = ctx.saved_tensors
-        hot = gradient.new_zeros(len(ids), ctx.rows).scatter_(1, ids, 1.0)
+        (cells,) = ctx.saved_tensors
+        type_, color, state = cells.int().unbind(-1)
+        kind = (type_ * COLORS + color) * STATES + state
+        hot = F.embedding(kind, _traits_of_kinds(gradient)).flatten(1)  # [N, K · TRAITS]
         return None, hot.T @ gradient
+
+
+def _traits_of_kinds(like: Tensor) -> Tensor:
+    """One-hot type, color and state side by side, for each combination of them."""
+    types, colors, states = (torch.eye(count) for count in (TYPES, COLORS, STATES))
+    table = torch.cat(
+        [
+            types.repeat_interleave(COLORS * STATES, 0),
+            colors.repeat_interleave(STATES, 0).repeat(TYPES, 1),
+            states.repeat(TYPES * COLORS, 1),
+        ],
+        1,
+    )
+    return table.to(like)

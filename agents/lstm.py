@@ -41,9 +41,15 @@ class LSTM(nn.Module):
     def forward(self, x: Tensor, state: State, starts: Tensor) -> tuple[Tensor, State, Diagnostics]:
         """Run a span: x [T, B, D], starts bool [T, B] to outputs [T, B, d] and the last state."""
         h, c = state
-        driven = self.input(x).transpose(1, 2).contiguous()  # [T, 4·d, B]
         outputs, c = _Span.apply(  # type: ignore[no-untyped-call]
-            starts.to(x.dtype), driven, h.T, c.T, self.start.unsqueeze(1), self.hidden_weight
+            x,
+            starts.to(x.dtype),
+            h.T,
+            c.T,
+            self.start.unsqueeze(1),
+            self.input.weight,
+            self.hidden_weight,
+            self.input.bias.unsqueeze(1),
         )
         return outputs.transpose(1, 2), (outputs[-1].T, c.T), {}
 
@@ -54,19 +60,22 @@ class _Span(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
+        x: Tensor,
         resets: Tensor,
-        driven: Tensor,
         h: Tensor,
         c: Tensor,
         start: Tensor,
-        weight: Tensor,
+        input_weight: Tensor,
+        hidden_weight: Tensor,
+        bias: Tensor,
     ) -> tuple[Tensor, Tensor]:
         d = len(h)
+        driven = torch.baddbmm(bias, input_weight.expand(len(x), -1, -1), x.mT)  # [T, 4·d, B]
         outputs, steps = [], []
-        for reset, drive in zip(resets.unbind(0), driven.unbind(0), strict=True):
+        for reset, gates in zip(resets.unbind(0), driven.unbind(0), strict=True):
             keep = 1 - reset
             h, c_before = torch.addcmul(start * reset, h, keep), c * keep
-            gates = torch.addmm(drive, weight, h)
+            gates.addmm_(hidden_weight, h)
             gates[: 3 * d].sigmoid_()
             gates[3 * d :].tanh_()
             i, f, o, g = gates.chunk(4)
@@ -76,24 +85,25 @@ class _Span(torch.autograd.Function):
             h = o * squashed
             outputs.append(h)
         ctx.steps = steps
-        ctx.save_for_backward(weight)
+        ctx.save_for_backward(x, input_weight, hidden_weight)
         return torch.stack(outputs), c
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, d_outputs: Tensor, dc: Tensor) -> tuple[Tensor | None, ...]:
-        (weight,) = ctx.saved_tensors
-        d = weight.shape[1]
+        x, input_weight, hidden_weight = ctx.saved_tensors
+        d = len(d_outputs[0])
         dh = torch.zeros_like(d_outputs[0])
         d_start = torch.zeros_like(dh)
-        d_driven = dh.new_empty(len(ctx.steps), *ctx.steps[0][3].shape)
-        for t in reversed(range(len(ctx.steps))):
-            keep, _, c_before, gates, squashed = ctx.steps[t]
+        d_gates = dh.new_empty(len(x), 4 * d, dh.shape[1])
+        d_input, d_hidden = torch.zeros_like(input_weight), torch.zeros_like(hidden_weight)
+        for t in reversed(range(len(x))):
+            keep, h, c_before, gates, squashed = ctx.steps[t]
             i, f, o, g = gates.chunk(4)
             dh = dh + d_outputs[t]
             reached = dh * o
             dc = dc + torch.addcmul(reached, reached * squashed, squashed, value=-1)
-            dz = d_driven[t]
+            dz = d_gates[t]
             di, df, do, dg = dz.chunk(4)
             torch.mul(dc, g, out=di)
             torch.mul(dc, c_before, out=df)
@@ -101,11 +111,12 @@ class _Span(torch.autograd.Function):
             torch.mul(dc, i, out=dg)
             dz[: 3 * d] *= torch.addcmul(gates[: 3 * d], gates[: 3 * d], gates[: 3 * d], value=-1)
             dg *= 1 - g * g
-            dh = weight.T @ dz
+            if ctx.needs_input_grad[5]:
+                d_input.addmm_(dz, x[t])
+                d_hidden.addmm_(dz, h.T)
+            dh = hidden_weight.T @ dz
             d_start.addcmul_(dh, 1 - keep)
             dh, dc = dh * keep, dc * f * keep
-        remembered = torch.stack([step[1] for step in ctx.steps])
-        d_weight = None
-        if ctx.needs_input_grad[5]:
-            d_weight = torch.einsum("tgb,tdb->gd", d_driven, remembered)
-        return None, d_driven, dh, dc, d_start.sum(1, keepdim=True), d_weight
+        dx = d_gates.mT @ input_weight if ctx.needs_input_grad[0] else None
+        d_bias = d_gates.sum((0, 2)).unsqueeze(1)
+        return dx, None, dh, dc, d_start.sum(1, keepdim=True), d_input, d_hidden, d_bias

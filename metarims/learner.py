@@ -120,11 +120,12 @@ class Learner:
         """One step of gradient descent on the PPO loss."""
         config = self.config
         output = self.agent(batch.obs, batch.state, batch.starts)
-        log_ratio = log_prob_of(output.logits, batch.actions) - batch.log_probs
+        log_probs = output.logits.log_softmax(-1)
+        log_ratio = log_prob_of(log_probs, batch.actions) - batch.log_probs
         ratio = log_ratio.exp()
         advantages = (batch.advantages - batch.advantages.mean()) / (batch.advantages.std() + 1e-8)
         policy_loss = clipped_policy_loss(ratio, advantages, config.clip)
-        entropy = entropy_of(output.logits).mean()
+        entropy = entropy_of(log_probs).mean()
         value_loss = squared_value_loss(output.value, batch.returns)
         loss = policy_loss - config.entropy * entropy
         if loop.value_loss:

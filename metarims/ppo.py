@@ -7,14 +7,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def log_prob_of(logits: Tensor, actions: Tensor) -> Tensor:
-    """log π(a): logits [..., A], actions int64 [...] to [...]."""
-    return logits.log_softmax(-1).gather(-1, actions.unsqueeze(-1)).squeeze(-1)
+def log_prob_of(log_probs: Tensor, actions: Tensor) -> Tensor:
+    """log π(a): log-probabilities [..., A] of all actions, int64 [...] to [...]."""
+    return log_probs.gather(-1, actions.unsqueeze(-1)).squeeze(-1)
 
 
-def entropy_of(logits: Tensor) -> Tensor:
-    """Entropy of the policy in nats: logits [..., A] to [...]."""
-    log_probs = logits.log_softmax(-1)
+def entropy_of(log_probs: Tensor) -> Tensor:
+    """Entropy of the policy in nats: log-probabilities [..., A] of all actions to [...]."""
     return -(log_probs.exp() * log_probs).sum(-1)
 
 

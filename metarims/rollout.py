@@ -132,7 +132,7 @@ def collect_rollout(
         obs={name: torch.stack([c.obs[name] for c in seen]) for name in cursor.obs},
         starts=torch.stack([c.starts for c in seen]),
         actions=taken,
-        log_probs=log_prob_of(logits, taken),
+        log_probs=log_prob_of(logits.log_softmax(-1), taken),
         values=values,
         states=tuple(map(torch.stack, zip(*states, strict=True))),
         stride=stride,
@@ -233,7 +233,8 @@ def cut(rollout: Rollout, advantages: Tensor, returns: Tensor, span: int) -> Seq
 def with_current_log_probs(agent: Agent, sequences: Sequences) -> Sequences:
     """The same spans with the log-probabilities that the agent gives their actions now."""
     logits = agent(sequences.obs, sequences.state, sequences.starts).logits
-    return replace(sequences, log_probs=log_prob_of(logits, sequences.actions))
+    log_probs = log_prob_of(logits.log_softmax(-1), sequences.actions)
+    return replace(sequences, log_probs=log_probs)
 
 
 def minibatches(

@@ -85,7 +85,7 @@ def test_says_what_is_wrong_when_none_is_whole(tmp_path):
         load_checkpoint(tmp_path / "checkpoints")
     path = save_checkpoint(tmp_path, 1, written(1))
     flip_a_bit(path / TENSORS)
-    with pytest.raises(UsageError, match="000000000001: .*digest"):
+    with pytest.raises(UsageError, match=r"000000000001: .*digest"):
         load_checkpoint(tmp_path)
 
 

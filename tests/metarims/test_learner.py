@@ -93,7 +93,7 @@ def test_the_ratio_is_one_before_the_first_step_of_an_update(name, hidden_state)
     class Watch(Learner):
         def _learn(self, loop, batch):
             with torch.no_grad():
-                logits = self.agent(batch.obs, batch.state, batch.starts).logits
+                logits = self.agent(batch.obs, batch.state, batch.starts).logits.log_softmax(-1)
             ratio = (log_prob_of(logits, batch.actions) - batch.log_probs).exp()
             ratios[-1].append((ratio - 1).abs().max().item())
             return super()._learn(loop, batch)
@@ -137,17 +137,18 @@ def plain_ppo(agent: RecurrentPolicy, iterations: int) -> None:
         for repeat in range(2):
             if repeat:
                 with torch.no_grad():
-                    logits = agent(spans.obs, spans.state, spans.starts).logits
+                    logits = agent(spans.obs, spans.state, spans.starts).logits.log_softmax(-1)
                 spans = replace(spans, log_probs=log_prob_of(logits, spans.actions))
             for _ in range(2):
                 for rows in torch.randperm(32, generator=collector.generator).chunk(4):
                     batch = spans.take(rows)
                     output = agent(batch.obs, batch.state, batch.starts)
-                    ratio = (log_prob_of(output.logits, batch.actions) - batch.log_probs).exp()
+                    log_probs = output.logits.log_softmax(-1)
+                    ratio = (log_prob_of(log_probs, batch.actions) - batch.log_probs).exp()
                     advantages = batch.advantages - batch.advantages.mean()
                     advantages = advantages / (batch.advantages.std() + 1e-8)
                     loss = clipped_policy_loss(ratio, advantages, CONFIG.clip)
-                    loss = loss - CONFIG.entropy * entropy_of(output.logits).mean()
+                    loss = loss - CONFIG.entropy * entropy_of(log_probs).mean()
                     value_loss = squared_value_loss(output.value, batch.returns)
                     loss = loss + CONFIG.value_weight * value_loss
                     optimizer.zero_grad()

@@ -9,7 +9,7 @@ from metarims import ppo
 
 
 def test_log_prob_and_entropy_of_three_to_one():
-    logits = torch.tensor([[math.log(3.0), 0.0]])
+    logits = torch.tensor([[math.log(3.0), 0.0]]).log_softmax(-1)
     assert ppo.log_prob_of(logits, torch.tensor([0])).item() == pytest.approx(math.log(0.75))
     expected = -0.75 * math.log(0.75) - 0.25 * math.log(0.25)
     assert ppo.entropy_of(logits).item() == pytest.approx(expected)

@@ -1,4 +1,4 @@
-"""What a rollout holds: states at the spans' starts, bootstraps past a cut, episodes as they end."""
+"""What a rollout holds: states at the spans' starts, bootstraps past a cut, finished episodes."""
 
 import pytest
 import torch
