@@ -13,7 +13,7 @@ from metarims.schedule import Schedule
 
 from .encoder import Encoder
 from .lstm import LSTM
-from .policy import Core, RecurrentPolicy
+from .policy import Core, Last, RecurrentPolicy
 from .presets import Preset, names, preset
 
 __all__ = ["RecurrentPolicy", "Spec", "make", "names", "preset", "schedule"]
@@ -49,9 +49,8 @@ def make(
         torch.manual_seed(seed)
         encoder = Encoder(spec.vocabulary_size, row.features, row.width)
         core, features = CORES[row.core](row)
-        agent = RecurrentPolicy(
-            encoder, core, features, spec.num_actions, carry=row.hidden_state == "carry"
-        )
+        last = Last(spec.num_actions, row.features) if row.hidden_state == "carry" else None
+        agent = RecurrentPolicy(encoder, core, features, spec.num_actions, last)
     return agent.to(spec.device)
 
 

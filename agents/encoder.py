@@ -26,7 +26,6 @@ class Encoder(nn.Module):
         self, vocabulary: int, features: int = 128, width: int = 64, words: int = 32
     ) -> None:
         super().__init__()
-        self.features = features
         cells = 49
         self.cells = nn.Parameter(torch.randn(cells * TRAITS, width) / (3 * cells) ** 0.5)
         self.words = nn.Embedding(vocabulary, words, padding_idx=0)

@@ -9,8 +9,6 @@ from torch import Tensor, nn
 
 from metarims.protocols import Diagnostics, Observation, Output, State
 
-from .encoder import Encoder
-
 
 class Core(Protocol):
     """The recurrent part: LSTM, RIMs."""
@@ -30,26 +28,26 @@ class RecurrentPolicy(nn.Module):
     """Encoder, core and heads; an `Agent`.
 
     Args:
-        encoder: observations to features.
+        encoder: observations to features [T, B, D].
         core: what remembers.
         features: the core's outputs.
         actions: how many there are.
-        carry: keep the state over episodes' ends, and see the last action, reward and end instead.
+        last: features of the step before, added to the encoder's; with it, the state is carried
+            over episodes' ends.
         hidden: of either head.
     """
 
     def __init__(
         self,
-        encoder: Encoder,
+        encoder: nn.Module,
         core: Core,
         features: int,
         actions: int,
-        carry: bool = False,
+        last: nn.Module | None = None,
         hidden: int = 64,
     ) -> None:
         super().__init__()
-        self.encoder, self.core = encoder, core
-        self.last = Last(actions, encoder.features) if carry else None
+        self.encoder, self.core, self.last = encoder, core, last
         self.policy = _head(features, hidden, actions, 0.01)
         self.value = _head(features, hidden, 1, 1.0)
 

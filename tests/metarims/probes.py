@@ -122,7 +122,6 @@ class Linear(torch.nn.Module):
 
     def __init__(self, seen: int, features: int) -> None:
         super().__init__()
-        self.features = features
         self.layer = torch.nn.Linear(seen, features)
 
     def forward(self, obs: Observation) -> Tensor:

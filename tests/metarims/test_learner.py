@@ -88,7 +88,7 @@ def test_every_group_of_every_preset_learns(name):
 @pytest.mark.parametrize("name", agents.names())
 def test_the_ratio_is_one_before_the_first_step_of_an_update(name, hidden_state):
     agent = make_agent(name, hidden_state=hidden_state)
-    ratios = []
+    ratios: list[list[float]] = []
 
     class Watch(Learner):
         def _learn(self, loop, batch):

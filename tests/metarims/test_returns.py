@@ -2,6 +2,7 @@
 
 import random
 
+import numpy as np
 import torch
 
 from metarims.returns import finished_episodes, generalized_advantages
@@ -26,16 +27,15 @@ def test_equals_a_scalar_reference_on_1000_rollouts():
     for seed in range(1000):
         draw = random.Random(seed)
         steps = draw.randint(1, 12)
-        numbers = [[draw.gauss(0, 1) for _ in range(steps)] for _ in range(3)]
-        flags = [[draw.random() < 0.2 for _ in range(steps)] for _ in range(2)]
+        floats = np.array([[draw.gauss(0, 1) for _ in range(steps)] for _ in range(3)])
+        flags = np.array([[draw.random() < 0.2 for _ in range(steps)] for _ in range(2)])
         discount, gae_lambda = draw.random(), draw.random()
+        rewards, values, next_values = torch.from_numpy(floats).unsqueeze(2)
+        terminated, truncated = torch.from_numpy(flags).unsqueeze(2)
         fast = generalized_advantages(
-            *(torch.tensor(row, dtype=torch.float64).unsqueeze(1) for row in numbers),
-            *(torch.tensor(row).unsqueeze(1) for row in flags),
-            discount,
-            gae_lambda,
+            rewards, values, next_values, terminated, truncated, discount, gae_lambda
         )
-        slow = scalar_advantages(*numbers, *flags, discount, gae_lambda)
+        slow = scalar_advantages(*floats, *flags, discount, gae_lambda)
         torch.testing.assert_close(fast[:, 0], torch.tensor(slow, dtype=torch.float64))
 
 
