@@ -13,6 +13,7 @@ from metarims.protocols import Observation
 
 TYPES, COLORS, STATES = 11, 6, 4  # of a cell, upstream's
 TRAITS = TYPES + COLORS + STATES
+HASH_BASE = 0x5851F42D4C957F2D
 
 
 class Encoder(nn.Module):
@@ -45,7 +46,7 @@ class Encoder(nn.Module):
 
     def _told(self, mission: Tensor) -> Tensor:
         """The instruction's last state [N, width]; each different mission is read once."""
-        powers = torch.arange(1, mission.shape[1] + 1, device=mission.device) * 0x9E3779B1
+        powers = torch.full_like(mission[0], HASH_BASE, dtype=torch.int64).cumprod(0)
         keys, which = torch.unique((mission * powers).sum(1), return_inverse=True)
         rows = torch.arange(len(which), device=keys.device)
         different = mission[torch.empty_like(keys).scatter_(0, which, rows)]

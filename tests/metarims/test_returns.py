@@ -35,7 +35,8 @@ def test_equals_a_scalar_reference_on_1000_rollouts():
         fast = generalized_advantages(
             rewards, values, next_values, terminated, truncated, discount, gae_lambda
         )
-        slow = scalar_advantages(*floats, *flags, discount, gae_lambda)
+        columns = (*floats, *flags)
+        slow = scalar_advantages(*columns, discount=discount, gae_lambda=gae_lambda)  # type: ignore[misc]
         torch.testing.assert_close(fast[:, 0], torch.tensor(slow, dtype=torch.float64))
 
 

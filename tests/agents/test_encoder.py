@@ -1,0 +1,56 @@
+"""The encoder: sums over cells against plain indexing, missions read whole and only once."""
+
+import torch
+
+from agents.encoder import COLORS, STATES, TRAITS, TYPES, Encoder, _CellSum
+
+
+def random_cells(*shape):
+    traits = [torch.randint(0, count, shape) for count in (TYPES, COLORS, STATES)]
+    return torch.stack(traits, -1).to(torch.uint8)
+
+
+def test_the_sum_over_cells_and_its_gradient():
+    cells = random_cells(9, 49)
+    table = torch.randn(49 * TRAITS, 3, dtype=torch.float64, requires_grad=True)
+    offsets = torch.arange(49).unsqueeze(1) * TRAITS + torch.tensor([0, TYPES, TYPES + COLORS])
+    fast = _CellSum.apply(cells, table)
+    plain = table[(cells + offsets).flatten(1)].sum(1)
+    torch.testing.assert_close(fast, plain)
+    weight = torch.randn_like(plain)
+    torch.testing.assert_close(
+        torch.autograd.grad((fast * weight).sum(), table),
+        torch.autograd.grad((plain * weight).sum(), table),
+    )
+
+
+def test_a_mission_reads_the_same_beside_any_others():
+    encoder = Encoder(vocabulary=30)
+    missions = torch.tensor([[3, 4, 5, 0], [3, 4, 0, 0], [3, 4, 5, 0], [5, 4, 3, 9]])
+    image = random_cells(1, 1, 7, 7).expand(1, 4, 7, 7, 3)
+    together = encoder({"image": image, "mission": missions.to(torch.int16).unsqueeze(0)})[0]
+    for row, mission in enumerate(missions):
+        words = mission[mission != 0].to(torch.int16).view(1, 1, -1)
+        alone = encoder({"image": image[:, :1], "mission": words})[0, 0]
+        torch.testing.assert_close(together[row], alone)
+    assert torch.equal(together[0], together[2])
+    assert not torch.equal(together[0], together[1])
+    assert not torch.equal(together[0], together[3])
+
+
+def test_one_mission_more_changes_nothing_in_the_gradients():
+    """Reading each different mission once gives the gradients of reading every one."""
+    encoder = Encoder(vocabulary=30).double()
+    missions = torch.randint(1, 4, (1, 40, 3)).to(torch.int16)
+    image = random_cells(1, 40, 7, 7)
+    weight = torch.randn(1, 40, 128, dtype=torch.float64)
+    parameters = list(encoder.parameters())
+    together = (encoder({"image": image, "mission": missions}) * weight).sum()
+    alone = []
+    for row in range(40):
+        obs = {"image": image[:, row : row + 1], "mission": missions[:, row : row + 1]}
+        alone.append((encoder(obs) * weight[:, row : row + 1]).sum())
+    torch.testing.assert_close(
+        torch.autograd.grad(together, parameters),
+        torch.autograd.grad(torch.stack(alone).sum(), parameters),
+    )

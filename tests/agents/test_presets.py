@@ -1,0 +1,130 @@
+"""The table of agents: names, settings, sizes, schedules."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+import agents
+from metarims.errors import UsageError
+from metarims.protocols import GROUPS
+
+SPEC = SimpleNamespace(num_actions=7, vocabulary_size=40, device=torch.device("cpu"))
+
+
+def parameters(agent):
+    return sum(parameter.numel() for parameter in agent.parameters())
+
+
+def observations(steps, batch):
+    return {
+        "image": torch.randint(0, 4, (steps, batch, 7, 7, 3), dtype=torch.uint8),
+        "direction": torch.zeros(steps, batch, dtype=torch.uint8),
+        "mission": torch.randint(1, 40, (steps, batch, 6), dtype=torch.int16),
+        "last_action": torch.randint(0, 7, (steps, batch)),
+        "last_reward": torch.rand(steps, batch),
+    }
+
+
+@pytest.mark.parametrize("name", agents.names())
+def test_presets_are_matched_in_parameters_to_5_percent(name):
+    expected = parameters(agents.make("metarims", SPEC))
+    assert parameters(agents.make(name, SPEC)) == pytest.approx(expected, rel=0.05)
+
+
+@pytest.mark.parametrize("hidden_state", ["reset", "carry"])
+@pytest.mark.parametrize("name", agents.names())
+def test_groups_share_out_every_parameter_once(name, hidden_state):
+    agent = agents.make(name, SPEC, {"hidden_state": hidden_state})
+    groups = agent.groups()
+    assert tuple(groups) == GROUPS
+    listed = [id(parameter) for group in groups.values() for parameter in group]
+    assert sorted(listed) == sorted(id(parameter) for parameter in agent.parameters())
+    learnt = {group for loop in agents.schedule(name).loops for group in loop.groups}
+    assert learnt == set(GROUPS)
+
+
+@pytest.mark.parametrize("hidden_state", ["reset", "carry"])
+@pytest.mark.parametrize("name", ["lstm", "rims", "random"])
+def test_a_sequence_at_once_is_the_same_step_by_step(name, hidden_state):
+    agent = agents.make(name, SPEC, {"hidden_state": hidden_state})
+    obs, starts = observations(7, 5), torch.rand(7, 5) < 0.3
+    state = agent.initial_state(5)
+    at_once = agent(obs, state, starts)
+    for t in range(7):
+        row = {name: x[t : t + 1] for name, x in obs.items()}
+        output = agent(row, state, starts[t : t + 1])
+        torch.testing.assert_close(output.logits[0], at_once.logits[t], rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(output.value[0], at_once.value[t], rtol=1e-4, atol=1e-6)
+        state = output.state
+
+
+def test_carried_state_survives_an_episode_and_the_last_step_is_seen():
+    obs, never = observations(1, 3), torch.zeros(1, 3, dtype=torch.bool)
+    other = obs | {"last_action": (obs["last_action"] + 1) % 7}
+    for hidden_state, carried in (("carry", True), ("reset", False)):
+        agent = agents.make("rims", SPEC, {"hidden_state": hidden_state})
+        states = [tuple(torch.randn_like(x) for x in agent.initial_state(3)[:2]) for _ in range(2)]
+        draws = agent.initial_state(3)[2]
+        values = [agent(obs, (*state, draws), ~never).value for state in states]
+        assert torch.equal(*values) != carried
+        seen = [agent(o, (*states[0], draws), never).value for o in (obs, other)]
+        assert torch.equal(*seen) != carried
+
+
+def test_the_seed_decides_the_parameters_and_nothing_else():
+    before = torch.random.get_rng_state()
+    one, same, other = (agents.make("metarims", SPEC, seed=seed) for seed in (1, 1, 2))
+    assert torch.equal(before, torch.random.get_rng_state())
+    pairs = list(zip(one.parameters(), same.parameters(), other.parameters(), strict=True))
+    assert all(torch.equal(a, b) for a, b, _ in pairs)
+    assert not all(torch.equal(a, c) for a, _, c in pairs)
+
+
+def test_the_loops_of_the_presets():
+    fast, slow = agents.schedule("metarims").loops
+    assert fast.groups == ("encoder", "modules", "policy")
+    assert slow.groups == ("attention", "value")
+    assert (fast.span, slow.span, slow.data) == (20, 80, "reuse")
+    (joint,) = agents.schedule("rims").loops
+    assert set(joint.groups) == set(GROUPS)
+    assert agents.schedule("slowlr").loops[0].rates["attention"] == 0.25
+    fast, slow = agents.schedule("metaflip").loops
+    assert fast.groups == ("attention", "value")
+    assert slow.groups == ("encoder", "modules", "policy")
+    for factor in (1, 2, 8):
+        assert agents.schedule(f"slow{factor}").loops[1].span == 20 * factor
+    both = agents.schedule("metarims", {"encoder_in": "both"})
+    assert all("encoder" in loop.groups for loop in both.loops)
+    fresh = agents.schedule("metarims", {"slow_data": "fresh"})
+    assert fresh.rollouts == 2
+
+
+def test_settings_may_be_text():
+    assert agents.preset("metarims", {"active": "2"}).active == 2
+    assert agents.preset("metarims", {"per_task": "true"}).per_task is True
+    assert agents.preset("metarims", {"learning_rate": "3e-4"}).learning_rate == 3e-4
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("metarim", {}, "unknown agent 'metarim'; nearest: metarims"),
+        ("lstm", {"slow_fator": 2}, "unknown setting 'slow_fator'; nearest: slow_factor"),
+        ("rims", {"active": 6}, "active must be at most modules, 5, got 6"),
+        ("rims", {"active": "two"}, "active must be of type int, got 'two'"),
+        ("rims", {"active": 2.5}, "active must be of type int, got 2.5"),
+        ("rims", {"attention": "sparce"}, "unknown attention 'sparce'; nearest: sparse"),
+        ("rims", {"per_task": "maybe"}, "per_task must be of type bool, got 'maybe'"),
+        ("metarims", {"slow_data": "fesh"}, "unknown slow_data 'fesh'; nearest: fresh"),
+    ],
+)
+def test_wrong_input_is_named_with_the_nearest_right_thing(name, options, message):
+    with pytest.raises(UsageError) as error:
+        agents.make(name, SPEC, options)
+    assert message in str(error.value)
+
+
+def test_a_wrong_rate_is_named():
+    with pytest.raises(UsageError, match=r"learning_rate must be positive, got -1.0"):
+        agents.schedule("metarims", {"learning_rate": -1})
