@@ -81,6 +81,7 @@ class _SourceCache(FunctionCache):
 
 def _compile(kernel: Callable[..., None], name: str, source: str) -> Any:
     """Compile a batch kernel; ``source`` is what it is made of besides the engine."""
+    kernel.__qualname__ = name  # see envs.kernels
     compiled = njit(nogil=True)(kernel)
     stamp = hashlib.sha256((_engine_stamp() + source).encode()).hexdigest()
     compiled._cache = _SourceCache(kernel, name, stamp)

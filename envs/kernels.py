@@ -21,6 +21,11 @@ from .world import begin
 MAX_ATTEMPTS = 1000  # layouts rejected in a row before an episode starts without a mission
 
 
+# Functions made for a level or a view are renamed after it before they are compiled: machine code
+# from the disk cache is linked by name, and Numba makes names unique within one process only, so
+# that two levels cached by two processes would be taken for one another.
+
+
 @njit
 def take_in_hand(e: Any) -> None:
     """Give the agent what it starts with; the first observation still shows it on the grid."""
@@ -31,7 +36,6 @@ def take_in_hand(e: Any) -> None:
 def make_regenerate(generate: Any) -> Callable[[Any, Any], None]:
     """The function that draws a level's next layout into a record, with the level's parameters."""
 
-    @njit
     def regenerate(e: Any, params: Any) -> None:
         for _ in range(MAX_ATTEMPTS):
             begin(e)
@@ -45,14 +49,15 @@ def make_regenerate(generate: Any) -> Callable[[Any, Any], None]:
         e.given_up += 1
         e.root = 0
 
-    return regenerate
+    source = generate.py_func
+    regenerate.__qualname__ = f"regenerate-{source.__module__}-{source.__qualname__}"
+    return njit(regenerate)
 
 
 def make_advance_one(view: int) -> Callable[..., None]:
     """One environment's step: act, look, report."""
     observe = make_observe(view)
 
-    @njit
     def advance_one(
         e: Any, action: int, i: int, image: Any, direction: Any, reward: Any, ends: Any
     ) -> None:
@@ -63,14 +68,14 @@ def make_advance_one(view: int) -> Callable[..., None]:
         ends[0, i] = e.terminated != 0
         ends[1, i] = e.truncated != 0
 
-    return advance_one
+    advance_one.__qualname__ = f"advance_one-{view}"
+    return njit(advance_one)
 
 
 def make_look_one(view: int) -> Callable[..., None]:
     """One environment's first observation: look, report, and take in hand what it starts with."""
     observe = make_observe(view)
 
-    @njit
     def look_one(e: Any, i: int, image: Any, direction: Any, mission: Any) -> None:
         observe(e, image[i])
         direction[i] = e.direction
@@ -78,4 +83,5 @@ def make_look_one(view: int) -> Callable[..., None]:
             mission[i, word] = e.mission[word]
         take_in_hand(e)
 
-    return look_one
+    look_one.__qualname__ = f"look_one-{view}"
+    return njit(look_one)

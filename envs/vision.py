@@ -82,7 +82,6 @@ def make_observe(view: int) -> Callable[[Any, Any], None]:
     not_last, not_first = all_bits >> 1, all_bits - 1
     column = np.uint64(3 * view)
 
-    @njit
     def observe(e: Any, image: Any) -> None:
         ahead_room, left_room, right_room, step_ahead, step_right = surroundings(e)
         first, last = max(0, half - left_room), min(view - 1, half + right_room)
@@ -120,4 +119,5 @@ def make_observe(view: int) -> Callable[[Any, Any], None]:
             row += step_ahead
         write_cell(image, np.uint64((half * view + view - 1) * 3), _CODE[e.carrying])
 
-    return observe
+    observe.__qualname__ = f"observe-{view}"  # see envs.kernels
+    return njit(observe)
