@@ -45,15 +45,15 @@ class Preset:
     per_task: bool = False
     hidden_state: str = "reset"
     learning_rate: float = 1e-3
-    epochs: int = 4
+    epochs: int = 3
     minibatches: int = 4
     slow_learning_rate: float = 1e-3
-    slow_epochs: int = 4
+    slow_epochs: int = 1
     slow_minibatches: int = 4
     attention_rate: float = 1.0
     width: int = 64
     features: int = 128
-    lstm_hidden: int = 128
+    lstm_hidden: int = 96
     modules: int = 5
     active: int = 3
     hidden: int = 32
@@ -62,9 +62,9 @@ class Preset:
     choice: str = "top"
     heads: int = 1
     key: int = 32
-    value: int = 64
+    value: int = 32
     communication_heads: int = 4
-    communication_key: int = 16
+    communication_key: int = 8
 
     def __post_init__(self) -> None:
         check_choice("core", self.core, ("lstm", "rims"))

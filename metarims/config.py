@@ -38,7 +38,7 @@ class TrainConfig:
     frames: int = 500_000
     seed: int = 1
     device: str = "cpu"
-    num_envs: int = 128
+    num_envs: int = 64
     options: Mapping[str, Setting] = field(default_factory=dict)
     discount: float = 0.99
     gae_lambda: float = 0.95

@@ -86,13 +86,16 @@ class RIMs(nn.Module):
         read = config.heads * config.value
         talk = config.communication_heads * config.communication_key
         self.start = nn.Parameter(torch.randn(n, d) * 0.5)  # learnt: equal queries would tie
-        self.input_weight = _uniform(n, gates * d, read)
+        # The active modules share the input, each gets about a k-th of it.
+        self.input_weight = _uniform(n, gates * d, read, gain=config.active)
         self.hidden_weight = _uniform(n, gates * d, d)
         self.bias = nn.Parameter(torch.zeros(n, gates * d))
         self.query = _uniform(n, config.heads * config.key, d)
         self.query_bias = nn.Parameter(torch.randn(n, config.heads * config.key))
         self.key = nn.Linear(config.inputs, config.heads * config.key, bias=False)
         self.value = nn.Linear(config.inputs, read, bias=False)
+        for projection in (self.key, self.value):
+            nn.init.uniform_(projection.weight, *_bounds(config.inputs, math.sqrt(3)))
         self.talk = _uniform(n, 3 * talk, d)
         self.listen = _uniform(n, d, talk)
 
@@ -553,10 +556,13 @@ def _heads_first(x: Tensor, heads: int) -> Tensor:
     return x.view(*x.shape[:3], heads, -1).permute(0, 3, 2, 4, 1).contiguous()
 
 
-def _uniform(*shape: int) -> nn.Parameter:
-    """Uniform in ±1/√(last axis), as torch's linear layers begin."""
-    bound = 1 / math.sqrt(shape[-1])
-    return nn.Parameter(torch.empty(shape).uniform_(-bound, bound))
+def _uniform(*shape: int, gain: float = 1.0) -> nn.Parameter:
+    """Uniform in ±gain/√(last axis); with 1 as torch's linear layers begin, with √3 of gain one."""
+    return nn.Parameter(torch.empty(shape).uniform_(*_bounds(shape[-1], gain)))
+
+
+def _bounds(inputs: int, gain: float) -> tuple[float, float]:
+    return -gain / math.sqrt(inputs), gain / math.sqrt(inputs)
 
 
 def _scramble(x: Tensor) -> Tensor:
