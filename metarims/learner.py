@@ -62,6 +62,7 @@ class Learner:
         )
         self.generator = torch.Generator(device).manual_seed(config.seed)
         self.updates = 0
+        self.frames = 0
 
     def iterate(self, env: Environment, cursor: Cursor) -> tuple[Iteration, Cursor]:
         """One turn of Algorithm 1's while loop: lines 3 to 9."""
@@ -85,6 +86,7 @@ class Learner:
 
     def _sample_trajectories(self, env: Environment, cursor: Cursor) -> tuple[Rollout, Cursor]:
         schedule = self.schedule
+        self.frames += schedule.steps * env.num_envs
         return collect_rollout(
             env, self.agent, cursor, schedule.steps, schedule.shortest_span, self.generator
         )
@@ -111,8 +113,9 @@ class Learner:
 
     def _release(self, loop: Loop) -> None:
         """Let the loop's groups learn at their rates, and nothing else."""
+        annealed = max(0.1, 1 - self.frames / self.config.anneal_frames)
         for group in self.optimizer.param_groups:
-            group["lr"] = loop.learning_rate * loop.rates.get(group["name"], 1.0)
+            group["lr"] = annealed * loop.learning_rate * loop.rates.get(group["name"], 1.0)
             for parameter in group["params"]:
                 parameter.requires_grad_(group["name"] in loop.groups)
 

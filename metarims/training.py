@@ -116,7 +116,7 @@ class Training:
             if moments:
                 self.learner.optimizer.state[parameter] = moments
         self.learner.generator.set_state(tensors["generator"])
-        self.learner.updates = numbers["updates"]
+        self.learner.updates, self.learner.frames = numbers["updates"], numbers["frames"]
         self.env.state = tensors["environments"].to(self.env.device)
         self.cursor = _cursor_from(self.cursor, tensors)
         self.tally = Tally(

@@ -131,8 +131,10 @@ def plain_ppo(agent: RecurrentPolicy, iterations: int) -> None:
     joint = Loop("joint", span=5)
     collector = Learner(agent, Schedule((joint,), 20), CONFIG, env.device)
     cursor = begin(env, agent, CONFIG.seed)
-    for _ in range(iterations):
+    for iteration in range(1, iterations + 1):
         rollout, cursor = collector._sample_trajectories(env, cursor)
+        frames = iteration * 20 * CONFIG.num_envs
+        optimizer.param_groups[0]["lr"] = 1e-3 * max(0.1, 1 - frames / CONFIG.anneal_frames)
         spans = collector._sequences(rollout, joint)
         for repeat in range(2):
             if repeat:
