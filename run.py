@@ -204,6 +204,8 @@ def make_env(ids: Sequence[str], num_envs: int, device: str, seed: int) -> envs.
 
 def build(config: TrainConfig) -> tuple[envs.Environments, Any, metarims.Schedule]:
     """Environments, agent and schedule of a run."""
+    if config.device == "cpu":  # small products gain nothing from a second core's waiting threads
+        torch.set_num_threads(1)
     env = make_env(config.env, config.num_envs, config.device, config.seed)
     agent = agents.make(config.agent, env, config.options, seed=config.seed)
     return env, agent, agents.schedule(config.agent, config.options)
