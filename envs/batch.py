@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,12 +18,38 @@ from . import cpu
 from .cells import EMPTY
 from .record import MISSION_OFFSET, NOTHING, RECORD, record_bytes, view_records
 from .registry import Level, find_level
+from .render import render
+from .rgb import Painter
 from .rng import seed_records
 from .rules import ACTIONS, DONE
+from .vision import make_observe, make_survey
 from .vocabulary import WORDS, decode, encode
 
 Observation = dict[str, Tensor]
-OBSERVATIONS = ("symbolic",)
+OBSERVATIONS = ("symbolic", "rgb", "full")
+UPSTREAM_VIEW = 7
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a batch is observed, and what happens when an episode ends; see ``make``.
+
+    Raises:
+        ValueError: an unknown observation or a number out of range.
+    """
+
+    observation: str
+    view: int
+    tile_size: int
+    autoreset: bool
+
+    def __post_init__(self) -> None:
+        if self.observation not in OBSERVATIONS:
+            raise ValueError(f"observation must be one of {OBSERVATIONS}, got '{self.observation}'")
+        if self.view % 2 == 0 or not 3 <= self.view <= 31:
+            raise ValueError(f"view must be odd, 3 to 31, got {self.view}")
+        if not 1 <= self.tile_size <= 64:
+            raise ValueError(f"tile_size must be 1 to 64, got {self.tile_size}")
 
 
 @dataclass(frozen=True)
@@ -30,8 +57,9 @@ class Step:
     """What a batched step gives.
 
     Attributes:
-        obs: the observations to act on next: ``image`` uint8 [B, V, V, 3], indexed [x, y, channel];
-            ``direction`` uint8 [B]; ``mission`` int16 [B, L]. A finished environment's is its new
+        obs: the observations to act on next: ``image`` uint8, symbolic [B, V, V, 3] or full
+            [B, W, H, 3], indexed [x, y, channel], or pixels [B, V * T, V * T, 3]; ``direction``
+            uint8 [B]; ``mission`` int16 [B, L]. With autoreset a finished environment's is its new
             episode's first.
         reward: float32 [B].
         terminated, truncated: bool [B]; both may hold.
@@ -67,6 +95,8 @@ class Environments:
 
     Attributes:
         num_envs: B.
+        options: how the batch is observed.
+        image_shape: of one environment's image.
         level_ids: the levels, equal contiguous shares of the batch each.
         task: int64 [B], each environment's level as an index into ``level_ids``.
         num_actions: 7, upstream's actions.
@@ -77,13 +107,19 @@ class Environments:
     num_actions = ACTIONS
 
     def __init__(
-        self, levels: Sequence[Level], num_envs: int, device: torch.device, seed: int, view: int
+        self,
+        levels: Sequence[Level],
+        num_envs: int,
+        device: torch.device,
+        seed: int,
+        options: Options,
     ) -> None:
-        self.num_envs, self.device, self.view = num_envs, device, view
+        self.num_envs, self.device, self.options = num_envs, device, options
         self.level_ids = [level.id for level in levels]
         self.mission_length = max(level.words for level in levels)
         self._levels = list(levels)
         self._seed: int | None = seed
+        self._begun = False
         self._draws_missions = any(level.draws_mission for level in levels)
         shares = [
             num_envs // len(levels) + (k < num_envs % len(levels)) for k in range(len(levels))
@@ -99,33 +135,90 @@ class Environments:
         self._memory = memory.to(device)
         self._launcher = _launcher(device)
         self._records = self._launcher.as_records(self._memory, num_envs, self._bytes)
+        self._everyone = torch.arange(num_envs, device=device)
         self._mission = torch.zeros(num_envs, self.mission_length, dtype=torch.int16, device=device)
-        self._advance = self._launcher.make_advance(view)
         self._renew = [self._launcher.make_renew(level.generate) for level in levels]
-        self._look = self._launcher.make_look(view)
+        self._open_eyes()
+
+    def _open_eyes(self) -> None:
+        """Make what turns records into the observations that the options ask for."""
+        view, observation = self.options.view, self.options.observation
+        observe, shape = make_observe(view), (view, view, 3)
+        if observation == "full":
+            width = max(level.width for level in self._levels)
+            height = max(level.height for level in self._levels)
+            observe, shape = make_survey(width, height), (width, height, 3)
+        self._symbols = math.prod(shape)
+        self._paint: Painter | None = None
+        if observation == "rgb":
+            self._paint = Painter(self._launcher, self.device, view, self.options.tile_size)
+            shape = (self._paint.side, self._paint.side, 3)
+        self.image_shape = shape
+        wrapped = observation != "symbolic" or view != UPSTREAM_VIEW
+        self._advance = self._launcher.make_advance(observe)
+        self._look = self._launcher.make_look(observe, wrapped)
 
     @property
     def vocabulary_size(self) -> int:
         """How many words the vocabulary holds, padding included."""
         return len(WORDS)
 
-    def reset(self, seed: int | None = None) -> Observation:
-        """Begin a new episode everywhere; a seed s restarts environment i's stream from s + i."""
+    def reset(
+        self, seed: int | Sequence[int | None] | None = None, mask: Tensor | None = None
+    ) -> Observation:
+        """Begin new episodes.
+
+        Args:
+            seed: a seed s restarts environment i's stream from s + i; a sequence gives each
+                environment its own, None letting that one's stream go on.
+            mask: bool [B], the environments to begin anew; default: all, as at the first reset.
+
+        Raises:
+            ValueError: a negative seed, too few or many seeds, a mask of another shape or type.
+        """
+        chosen = self._choose(mask)
         seed, self._seed = self._seed if seed is None else seed, None
         if seed is not None:
-            self._seed_streams(range(seed, seed + self.num_envs))
+            self._seed_streams(seed, chosen)
+        self._begun = True
         image, direction = self._empty_view(self.num_envs)
-        everyone = torch.arange(self.num_envs, device=self.device)
-        self._begin_episodes(everyone, image, direction)
+        self._begin_episodes(chosen)
+        self._look_at(self._everyone, image, direction)
         return self._observation(image, direction)
 
-    def _seed_streams(self, seeds: Sequence[int]) -> None:
+    def _choose(self, mask: Tensor | None) -> Tensor:
+        """The indices of the environments that a reset is for."""
+        if mask is None:
+            return self._everyone
+        if mask.shape != (self.num_envs,) or mask.dtype != torch.bool:
+            raise ValueError(
+                f"expected a bool mask of shape ({self.num_envs},), "
+                f"got {mask.dtype} {tuple(mask.shape)}"
+            )
+        if not self._begun:
+            raise ValueError("the first reset begins an episode everywhere: it takes no mask")
+        return mask.to(self.device).nonzero().squeeze(1)
+
+    def _seed_streams(self, seed: int | Sequence[int | None], chosen: Tensor) -> None:
+        """Restart the chosen environments' streams where there is a seed for them."""
+        seeds = [seed + i for i in range(self.num_envs)] if isinstance(seed, int) else list(seed)
+        if len(seeds) != self.num_envs:
+            raise ValueError(
+                f"expected {self.num_envs} seeds, one an environment, got {len(seeds)}"
+            )
+        if any(s is not None and s < 0 for s in seeds):
+            raise ValueError(
+                f"seeds must not be negative, got {min(s for s in seeds if s is not None)}"
+            )
+        rows = {i: seeds[i] for i in chosen.tolist() if seeds[i] is not None}
         memory = self._memory.cpu()
-        seed_records(view_records(memory.numpy(), self.num_envs, self._bytes), seeds)
+        seed_records(view_records(memory.numpy(), self.num_envs, self._bytes), rows)
         self._memory.copy_(memory)
 
     def step(self, actions: Tensor) -> Step:
-        """Act once everywhere; environments whose episode ends begin their next one.
+        """Act once everywhere; with autoreset, environments whose episode ends begin the next one.
+
+        Without, they go on past the end, as upstream does.
 
         Args:
             actions: integers [B] on the environments' device, 0 to 6. On a GPU their range is not
@@ -145,22 +238,27 @@ class Environments:
         reward = torch.empty(self.num_envs, dtype=torch.float32, device=self.device)
         ends = torch.empty(2, self.num_envs, dtype=torch.bool, device=self.device)
         self._launch(self._advance, self.num_envs, chosen, image, direction, reward, ends)
-        ended = _indices(ends)
-        last = self._begin_episodes(ended, image, direction) if len(ended) else {}
+        ended = _indices(ends) if self.options.autoreset else self.task[:0]
+        last: Observation = {}
+        if len(ended):
+            last = self._observation(*(_rows(t, ended) for t in (image, direction, self._mission)))
+            self._begin_episodes(ended)
+            self._look_at(ended, image, direction)
         obs = self._observation(image, direction)
         return Step(obs, reward, ends[0], ends[1], self.task, ended, last)
 
-    def _begin_episodes(self, ended: Tensor, image: Tensor, direction: Tensor) -> Observation:
-        """Draw new layouts where episodes ended; gives the ended ones' last observations."""
-        last = self._observation(*(_rows(t, ended) for t in (image, direction, self._mission)))
-        if self._draws_missions:
-            self._mission = _copy(self._mission)  # earlier steps keep theirs
-        for task, (first, end) in enumerate(self._shares(ended)):
+    def _begin_episodes(self, chosen: Tensor) -> None:
+        """Draw new layouts in some environments, by ascending indices."""
+        for task, (first, end) in enumerate(self._shares(chosen)):
             if first < end:
                 params = self._levels[task].params
-                self._launch(self._renew[task], end - first, params, ended[first:end])
-        self._launch(self._look, len(ended), ended, image, direction, self._mission)
-        return last
+                self._launch(self._renew[task], end - first, params, chosen[first:end])
+
+    def _look_at(self, chosen: Tensor, image: Tensor, direction: Tensor) -> None:
+        """Observe some environments into the batch's image, direction and missions."""
+        if self._draws_missions:
+            self._mission = _copy(self._mission)  # earlier steps keep theirs
+        self._launch(self._look, len(chosen), chosen, image, direction, self._mission)
 
     def _shares(self, ended: Tensor) -> list[tuple[int, int]]:
         """The part of the sorted indices that belongs to each level."""
@@ -176,18 +274,32 @@ class Environments:
         self._launcher.launch(kernel, count, self._records, *arrays)
 
     def _empty_view(self, count: int) -> tuple[Tensor, Tensor]:
-        pixels = self.view * self.view * 3
-        image = torch.empty(count, pixels, dtype=torch.uint8, device=self.device)
+        image = torch.empty(count, self._symbols, dtype=torch.uint8, device=self.device)
         return image, torch.empty(count, dtype=torch.uint8, device=self.device)
 
     def _observation(
         self, image: Tensor, direction: Tensor, mission: Tensor | None = None
     ) -> Observation:
         return {
-            "image": image.view(-1, self.view, self.view, 3),
+            "image": self._paint(image) if self._paint else image.view(-1, *self.image_shape),
             "direction": direction,
             "mission": self._mission if mission is None else mission,
         }
+
+    def render(self, i: int = 0, tile_size: int = 32) -> np.ndarray:
+        """Environment i as upstream's ``render()`` shows it: uint8 [H * T, W * T, 3].
+
+        Raises:
+            IndexError: there is no environment i.
+        """
+        if not 0 <= i < self.num_envs:
+            raise IndexError(f"there are environments 0 to {self.num_envs - 1}, not {i}")
+        return render(self._record(i), self.options.view, tile_size)
+
+    def _record(self, i: int) -> np.void:
+        """A copy of one environment's record on the host."""
+        memory = self._memory[i * self._bytes :][: RECORD.itemsize].cpu().numpy()
+        return view_records(memory.copy(), 1, self._bytes)[0]
 
     def missions(self) -> list[str]:
         """Every environment's mission in upstream's words."""
@@ -211,7 +323,7 @@ class Environments:
                 f"got {saved.dtype} {tuple(saved.shape)}"
             )
         self._memory[: saved.numel()] = saved.flatten()
-        self._seed = None
+        self._seed, self._begun = None, True
         words = saved[:, MISSION_OFFSET : MISSION_OFFSET + self.mission_length]
         self._mission = words.to(self.device, torch.int16)
 
@@ -267,7 +379,9 @@ def make(
     device: str | torch.device = "cpu",
     seed: int = 0,
     observation: str = "symbolic",
-    view: int = 7,
+    view: int = UPSTREAM_VIEW,
+    tile_size: int = 8,
+    autoreset: bool = True,
 ) -> Environments:
     """A batch of environments of one level, or equal shares of several.
 
@@ -276,8 +390,13 @@ def make(
         num_envs: environments in all, at least one a level.
         device: "cpu" or "cuda".
         seed: environment i is seeded with ``seed + i`` at the first ``reset()``.
-        observation: "symbolic", upstream's (type, color, state) for each cell.
-        view: cells of the agent's square view, odd, 3 to 31.
+        observation: "symbolic", upstream's (type, color, state) for each cell of the agent's view;
+            "rgb", that view in pixels, as upstream's ``RGBImgPartialObsWrapper``; "full", the whole
+            grid's symbols, as upstream's ``FullyObsWrapper``.
+        view: cells of the agent's square view, odd, 3 to 31, as upstream's ``ViewSizeWrapper``.
+        tile_size: pixels of a cell's side in "rgb".
+        autoreset: an environment whose episode ends begins its next one in the same step; without,
+            ``reset(mask=...)`` begins it.
 
     Raises:
         ValueError: an unknown level (the message names the nearest), or a number out of range.
@@ -290,11 +409,8 @@ def make(
         )
     if seed < 0:
         raise ValueError(f"seed must not be negative, got {seed}")
-    if observation not in OBSERVATIONS:
-        raise ValueError(f"observation must be one of {OBSERVATIONS}, got '{observation}'")
-    if view % 2 == 0 or not 3 <= view <= 31:
-        raise ValueError(f"view must be odd, 3 to 31, got {view}")
-    return Environments(rows, num_envs, _find_device(device), seed, view)
+    options = Options(observation, view, tile_size, autoreset)
+    return Environments(rows, num_envs, _find_device(device), seed, options)
 
 
 def _find_device(device: str | torch.device) -> torch.device:

@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from numba import njit
+from llvmlite import ir
+from numba import njit, types
 from numba.core.caching import FunctionCache, IndexDataCacheFile
+from numba.extending import intrinsic
 from torch import Tensor
 
-from .kernels import make_advance_one, make_look_one, make_regenerate
+from .kernels import make_advance_one, make_look_one, make_regenerate, name_of
 from .record import view_records
+from .rgb import make_paint_row
 
 
 def as_array(tensor: Tensor) -> Any:
@@ -56,12 +59,17 @@ def launch(kernel: Callable[..., None], count: int, *arrays: Any) -> None:
         other.cancel() or other.result()
 
 
+# Modules that hold nothing which kernels are made of.
+NOT_COMPILED = {"__init__", "batch", "bench", "check", "foreign", "gpu", "gym", "sb3", "upstream"}
+
+
 @functools.cache
 def _engine_stamp() -> str:
     """A digest of the engine's source: compiled code is kept for as long as it stays the same."""
     digest = hashlib.sha256()
     for path in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(path.read_bytes())
+        if path.stem not in NOT_COMPILED:
+            digest.update(path.read_bytes())
     return digest.hexdigest()
 
 
@@ -89,9 +97,9 @@ def _compile(kernel: Callable[..., None], name: str, source: str) -> Any:
 
 
 @functools.cache
-def make_advance(view: int) -> Any:
+def make_advance(observe: Any) -> Any:
     """The kernel that steps environments ``start`` to ``end`` of a batch."""
-    advance_one = make_advance_one(view)
+    advance_one = make_advance_one(observe)
 
     def advance(
         start: Any,
@@ -106,7 +114,7 @@ def make_advance(view: int) -> Any:
         for i in range(start, end):
             advance_one(state[i], actions[i], i, image, direction, reward, ends)
 
-    return _compile(advance, f"advance-{view}", "")
+    return _compile(advance, f"advance-{name_of(observe)}", "")
 
 
 @functools.cache
@@ -124,14 +132,42 @@ def make_renew(generate: Any) -> Any:
 
 
 @functools.cache
-def make_look(view: int) -> Any:
-    """The kernel that gives the first observations of environments ``ended[start:end]``."""
-    look_one = make_look_one(view)
+def make_look(observe: Any, settled: bool) -> Any:
+    """The kernel that observes environments ``chosen[start:end]``."""
+    look_one = make_look_one(observe, settled)
 
     def look(
-        start: Any, end: Any, state: Any, ended: Any, image: Any, direction: Any, mission: Any
+        start: Any, end: Any, state: Any, chosen: Any, image: Any, direction: Any, mission: Any
     ) -> None:
         for n in range(start, end):
-            look_one(state[ended[n]], ended[n], image, direction, mission)
+            look_one(state[chosen[n]], chosen[n], image, direction, mission)
 
-    return _compile(look, f"look-{view}", "")
+    return _compile(look, f"look-{settled}-{name_of(observe)}", "")
+
+
+@intrinsic
+def store_past_caches(typing: Any, array: Any, at: Any, word: Any) -> Any:
+    """``array[at] = word``, but past the caches: pixels are written in order, whole lines."""
+
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        data = context.make_array(signature.args[0])(context, builder, values[0]).data
+        written = builder.store(
+            values[2], builder.gep(data, [values[1]]), array.dtype.bitwidth // 8
+        )
+        written.set_metadata("nontemporal", builder.module.add_metadata([ir.IntType(32)(1)]))
+        return context.get_dummy_value()
+
+    return types.void(array, types.uint64, array.dtype), generate
+
+
+@functools.cache
+def make_paint(view: int, tile: int, words: int) -> Any:
+    """The kernel that turns images ``start`` to ``end`` into pixels."""
+    paint_row = make_paint_row(view, tile, words, store_past_caches)
+    rows = view * tile
+
+    def paint(start: Any, end: Any, image: Any, sprite_of: Any, sprites: Any, pixels: Any) -> None:
+        for row in range(start * rows, end * rows):
+            paint_row(image, row, sprite_of, sprites, pixels)
+
+    return _compile(paint, f"paint-{view}-{tile}-{words}", "")

@@ -6,11 +6,12 @@ import functools
 from typing import Any
 
 import torch
-from numba import cuda
+from numba import cuda, njit
 from torch import Tensor
 
 from .kernels import make_advance_one, make_look_one, make_regenerate
 from .record import RECORD
+from .rgb import make_paint_row
 
 THREADS = 64  # a block; environments diverge, so small blocks waste least
 
@@ -33,9 +34,9 @@ def launch(kernel: Any, count: int, *arrays: Any) -> None:
 
 
 @functools.cache
-def advance_source(view: int) -> Any:
+def advance_source(observe: Any) -> Any:
     """The kernel that steps every environment of a batch, not compiled."""
-    advance_one = make_advance_one(view)
+    advance_one = make_advance_one(observe)
 
     def advance(
         count: Any,
@@ -67,22 +68,47 @@ def renew_source(generate: Any) -> Any:
 
 
 @functools.cache
-def look_source(view: int) -> Any:
-    """The kernel that gives the first observations of ``ended``'s environments, not compiled."""
-    look_one = make_look_one(view)
+def look_source(observe: Any, settled: bool) -> Any:
+    """The kernel that observes the environments of ``chosen``, not compiled."""
+    look_one = make_look_one(observe, settled)
 
-    def look(count: Any, state: Any, ended: Any, image: Any, direction: Any, mission: Any) -> None:
+    def look(count: Any, state: Any, chosen: Any, image: Any, direction: Any, mission: Any) -> None:
         n = cuda.grid(1)
         if n < count:
-            look_one(state[ended[n]], ended[n], image, direction, mission)
+            look_one(state[chosen[n]], chosen[n], image, direction, mission)
 
     return look
 
 
+@njit
+def store(array: Any, at: Any, word: Any) -> None:
+    """``array[at] = word``."""
+    array[at] = word
+
+
 @functools.cache
-def make_advance(view: int) -> Any:
+def paint_source(view: int, tile: int, words: int) -> Any:
+    """The kernel that turns images into pixels, not compiled.
+
+    A thread paints as many rows as one image has, but of many images, so that its neighbours write
+    beside it.
+    """
+    paint_row = make_paint_row(view, tile, words, store)
+    rows = view * tile
+
+    def paint(count: Any, image: Any, sprite_of: Any, sprites: Any, pixels: Any) -> None:
+        n = cuda.grid(1)
+        if n < count:
+            for row in range(n, count * rows, count):
+                paint_row(image, row, sprite_of, sprites, pixels)
+
+    return paint
+
+
+@functools.cache
+def make_advance(observe: Any) -> Any:
     """The kernel that steps every environment of a batch."""
-    return cuda.jit(advance_source(view))
+    return cuda.jit(advance_source(observe))
 
 
 @functools.cache
@@ -92,6 +118,12 @@ def make_renew(generate: Any) -> Any:
 
 
 @functools.cache
-def make_look(view: int) -> Any:
-    """The kernel that gives the first observations of ``ended``'s environments."""
-    return cuda.jit(look_source(view))
+def make_look(observe: Any, settled: bool) -> Any:
+    """The kernel that observes the environments of ``chosen``."""
+    return cuda.jit(look_source(observe, settled))
+
+
+@functools.cache
+def make_paint(view: int, tile: int, words: int) -> Any:
+    """The kernel that turns images into pixels."""
+    return cuda.jit(paint_source(view, tile, words))

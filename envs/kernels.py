@@ -15,22 +15,22 @@ from .record import NOTHING
 from .rng import restore_stream
 from .rules import take
 from .step import step
-from .vision import make_observe
 from .world import begin
 
 MAX_ATTEMPTS = 1000  # layouts rejected in a row before an episode starts without a mission
 
 
-# Functions made for a level or a view are renamed after it before they are compiled: machine code
-# from the disk cache is linked by name, and Numba makes names unique within one process only, so
-# that two levels cached by two processes would be taken for one another.
+# Functions made for a level or an observation are renamed after it before they are compiled:
+# machine code from the disk cache is linked by name, and Numba makes names unique within one
+# process only, so that two levels cached by two processes would be taken for one another.
 
 
 @njit
 def take_in_hand(e: Any) -> None:
-    """Give the agent what it starts with; the first observation still shows it on the grid."""
+    """Give the agent what it starts with."""
     if e.take_at_start != NOTHING:
         take(e, e.take_at_start, e.thing_at[e.take_at_start])
+        e.take_at_start = NOTHING
 
 
 def make_regenerate(generate: Any) -> Callable[[Any, Any], None]:
@@ -54,9 +54,8 @@ def make_regenerate(generate: Any) -> Callable[[Any, Any], None]:
     return njit(regenerate)
 
 
-def make_advance_one(view: int) -> Callable[..., None]:
-    """One environment's step: act, look, report."""
-    observe = make_observe(view)
+def make_advance_one(observe: Any) -> Callable[..., None]:
+    """One environment's step: act, observe, report."""
 
     def advance_one(
         e: Any, action: int, i: int, image: Any, direction: Any, reward: Any, ends: Any
@@ -68,20 +67,30 @@ def make_advance_one(view: int) -> Callable[..., None]:
         ends[0, i] = e.terminated != 0
         ends[1, i] = e.truncated != 0
 
-    advance_one.__qualname__ = f"advance_one-{view}"
+    advance_one.__qualname__ = f"advance_one-{name_of(observe)}"
     return njit(advance_one)
 
 
-def make_look_one(view: int) -> Callable[..., None]:
-    """One environment's first observation: look, report, and take in hand what it starts with."""
-    observe = make_observe(view)
+def make_look_one(observe: Any, settled: bool) -> Callable[..., None]:
+    """One environment's observation where an episode begins or goes on: observe and report.
+
+    What the agent starts with is still on the grid in upstream's own first observation, and in its
+    hand in those of upstream's wrappers, which look once the reset is over (``settled``).
+    """
 
     def look_one(e: Any, i: int, image: Any, direction: Any, mission: Any) -> None:
+        if settled:
+            take_in_hand(e)
         observe(e, image[i])
         direction[i] = e.direction
         for word in range(mission.shape[1]):
             mission[i, word] = e.mission[word]
         take_in_hand(e)
 
-    look_one.__qualname__ = f"look_one-{view}"
+    look_one.__qualname__ = f"look_one-{settled}-{name_of(observe)}"
     return njit(look_one)
+
+
+def name_of(compiled: Any) -> str:
+    """The name that a compiled function goes by."""
+    return str(compiled.py_func.__qualname__)

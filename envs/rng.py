@@ -6,7 +6,7 @@ Sources: O'Neill (2014), PCG XSL-RR 128/64; Lemire (2019), unbiased bounded inte
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -112,14 +112,21 @@ def restore_stream(e: Any) -> None:
     e.half_word, e.has_half_word = e.saved_half_word, e.saved_has_half_word
 
 
-def seed_records(records: np.ndarray, seeds: Sequence[int]) -> None:
-    """Set each record's stream as ``gymnasium`` does: ``PCG64(SeedSequence(seed))``."""
-    mask = (1 << 64) - 1
+def seed_records(records: np.ndarray, seeds: Mapping[int, int]) -> None:
+    """Set the streams of some records, by index, as ``gymnasium`` does.
+
+    That is ``PCG64(SeedSequence(seed))``.
+    """
     words = np.empty((len(seeds), 4), np.uint64)
-    for row, seed in zip(words, seeds, strict=True):
+    for row, seed in zip(words, seeds.values(), strict=True):
         state = np.random.PCG64(np.random.SeedSequence(seed)).state["state"]
-        stream, increment = state["state"], state["inc"]
-        row[:] = stream >> 64, stream & mask, increment >> 64, increment & mask
+        row[:] = *split128(state["state"]), *split128(state["inc"])
+    rows = list(seeds)
     for column, name in enumerate(("rng_high", "rng_low", "increment_high", "increment_low")):
-        records[name] = words[:, column]
-    records["has_half_word"] = 0
+        records[name][rows] = words[:, column]
+    records["has_half_word"][rows] = 0
+
+
+def split128(number: int) -> tuple[int, int]:
+    """The upper and the lower 64 bits."""
+    return number >> 64, number & ((1 << 64) - 1)

@@ -7,15 +7,18 @@ fill inside each row, so a row takes a few shifts.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from minigrid.core.constants import OBJECT_TO_IDX
 from numba import njit
 
-from .cells import CLOSED_DOOR, ENCODING, KEY, WALL
+from .cells import CLOSED_DOOR, ENCODING, KEY, RED, WALL
 
 _CODE = ENCODING.astype(np.uint32) @ np.array([1, 1 << 8, 1 << 16], np.uint32)
+_AGENT = np.uint32(OBJECT_TO_IDX["agent"] + (RED << 8))
 _OPAQUE, _OPAQUE_END = np.uint8(CLOSED_DOOR), np.uint8(KEY)
 _BYTE, _TWO_BYTES = np.uint32(8), np.uint32(16)
 _ONE, _TWO = np.uint64(1), np.uint64(2)
@@ -71,6 +74,7 @@ def flood_down(lit: int, clear: int) -> int:
     return lit | ((lit & clear) >> 16)
 
 
+@functools.cache
 def make_observe(view: int) -> Callable[[Any, Any], None]:
     """The function that writes one environment's view of ``view`` x ``view`` cells.
 
@@ -121,3 +125,25 @@ def make_observe(view: int) -> Callable[[Any, Any], None]:
 
     observe.__qualname__ = f"observe-{view}"  # see envs.kernels
     return njit(observe)
+
+
+@functools.cache
+def make_survey(width: int, height: int) -> Callable[[Any, Any], None]:
+    """The function that writes one environment's whole grid, the agent in it, walls no obstacle.
+
+    It takes the record and a flat ``uint8`` row of ``width * height * 3``, indexed [x, y, channel];
+    beyond a smaller grid's edges nothing is seen.
+    """
+
+    def survey(e: Any, image: Any) -> None:
+        for at in range(image.size):
+            image[at] = 0
+        for y in range(e.height):
+            for x in range(e.width):
+                corner = np.uint64((x * height + y) * 3)
+                write_cell(image, corner, _CODE[e.grid[np.uint64(y * e.width + x)]])
+        agent = _AGENT | (np.uint32(e.direction) << _TWO_BYTES)
+        write_cell(image, np.uint64((e.x * height + e.y) * 3), agent)
+
+    survey.__qualname__ = f"survey-{width}-{height}"
+    return njit(survey)

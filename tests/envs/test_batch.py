@@ -115,7 +115,7 @@ def test_earlier_observations_are_not_overwritten():
         ({"levels": DOOR_KEY, "num_envs": 0}, "got 0"),
         ({"levels": DOOR_KEY, "seed": -1}, "seed"),
         ({"levels": DOOR_KEY, "view": 6}, "view must be odd"),
-        ({"levels": DOOR_KEY, "observation": "pixels"}, "rgb|symbolic"),
+        ({"levels": DOOR_KEY, "observation": "pixels"}, "symbolic', 'rgb', 'full"),
         ({"levels": DOOR_KEY, "device": "tpu"}, "unknown device 'tpu'"),
     ],
 )

@@ -14,6 +14,7 @@ from numba import types
 import envs
 from envs.record import RECORD
 from envs.registry import LEVELS
+from envs.vision import make_observe, make_survey
 
 gpu = pytest.importorskip("envs.gpu")
 
@@ -41,15 +42,25 @@ MISSIONS = types.Array(types.int16, 2, "C")
 @pytest.mark.parametrize(
     ("kernel", "arguments"),
     [
-        (gpu.advance_source(7), [ACTIONS, IMAGE, BYTES, REWARDS, ENDS]),
-        (gpu.look_source(7), [ACTIONS, IMAGE, BYTES, MISSIONS]),
+        (gpu.advance_source(make_observe(7)), [ACTIONS, IMAGE, BYTES, REWARDS, ENDS]),
+        (gpu.look_source(make_observe(7), False), [ACTIONS, IMAGE, BYTES, MISSIONS]),
+        (gpu.advance_source(make_survey(8, 8)), [ACTIONS, IMAGE, BYTES, REWARDS, ENDS]),
     ],
-    ids=["advance", "look"],
+    ids=["advance", "look", "survey"],
 )
 def test_the_shared_kernels_compile(kernel, arguments, capability, monkeypatch):
     signature = types.void(types.int64, RECORDS, *arguments)
     ptx = compile_for(capability, kernel, signature, monkeypatch)
     assert f".target sm_{capability[0]}{capability[1]}" in ptx
+
+
+def test_the_painting_kernel_compiles(monkeypatch):
+    table, words = types.Array(types.uint8, 3, "C"), types.Array(types.int64, 1, "C")
+    sprites = types.Array(types.int64, 3, "C")
+    signature = types.void(types.int64, IMAGE, table, sprites, words)
+    for capability in ((8, 0), (9, 0)):
+        ptx = compile_for(capability, gpu.paint_source(7, 8, 3), signature, monkeypatch)
+        assert f".target sm_{capability[0]}{capability[1]}" in ptx
 
 
 def one_level_a_function():

@@ -12,7 +12,7 @@ from envs.rng import rand_below_or_at, rand_bool, rand_float, rand_int, seed_rec
 @pytest.mark.parametrize("seed", [0, 1, 12345, 2**31 - 1, 2**40])
 def test_mixed_draws_equal_numpy(seed):
     records = np.zeros(1, RECORD)
-    seed_records(records, [seed])
+    seed_records(records, {0: seed})
     ours, theirs = records[0], np.random.default_rng(seed)
     bounds = np.random.default_rng(7).integers(1, 2**31, 300)
     for draw, high in enumerate([*range(1, 200), *bounds.tolist()]):
@@ -26,7 +26,7 @@ def test_mixed_draws_equal_numpy(seed):
 @pytest.mark.parametrize("length", [1, 2, 3, 8, 100])
 def test_shuffle_draws_equal_numpy(length):
     records = np.zeros(1, RECORD)
-    seed_records(records, [3])
+    seed_records(records, {0: 3})
     ours, theirs = list(range(length)), list(range(length))
     np.random.default_rng(3).shuffle(theirs)
     for last in range(length - 1, 0, -1):
@@ -37,7 +37,7 @@ def test_shuffle_draws_equal_numpy(length):
 
 def test_an_empty_range_draws_nothing():
     records = np.zeros(1, RECORD)
-    seed_records(records, [0])
+    seed_records(records, {0: 0})
     before = records.copy()
     assert rand_int(records[0], 4, 5) == 4
     assert np.array_equal(records, before)

@@ -1,0 +1,43 @@
+"""Pictures of a whole environment, equal to upstream's ``render()``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .sprites import draw_sprite
+from .vision import make_observe
+
+
+def render(record: Any, view: int, tile_size: int) -> np.ndarray:
+    """One environment's grid, what the agent sees highlighted: uint8 [H * T, W * T, 3].
+
+    Args:
+        record: the environment.
+        view: cells of the agent's square view.
+        tile_size: T, pixels of a cell's side.
+    """
+    width, height = int(record["width"]), int(record["height"])
+    seen = seen_cells(record, view)
+    image = np.empty((height, tile_size, width, tile_size, 3), np.uint8)
+    for y in range(height):
+        for x in range(width):
+            here = (x, y) == (record["x"], record["y"])
+            agent = int(record["direction"]) if here else None
+            cell = int(record["grid"][y * width + x])
+            image[y, :, x] = draw_sprite(cell, agent, (x, y) in seen, tile_size)
+    return image.reshape(height * tile_size, width * tile_size, 3)
+
+
+def seen_cells(record: Any, view: int) -> set[tuple[int, int]]:
+    """The cells (x, y) that the agent sees, off the grid too."""
+    image = np.empty(view * view * 3, np.uint8)
+    make_observe(view)(record, image)
+    ahead = np.array([(1, 0), (0, 1), (-1, 0), (0, -1)][record["direction"]])
+    right = np.array([-ahead[1], ahead[0]])
+    agent = np.array([record["x"], record["y"]], int)
+    cells = np.argwhere(image.reshape(view, view, 3)[..., 0])  # type 0 is unseen
+    return {
+        tuple((agent + (i - view // 2) * right + (view - 1 - j) * ahead).tolist()) for i, j in cells
+    }
