@@ -24,6 +24,8 @@ class LSTM(nn.Module):
         self.start = nn.Parameter(torch.zeros(hidden))
         self.input = nn.Linear(inputs, 4 * hidden)
         self.hidden_weight = nn.Parameter(torch.empty(4 * hidden, hidden).uniform_(-bound, bound))
+        with torch.no_grad():
+            self.input.bias[hidden : 2 * hidden] += 1.0  # remember at first (Gers et al. 2000)
 
     def module_parameters(self) -> list[nn.Parameter]:
         """All of them: an LSTM is one module."""
