@@ -2,6 +2,9 @@
 
 from . import levels as _levels  # noqa: F401
 from .batch import Environments, Step, make
+from .gym import register_levels
 from .registry import level, levels
 
 __all__ = ["Environments", "Step", "level", "levels", "make"]
+
+register_levels()

@@ -201,7 +201,11 @@ class Environments:
 
     def _seed_streams(self, seed: int | Sequence[int | None], chosen: Tensor) -> None:
         """Restart the chosen environments' streams where there is a seed for them."""
-        seeds = [seed + i for i in range(self.num_envs)] if isinstance(seed, int) else list(seed)
+        seeds = (
+            [seed + i for i in range(self.num_envs)]
+            if isinstance(seed, int | np.integer)
+            else list(seed)
+        )
         if len(seeds) != self.num_envs:
             raise ValueError(
                 f"expected {self.num_envs} seeds, one an environment, got {len(seeds)}"

@@ -1,0 +1,124 @@
+"""Stable-Baselines3's door: a ``VecEnv`` over the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+from gymnasium import spaces
+from stable_baselines3.common.vec_env import VecEnv
+from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvStepReturn
+
+from .batch import Environments, make
+from .gym import Arrays, as_arrays, check_render_mode, observation_space
+
+
+class SB3VecEnv(VecEnv):
+    """Environments as Stable-Baselines3 sees them; train with its ``MultiInputPolicy``.
+
+    Args:
+        levels: what ``envs.make`` takes, or environments that it made (with autoreset).
+        num_envs: B, unless environments are given.
+        render_mode: None or "rgb_array".
+        options: further arguments of ``envs.make``.
+
+    Attributes:
+        engine: the environments.
+
+    Raises:
+        ValueError: environments without autoreset, or what ``envs.make`` refuses.
+
+    Example:
+        >>> PPO("MultiInputPolicy", SB3VecEnv("MiniGrid-DoorKey-5x5-v0", num_envs=16)).learn(10_000)
+    """
+
+    def __init__(
+        self,
+        levels: str | Sequence[str] | Environments,
+        num_envs: int = 1,
+        render_mode: str | None = None,
+        **options: Any,
+    ) -> None:
+        self.engine: Environments = (
+            levels if isinstance(levels, Environments) else make(levels, num_envs, **options)
+        )
+        if not self.engine.options.autoreset:
+            raise ValueError("Stable-Baselines3 needs environments with autoreset")
+        self._render_mode = check_render_mode(render_mode)
+        actions = spaces.Discrete(self.engine.num_actions)
+        super().__init__(self.engine.num_envs, observation_space(self.engine), actions)
+
+    def reset(self) -> Arrays:
+        """Begin new episodes everywhere; seeds and options given before are used up."""
+        seeded = any(seed is not None for seed in self._seeds)
+        obs = self.engine.reset(seed=self._seeds if seeded else None)
+        self._reset_seeds()
+        self._reset_options()
+        return as_arrays(obs)
+
+    def step_async(self, actions: np.ndarray) -> None:
+        """Keep the actions, integers [B], for ``step_wait``."""
+        self._actions = actions
+
+    def step_wait(self) -> VecEnvStepReturn:
+        """Act once everywhere: observations, rewards [B], ends [B] and an info each."""
+        step = self.engine.step(torch.as_tensor(self._actions, device=self.engine.device))
+        ended = (step.terminated | step.truncated).cpu().numpy()
+        cut = (step.truncated & ~step.terminated).tolist()
+        infos: list[dict[str, Any]] = [{"TimeLimit.truncated": c} for c in cut]
+        if ended.any():
+            final = as_arrays(step.final_obs)
+            for i in np.flatnonzero(ended):
+                infos[i]["terminal_observation"] = {name: a[i] for name, a in final.items()}
+        return as_arrays(step.obs), step.reward.cpu().numpy(), ended, infos
+
+    def close(self) -> None:
+        """Nothing is left open."""
+
+    def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
+        """An attribute of the engine, or "render_mode", once an environment."""
+        value = self._render_mode if attr_name == "render_mode" else getattr(self.engine, attr_name)
+        return [value for _ in self._get_indices(indices)]
+
+    def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
+        """Refused: environments of a batch have no attributes of their own.
+
+        Raises:
+            AttributeError: always.
+        """
+        raise AttributeError(
+            f"environments of a batch share their attributes: cannot set '{attr_name}'"
+        )
+
+    def env_method(
+        self,
+        method_name: str,
+        *method_args: Any,
+        indices: VecEnvIndices = None,
+        **method_kwargs: Any,
+    ) -> list[Any]:
+        """Call ``render``, the one method that an environment of a batch has by itself.
+
+        Raises:
+            AttributeError: another method's name.
+        """
+        if method_name != "render":
+            raise AttributeError(f"an environment of a batch has no method '{method_name}'")
+        return [self.engine.render(i) for i in self._get_indices(indices)]
+
+    def env_is_wrapped(
+        self,
+        wrapper_class: type[gymnasium.Wrapper[Any, Any, Any, Any]],
+        indices: VecEnvIndices = None,
+    ) -> list[bool]:
+        """Never: nothing lies around an environment of a batch."""
+        return [False for _ in self._get_indices(indices)]
+
+    def get_images(self) -> list[np.ndarray | None]:
+        """Every environment's picture, if the render mode is "rgb_array"."""
+        if self._render_mode is None:
+            return [None] * self.num_envs
+        return [self.engine.render(i) for i in range(self.num_envs)]
