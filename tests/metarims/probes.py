@@ -29,6 +29,7 @@ class Probe:
     cut = False  # whether an episode's end is a truncation
     num_actions = 2
     vocabulary_size = 2
+    bits = 1  # of the secret
     seen = 4
 
     def __init__(self, num_envs: int, tasks: int = 1) -> None:
@@ -39,7 +40,7 @@ class Probe:
 
     def reset(self, seed: int | None = None) -> Observation:
         self.state = torch.zeros(self.num_envs, 3, dtype=torch.int64)
-        self.state[:, 2] = torch.arange(self.num_envs) * 7919 + (seed or 0)
+        self.state[:, 2] = (torch.arange(self.num_envs) + (seed or 0)) * 2654435761 % 2**31
         self._begin(torch.ones(self.num_envs, dtype=torch.bool))
         return self._observe()
 
@@ -56,7 +57,7 @@ class Probe:
 
     def _begin(self, where: Tensor) -> None:
         stream = (self.state[:, 2] * 1103515245 + 12345) % 2**31
-        fresh = torch.stack([torch.zeros_like(stream), (stream >> 16) % 2, stream], 1)
+        fresh = torch.stack([torch.zeros_like(stream), (stream >> 16) % 2**self.bits, stream], 1)
         self.state = torch.where(where.unsqueeze(1), fresh, self.state)
 
     def _observe(self) -> Observation:
@@ -103,18 +104,21 @@ class Recall(Probe):
 
 
 class Contexts(Probe):
-    """Two contexts with opposite right answers to what is seen: it pays to switch modules."""
+    """Two contexts with opposite right answers to what is seen: it pays to switch modules.
 
-    length = 4
+    The secret's first bit is the context, one of the others is shown at each step.
+    """
+
+    length, bits = 4, 5
 
     def observe(self, count: Tensor, secret: Tensor) -> Tensor:
-        shown = (count * 5 + secret * 3) % 4 // 2
-        context = torch.nn.functional.one_hot(secret, 2)
-        return torch.cat([context, torch.nn.functional.one_hot(shown, 2)], 1).float()
+        shown = secret >> (count + 1) & 1
+        rows = [torch.nn.functional.one_hot(bit, 2) for bit in (secret & 1, shown)]
+        return torch.cat(rows, 1).float()
 
     def reward(self, count: Tensor, secret: Tensor, actions: Tensor) -> Tensor:
-        shown = (count * 5 + secret * 3) % 4 // 2
-        return 1.0 * (actions == (shown ^ secret))
+        shown = secret >> (count + 1) & 1
+        return 1.0 * (actions == (shown ^ (secret & 1)))
 
 
 class Linear(torch.nn.Module):
