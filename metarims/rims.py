@@ -20,7 +20,7 @@ from torch.autograd.function import once_differentiable
 from .errors import UsageError, check_choice, check_positive
 from .protocols import Diagnostics, State
 
-EPSILON = 1e-8  # keeps the sparse weights finite where the k + 1 best modules tie
+EPSILON = 1e-3  # bounds the slope of the sparse weights where the k + 1 best modules tie
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,7 @@ def attend(cell: RIMs, scores: Tensor, order: Tensor | None):
     if order is None and config.active < config.modules:
         threshold = claim[ranked[config.active]]
     excess = {j: claim[j] - threshold for j in chosen}
-    total = sum(excess.values()) + 1e-8
+    total = sum(excess.values()) + 1e-3
     share = [excess[j] / total if j in chosen else 0 * claim[j] for j in range(config.modules)]
     return torch.stack(share)[:, None, None] * torch.softmax(scores, 2), chosen, claim
 
