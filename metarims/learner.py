@@ -133,6 +133,8 @@ class Learner:
         loss = policy_loss - config.entropy * entropy
         if loop.value_loss:
             loss = loss + config.value_weight * value_loss
+        if output.loss is not None:
+            loss = loss + output.loss(advantages)
         self.optimizer.zero_grad()
         loss.backward()
         learning = [p for name in loop.groups for p in self.groups[name]]

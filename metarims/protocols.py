@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -26,12 +26,18 @@ class Output:
         state: after step T, a tuple of tensors [B, ...].
         diagnostics: by name, [T, B, ...]; ``module_mask`` and ``module_claim`` where there are
             modules.
+        replay: by name, [T, B, ...]: choices that learning from these steps has to repeat; it
+            finds them among the observations.
+        loss: the agent's own loss for these steps, of their normalised advantages [T, B]; it is
+            added to PPO's.
     """
 
     logits: Tensor
     value: Tensor
     state: State
     diagnostics: Diagnostics = field(default_factory=dict)
+    replay: dict[str, Tensor] = field(default_factory=dict)
+    loss: Callable[[Tensor], Tensor] | None = None
 
 
 class Agent(Protocol):
@@ -44,8 +50,9 @@ class Agent(Protocol):
         """Run T steps.
 
         Args:
-            obs: [T, B, ...] by name: what the environment gives, and ``last_action`` int64 and
-                ``last_reward`` float32, the step before's.
+            obs: [T, B, ...] by name: what the environment gives; ``last_action`` int64 and
+                ``last_reward`` float32, the step before's; ``task`` int64, the level's index; and,
+                when learning, what `Output.replay` held.
             state: before the first step.
             starts: bool [T, B]; an episode begins at this step, so its state is reset before it.
         """
@@ -88,6 +95,7 @@ class Environment(Protocol):
     num_envs: int
     device: torch.device
     level_ids: list[str]
+    task: Tensor  # int64 [B], each environment's level
     state: Tensor
 
     def reset(self, seed: int | None = None) -> Observation: ...

@@ -165,7 +165,7 @@ class RIMs(nn.Module):
             return (-modules).view(1, -1, 1).expand(steps, -1, len(draws)), draws
         ticks = draws + torch.arange(steps, device=draws.device).unsqueeze(1)  # [T, B]
         seeds = ticks.unsqueeze(1) * self.config.modules + modules.unsqueeze(1)
-        return _scramble(seeds), draws + steps
+        return scramble(seeds), draws + steps
 
 
 class Weights(NamedTuple):
@@ -565,7 +565,7 @@ def _bounds(inputs: int, gain: float) -> tuple[float, float]:
     return -gain / math.sqrt(inputs), gain / math.sqrt(inputs)
 
 
-def _scramble(x: Tensor) -> Tensor:
+def scramble(x: Tensor) -> Tensor:
     """SplitMix64's mixing of int64: neighbours become unrelated."""
     x = (x ^ (x >> 30 & 0x3FFFFFFFF)) * -0x40A7B892E31B1A47
     x = (x ^ (x >> 27 & 0x1FFFFFFFFF)) * -0x6B2FB644ECCEEE15

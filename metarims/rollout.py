@@ -19,7 +19,8 @@ class Cursor:
     """Where agent and environments stand between two steps.
 
     Attributes:
-        obs: what the agent sees next, [B, ...] by name, with ``last_action`` and ``last_reward``.
+        obs: what the agent sees next, [B, ...] by name, with ``last_action``, ``last_reward``
+            and ``task``.
         state: the agent's, [B, ...].
         starts: bool [B], whether an episode begins with `obs`.
         so_far: float64 [2, B], return and length of the unfinished episodes.
@@ -70,6 +71,7 @@ def begin(env: Environment, agent: Agent, seed: int | None = None) -> Cursor:
             obs,
             torch.zeros(count, dtype=torch.int64, device=device),
             torch.zeros(count, device=device),
+            env.task,
         ),
         agent.initial_state(count),
         torch.ones(count, dtype=torch.bool, device=device),
@@ -92,7 +94,7 @@ def sample(logits: Tensor, generator: torch.Generator) -> Tensor:
 def advance(env: Environment, cursor: Cursor, state: State, actions: Tensor) -> tuple[Step, Cursor]:
     """Step the environments; the cursor after it, its `so_far` unchanged."""
     step = env.step(actions)
-    obs = _with_last(step.obs, actions, step.reward)
+    obs = _with_last(step.obs, actions, step.reward, step.task)
     return step, Cursor(obs, state, step.terminated | step.truncated, cursor.so_far)
 
 
@@ -129,7 +131,8 @@ def collect_rollout(
     returns, lengths, so_far = finished_episodes(rewards, ended, cursor.so_far)
     success = terminated & (rewards > 0)
     rollout = Rollout(
-        obs={name: torch.stack([c.obs[name] for c in seen]) for name in cursor.obs},
+        obs={name: torch.stack([c.obs[name] for c in seen]) for name in cursor.obs}
+        | _joined([output.replay for output in outputs]),
         starts=torch.stack([c.starts for c in seen]),
         actions=taken,
         log_probs=log_prob_of(logits.log_softmax(-1), taken),
@@ -141,17 +144,19 @@ def collect_rollout(
         terminated=terminated,
         truncated=truncated,
         task=results[-1].task,
-        diagnostics={
-            name: torch.cat([output.diagnostics[name] for output in outputs])
-            for name in outputs[0].diagnostics
-        },
+        diagnostics=_joined([output.diagnostics for output in outputs]),
         episodes=torch.stack([returns[ended], lengths[ended], success[ended].double()], 1),
     )
     return rollout, replace(cursor, so_far=so_far)
 
 
-def _with_last(obs: Observation, action: Tensor, reward: Tensor) -> Observation:
-    return {**obs, "last_action": action, "last_reward": reward}
+def _with_last(obs: Observation, action: Tensor, reward: Tensor, task: Tensor) -> Observation:
+    return {**obs, "last_action": action, "last_reward": reward, "task": task}
+
+
+def _joined(steps: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Tensors [1, B, ...] by name of each step to [T, B, ...]."""
+    return {name: torch.cat([step[name] for step in steps]) for name in steps[0]}
 
 
 def _cut_short(step: Step, cursor: Cursor, action: Tensor) -> tuple[Observation, State] | None:
@@ -159,7 +164,7 @@ def _cut_short(step: Step, cursor: Cursor, action: Tensor) -> tuple[Observation,
     rows = torch.nonzero(step.truncated & ~step.terminated).squeeze(1)
     if not len(rows):
         return None
-    final = _with_last(step.final_obs, action, step.reward)
+    final = _with_last(step.final_obs, action, step.reward, step.task)
     return {name: x[rows] for name, x in final.items()}, tuple(x[rows] for x in cursor.state)
 
 

@@ -201,8 +201,17 @@ def _module_row(iteration: Iteration) -> Row:
     diagnostics = iteration.rollouts[-1].diagnostics
     if "module_mask" not in diagnostics:
         return {}
-    figures = module_figures(diagnostics["module_mask"], diagnostics["module_claim"])
-    return {f"modules/{name}": float(value) for name, value in figures.items()}
+    mask, claim = diagnostics["module_mask"], diagnostics["module_claim"]
+    if mask.dim() == 3:
+        return _named("modules", module_figures(mask, claim))
+    row: Row = {}  # [T, B, depth, n]: a choice at every depth
+    for i, layer in enumerate(zip(mask.unbind(2), claim.unbind(2), strict=True)):
+        row |= _named(f"modules/depth_{i}", module_figures(*layer))
+    return row
+
+
+def _named(prefix: str, figures: dict[str, Tensor]) -> Row:
+    return {f"{prefix}/{name}": float(value) for name, value in figures.items()}
 
 
 def _cursor_tensors(cursor: Cursor) -> dict[str, Tensor]:

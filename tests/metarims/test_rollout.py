@@ -49,6 +49,7 @@ def test_a_cut_bootstraps_from_the_last_observation_with_the_state_before_the_re
         "features": torch.ones(1, 3, 4),
         "last_action": rollout.actions[4:5],
         "last_reward": rollout.rewards[4:5],
+        "task": rollout.obs["task"][4:5],
     }
     expected = agent(last, after, torch.zeros(1, 3, dtype=torch.bool)).value[0]
     torch.testing.assert_close(rollout.next_values[4], expected)
