@@ -9,8 +9,10 @@ import json
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass, fields
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -23,8 +25,9 @@ import envs
 import envs.bench
 import metarims
 import metarims.bench
+import metarims.studies
 from metarims import TrainConfig, UsageError
-from metarims.errors import check_choice, check_positive
+from metarims.errors import check_between, check_choice, check_positive
 
 EVALUATION_ENVS = 512
 LEARNERS = ("lstm", "rims", "metarims")
@@ -174,14 +177,82 @@ class Bench:
         write_json(self.json, envs.bench.as_json(speeds))
 
 
+@dataclass(frozen=True)
+class Compare:
+    """Set runs side by side: interquartile means over seeds with 95 % intervals.
+
+    Attributes:
+        runs: the runs' folders.
+        target: success rate whose frames are asked for.
+        json: file for the results.
+    """
+
+    runs: Annotated[Positional[tuple[str, ...]], tyro.conf.arg(metavar="RUN")]
+    target: float = metarims.studies.TARGET
+    json: Path | None = None
+
+    def run(self) -> None:
+        """Print one row for each level, agent and settings."""
+        check_between(0, 1, target=self.target)
+        check_writable(self.json)
+        rows = metarims.studies.compare(
+            (metarims.load_run(path) for path in self.runs), self.target
+        )
+        print(metarims.studies.comparison_table(rows, self.target))
+        write_json(self.json, [asdict(row) for row in rows])
+
+
+@dataclass(frozen=True)
+class Search:
+    """Search for settings, with the same effort for each agent; a stopped search goes on.
+
+    Attributes:
+        agent: presets.
+        env: level ids; each trial runs on each of them.
+        frames: of each run.
+        trials: random points beside the defaults.
+        finalists: the best points, which run with more seeds.
+        seeds: of the defaults and the finalists.
+        jobs: runs at a time.
+        out: folder of the runs.
+    """
+
+    agent: tuple[str, ...] = LEARNERS
+    env: tuple[str, ...] = (TRAIN_LEVEL, "BabyAI-GoToRedBallGrey-v0")
+    frames: int = 300_000
+    trials: int = 8
+    finalists: int = 2
+    seeds: int = 3
+    jobs: int = 2
+    out: str = "runs/search"
+
+    def run(self) -> None:
+        """Print the defaults and the finalists of each agent, best first."""
+        check_positive(trials=self.trials, finalists=self.finalists, jobs=self.jobs)
+        check_positive(seeds=self.seeds)
+        for level in self.env:
+            check_choice("level", level, envs.levels())
+        for agent in self.agent:
+            base = TrainConfig(env=self.env, agent=agent, frames=self.frames, out=self.out)
+            agents.schedule(agent)  # refuses unknown ones before any work is done
+            found = metarims.studies.search(
+                base, partial(train_all, self.jobs), self.trials, self.seeds, self.finalists
+            )
+            for trial in found:
+                settings = " ".join(f"{name}={value}" for name, value in trial.settings.items())
+                print(f"{agent:10} mean success {trial.score:.3f}  {settings or 'defaults'}")
+
+
 Command = (
     Annotated[Levels, subcommand("levels")]
     | Annotated[Train, subcommand("train")]
     | Annotated[Resume, subcommand("resume")]
     | Annotated[Evaluate, subcommand("evaluate")]
     | Annotated[Bench, subcommand("bench")]
+    | Annotated[Compare, subcommand("compare")]
+    | Annotated[Search, subcommand("search")]
 )
-COMMANDS = ("levels", "train", "resume", "evaluate", "bench")
+COMMANDS = ("levels", "train", "resume", "evaluate", "bench", "compare", "search")
 
 
 def resolve_device(name: str) -> str:
@@ -209,6 +280,25 @@ def build(config: TrainConfig) -> tuple[envs.Environments, Any, metarims.Schedul
     env = make_env(config.env, config.num_envs, config.device, config.seed)
     agent = agents.make(config.agent, env, config.options, seed=config.seed)
     return env, agent, agents.schedule(config.agent, config.options)
+
+
+def train_all(jobs: int, configs: Sequence[TrainConfig]) -> list[metarims.Run]:
+    """The runs of some configurations; those that are not finished are trained, some at a time."""
+    with ProcessPoolExecutor(jobs, get_context("spawn"), max_tasks_per_child=1) as pool:
+        waiting = [pool.submit(train_quietly, config) for config in configs]
+        for n, done in enumerate(as_completed(waiting), 1):
+            print(f"{n}/{len(waiting)}  {done.result()}", flush=True)
+    return [metarims.load_run(config.out) for config in configs]
+
+
+def train_quietly(config: TrainConfig) -> str:
+    """Finish the run, or begin it; one line on how it went."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        if (Path(config.out) / "config.json").exists():
+            summary = metarims.resume(metarims.load_run(config.out), *build(config))
+        else:
+            summary = metarims.train(config, *build(config))
+    return f"{config.out}: success rate {summary.success_rate:.1%}"
 
 
 @contextlib.contextmanager

@@ -47,7 +47,7 @@ class TrainConfig:
     entropy: float = 0.01
     value_weight: float = 0.5
     max_grad_norm: float = 0.5
-    anneal_frames: int = 500_000
+    anneal_frames: int = 1_000_000
     reward_scale: float = 1.0
     checkpoint_frames: int = 100_000
 
