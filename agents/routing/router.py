@@ -1,0 +1,192 @@
+"""The router: who decides (its layout), by which scores, and with which decision maker."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from metarims.errors import UsageError, check_between, check_choice, check_positive
+
+from .makers import MAKERS, MakerConfig
+from .trace import UNAVAILABLE, Space
+
+LAYOUTS = ("single", "depth", "task", "dispatched")
+
+
+@dataclass(frozen=True)
+class RouterConfig:
+    """A router (Rosenbaum et al. 2018, Fig. 3; 2019, Fig. 11).
+
+    Attributes:
+        maker: a name of `MAKERS`.
+        layout: "single" (one agent, one function for all depths), "depth" (one agent, a function
+            for each depth), "task" (an agent for each task) or "dispatched" (`agents` agents; one
+            more, which learns by REINFORCE with baseline, assigns samples to them).
+        policy: "table" (scores by agent and depth) or "approximator" (MLPs of the representation
+            and the task).
+        agents: of the dispatched layout.
+        hidden: of the approximators.
+        collaboration: ρ in [−1, 1]; a decision earns ρ / depth times the average probability of
+            its block over all samples so far.
+        squash: κ; on a path with a share s of exploratory choices the blocks' gradient is scaled by
+            (1 − s)^κ (2019, eq. 1).
+        discount: γ between decisions.
+        learning: the decision maker's own settings.
+    """
+
+    maker: str = "wpl"
+    layout: str = "task"
+    policy: str = "table"
+    agents: int = 4
+    hidden: int = 64
+    collaboration: float = 0.0
+    squash: float = 0.0
+    discount: float = 1.0
+    learning: MakerConfig = field(default_factory=MakerConfig)
+
+    def __post_init__(self) -> None:
+        check_choice("maker", self.maker, MAKERS)
+        check_choice("layout", self.layout, LAYOUTS)
+        check_choice("policy", self.policy, ("table", "approximator"))
+        check_positive(agents=self.agents, hidden=self.hidden)
+        check_between(-1, 1, collaboration=self.collaboration)
+        check_between(0, 1, discount=self.discount)
+        check_between(0, float("inf"), squash=self.squash)
+        if MAKERS[self.maker].tabular and self.policy != "table":
+            raise UsageError(f"{self.maker} learns a table only, got policy {self.policy!r}")
+
+
+class Table(nn.Module):
+    """A row of scores for each agent and depth."""
+
+    def __init__(self, agents: int, rows: Tensor) -> None:
+        super().__init__()
+        self.values = nn.Parameter(rows.repeat(agents, 1, 1))
+
+    def forward(self, x: Tensor, tasks: Tensor, agents: Tensor, depth: int) -> Tensor:
+        """Scores [N, C]."""
+        return self.values[:, depth].index_select(0, agents)
+
+
+class Approximator(nn.Module):
+    """MLPs with one hidden layer of the representation and the task's one-hot vector.
+
+    There is one for each agent and depth; a `shared` one serves all depths and sees which it is.
+    """
+
+    def __init__(
+        self, agents: int, features: int, tasks: int, hidden: int, rows: Tensor, shared: bool
+    ) -> None:
+        super().__init__()
+        self.features, self.tasks, self.shared = features, tasks, shared
+        self.depth, outputs = rows.shape
+        inputs = features + tasks + (self.depth if shared else 0)
+        self.functions = nn.ModuleList(
+            nn.Sequential(nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, outputs))
+            for _ in range(agents * (1 if shared else self.depth))
+        )
+
+    def forward(self, x: Tensor, tasks: Tensor, agents: Tensor, depth: int) -> Tensor:
+        """Scores [N, C]; the representation learns nothing from them."""
+        x = F.pad(x.detach(), (0, self.features - x.shape[1]))
+        seen = [x, F.one_hot(tasks, self.tasks).to(x)]
+        if self.shared:
+            at = torch.tensor(depth, device=x.device)
+            seen.append(F.one_hot(at, self.depth).to(x).expand(len(x), -1))
+            return apply_chosen(self.functions, torch.cat(seen, 1), agents)
+        return apply_chosen(self.functions, torch.cat(seen, 1), agents * self.depth + depth)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """One decision of N samples.
+
+    Attributes:
+        scores: [N, C], with gradient.
+        claim: [N, K], the probabilities that choices are drawn from.
+        choices: int64 [N].
+        log_probs: [N], the claim's at the choices.
+        explored: bool [N], the choice is not the policy's best.
+    """
+
+    scores: Tensor
+    claim: Tensor
+    choices: Tensor
+    log_probs: Tensor
+    explored: Tensor
+
+
+class Decider(nn.Module):
+    """A decision maker and the scores that it draws from and learns.
+
+    Args:
+        config: the router's settings; of the layout only "single" matters.
+        space: how much there is to decide.
+        features: the widest representation.
+        tasks: how many.
+        available: bool [depth, K], the choices that are there.
+    """
+
+    missing: Tensor
+
+    def __init__(
+        self, config: RouterConfig, space: Space, features: int, tasks: int, available: Tensor
+    ) -> None:
+        super().__init__()
+        self.maker = MAKERS[config.maker](space, config.learning, available)
+        rows = self.maker.first_scores(available)
+        self.source: Table | Approximator
+        if config.policy == "table":
+            self.source = Table(space.agents, rows)
+        else:
+            shared = config.layout == "single"
+            self.source = Approximator(space.agents, features, tasks, config.hidden, rows, shared)
+        missing = torch.zeros_like(rows)
+        missing[:, : available.shape[1]].masked_fill_(~available, UNAVAILABLE)
+        self.register_buffer("missing", missing, persistent=False)
+
+    @property
+    def table(self) -> Tensor | None:
+        """The parameter that scores are read from, if they are."""
+        return self.source.values if isinstance(self.source, Table) else None
+
+    def scores(self, x: Tensor, tasks: Tensor, agents: Tensor, depth: int) -> Tensor:
+        """[N, C] for representations [N, D], tasks and agents int64 [N]."""
+        scores: Tensor = self.source(x, tasks, agents, depth) + self.missing[depth]
+        return scores
+
+    @torch.no_grad()
+    def decide(self, scores: Tensor, noise: Tensor | None, given: Tensor | None) -> Decision:
+        """Choose by scores [N, C] and uniform numbers [N, draws, K].
+
+        Without noise the policy's best is taken; choices `given` stand where they are not −1.
+        """
+        claim, best = self.maker.behaviour(scores), self.maker.policy(scores).argmax(-1)
+        choices = best if noise is None else self.maker.choose(scores, noise)
+        if given is not None:
+            choices = torch.where(given < 0, choices, given)
+        log_probs = claim.gather(1, choices.unsqueeze(1)).squeeze(1).clamp_min(1e-30).log()
+        return Decision(scores, claim, choices, log_probs, choices != best)
+
+
+def apply_chosen(modules: nn.ModuleList, x: Tensor, choices: Tensor) -> Tensor:
+    """Each row of x [N, D] through the module that is chosen for it, int64 [N].
+
+    On the CPU a module sees its own rows only; on a GPU all of them, for counting who has which
+    would hold it up longer.
+    """
+    if len(modules) == 1:
+        return cast(Tensor, modules[0](x))
+    if x.is_cuda:
+        every = torch.stack([module(x) for module in modules], 1)
+        return every[torch.arange(len(x), device=x.device), choices]
+    order = choices.argsort()
+    counts = choices.bincount(minlength=len(modules)).tolist()
+    parts = zip(modules, x.index_select(0, order).split(counts), strict=True)
+    done = torch.cat([module(rows) for module, rows in parts if len(rows)])
+    back = torch.empty_like(order).scatter_(0, order, torch.arange(len(order)))
+    return done.index_select(0, back)
