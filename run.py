@@ -123,7 +123,9 @@ class Evaluate:
         print(f"{'level':36}{'episodes':>9}{'success':>9}   {'95 %':17}{'return':>8}{'steps':>8}")
         for level in levels:
             env = make_env([level], min(self.episodes, EVALUATION_ENVS), device, self.seed)
-            agent = agents.make(config.agent, env, config.options, seed=config.seed)
+            agent = agents.make(
+                config.agent, env, config.options, seed=config.seed, levels=config.env
+            )
             run.load_agent(agent)
             report = metarims.evaluate(agent, env, episodes=self.episodes, seed=self.seed)
             reports.append(report.as_json())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import torch
@@ -15,6 +15,10 @@ from .encoder import Encoder
 from .lstm import LSTM
 from .policy import Core, Last, RecurrentPolicy
 from .presets import Preset, names, preset
+from .routing.makers import MakerConfig
+from .routing.network import RoutingNetwork
+from .routing.policy import Memoryless, RoutingPolicy, blocks, number_levels
+from .routing.router import RouterConfig
 
 __all__ = ["RecurrentPolicy", "Spec", "make", "names", "preset", "schedule"]
 
@@ -24,22 +28,28 @@ class Spec(Protocol):
 
     num_actions: int
     device: torch.device
+    level_ids: list[str]
 
     @property
     def vocabulary_size(self) -> int: ...
 
 
 def make(
-    name: str, spec: Spec, options: Mapping[str, Setting] | None = None, seed: int = 0
+    name: str,
+    spec: Spec,
+    options: Mapping[str, Setting] | None = None,
+    seed: int = 0,
+    levels: Sequence[str] = (),
 ) -> RecurrentPolicy:
     """An agent by its preset's name, on the environments' device.
 
     Args:
         name: one of `names()`.
-        spec: the environments, or anything with their ``num_actions``, ``vocabulary_size`` and
-            ``device``.
+        spec: the environments, or anything with their ``num_actions``, ``vocabulary_size``,
+            ``level_ids`` and ``device``.
         options: settings that differ from the preset's row.
         seed: of the first parameters; the global random state is left alone.
+        levels: what the agent is trained on, where that differs from the environments' levels.
 
     Raises:
         UsageError: an unknown name or setting (the message has the nearest), or a wrong value.
@@ -47,10 +57,7 @@ def make(
     row = preset(name, options)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        encoder = Encoder(spec.vocabulary_size, row.features, row.width)
-        core, features = CORES[row.core](row)
-        last = Last(spec.num_actions, row.features) if row.hidden_state == "carry" else None
-        agent = RecurrentPolicy(encoder, core, features, spec.num_actions, last)
+        agent = POLICIES[row.core](row, spec, list(levels) or spec.level_ids)
     return agent.to(spec.device)
 
 
@@ -59,11 +66,20 @@ def schedule(name: str, options: Mapping[str, Setting] | None = None) -> Schedul
     return preset(name, options).schedule()
 
 
-def _lstm(row: Preset) -> tuple[Core, int]:
-    return LSTM(row.features, row.lstm_hidden), row.lstm_hidden
+def _encoder(row: Preset, spec: Spec) -> Encoder:
+    return Encoder(spec.vocabulary_size, row.features, row.width)
 
 
-def _rims(row: Preset) -> tuple[Core, int]:
+def _last(row: Preset, spec: Spec) -> Last | None:
+    return Last(spec.num_actions, row.features) if row.hidden_state == "carry" else None
+
+
+def _lstm(row: Preset, spec: Spec, levels: list[str]) -> RecurrentPolicy:
+    core = LSTM(row.features, row.lstm_hidden)
+    return _recurrent(row, spec, core, row.lstm_hidden)
+
+
+def _rims(row: Preset, spec: Spec, levels: list[str]) -> RecurrentPolicy:
     config = RIMsConfig(
         row.features,
         row.modules,
@@ -78,7 +94,44 @@ def _rims(row: Preset) -> tuple[Core, int]:
         row.communication_heads,
         row.communication_key,
     )
-    return RIMs(config), row.modules * row.hidden
+    return _recurrent(row, spec, RIMs(config), row.modules * row.hidden)
 
 
-CORES = {"lstm": _lstm, "rims": _rims}
+def _recurrent(row: Preset, spec: Spec, core: Core, features: int) -> RecurrentPolicy:
+    return RecurrentPolicy(_encoder(row, spec), core, features, spec.num_actions, _last(row, spec))
+
+
+def _routing(row: Preset, spec: Spec, levels: list[str]) -> RoutingPolicy:
+    config = RouterConfig(
+        row.maker,
+        row.layout,
+        row.router,
+        row.agents,
+        collaboration=row.collaboration,
+        squash=row.squash,
+        learning=MakerConfig(
+            entropy=row.router_entropy,
+            rate=row.router_rate,
+            weighting=row.weighting,
+            epsilon=row.epsilon,
+        ),
+    )
+    tasks = torch.zeros(len(spec.level_ids), dtype=torch.int64)
+    if row.meta == "task":
+        tasks = number_levels(spec.level_ids, levels)
+    count = {"task": len(levels), "verb": spec.vocabulary_size}.get(row.meta, 1)
+    encoder, core, features = _encoder(row, spec), Memoryless(), row.features
+    layer = blocks(row.blocks, row.features, row.features, row.skip)
+    layers = [layer] + [
+        layer if row.recursive else blocks(row.blocks, row.features, row.features, row.skip)
+        for _ in range(row.depth - 1)
+    ]
+    network = RoutingNetwork(layers, config, row.features, count, count)
+    if row.recurrent:
+        core, features = LSTM(row.features, row.lstm_hidden), row.lstm_hidden
+    return RoutingPolicy(
+        encoder, network, core, features, spec.num_actions, _last(row, spec), row.meta, tasks
+    )
+
+
+POLICIES = {"lstm": _lstm, "rims": _rims, "routing": _routing}

@@ -16,7 +16,7 @@ class Preset:
     """An agent and how it learns; every field is a setting that `options` may change.
 
     Attributes:
-        core: "lstm" or "rims".
+        core: "lstm", "rims" or "routing".
         fast, slow: the groups that the fast and the slow loop learn, joined by "+"; with none in
             the slow one all training is joint, by the fast loop.
         encoder_in: "fast", "slow" or "both": the loop that learns the encoder.
@@ -31,7 +31,15 @@ class Preset:
         learning_rate, epochs, minibatches: of the fast loop, and of the slow one unless `slow_...`.
         attention_rate: factor on the attention's learning rate.
         width: features of the encoder's sum over cells; `features` of its result.
-        lstm_hidden: the LSTM's state; the others are `RIMsConfig`'s.
+        lstm_hidden: the LSTM's state; from `modules` on they are `RIMsConfig`'s.
+        blocks, depth: function blocks at each of the routing network's depths.
+        recursive: the same blocks at every depth.
+        skip: PASS is a choice, too.
+        recurrent: an LSTM follows the routing network.
+        meta: what the router is told: "none", "task" (the level) or "verb" (the instruction's).
+        maker, layout, router ("table" or "approximator"), agents, collaboration, squash: the
+            router's, as `RouterConfig` has them.
+        router_entropy, router_rate, weighting, epsilon: its decision maker's, see `MakerConfig`.
     """
 
     core: str = "rims"
@@ -65,9 +73,25 @@ class Preset:
     value: int = 32
     communication_heads: int = 4
     communication_key: int = 8
+    blocks: int = 5
+    depth: int = 2
+    recursive: bool = False
+    skip: bool = False
+    recurrent: bool = True
+    meta: str = "none"
+    maker: str = "ppo"
+    layout: str = "depth"
+    router: str = "approximator"
+    agents: int = 4
+    collaboration: float = 0.0
+    squash: float = 0.0
+    router_entropy: float = 0.01
+    router_rate: float = 0.01
+    weighting: str = "algorithm"
+    epsilon: float = 0.4
 
     def __post_init__(self) -> None:
-        check_choice("core", self.core, ("lstm", "rims"))
+        check_choice("core", self.core, ("lstm", "rims", "routing"))
         check_choice("encoder_in", self.encoder_in, ("fast", "slow", "both"))
         check_choice("slow_data", self.slow_data, ("fresh", "reuse"))
         check_choice("hidden_state", self.hidden_state, ("reset", "carry"))
@@ -75,6 +99,8 @@ class Preset:
             fast_span=self.fast_span,
             slow_factor=self.slow_factor,
             attention_rate=self.attention_rate,
+            blocks=self.blocks,
+            depth=self.depth,
         )
 
     def schedule(self) -> Schedule:
@@ -125,6 +151,7 @@ PRESETS = {
     "slow1": replace(META, slow_factor=1),
     "slow2": replace(META, slow_factor=2),
     "slow8": replace(META, slow_factor=8),
+    "routing": replace(JOINT, core="routing", features=64, lstm_hidden=72),
 }
 
 

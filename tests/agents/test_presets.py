@@ -9,7 +9,9 @@ import agents
 from metarims.errors import UsageError
 from metarims.protocols import GROUPS
 
-SPEC = SimpleNamespace(num_actions=7, vocabulary_size=40, device=torch.device("cpu"))
+SPEC = SimpleNamespace(
+    num_actions=7, vocabulary_size=40, device=torch.device("cpu"), level_ids=["A", "B"]
+)
 
 
 def parameters(agent):
@@ -23,6 +25,7 @@ def observations(steps, batch):
         "mission": torch.randint(1, 40, (steps, batch, 6), dtype=torch.int16),
         "last_action": torch.randint(0, 7, (steps, batch)),
         "last_reward": torch.rand(steps, batch),
+        "task": torch.randint(0, 2, (steps, batch)),
     }
 
 
@@ -45,7 +48,7 @@ def test_groups_share_out_every_parameter_once(name, hidden_state):
 
 
 @pytest.mark.parametrize("hidden_state", ["reset", "carry"])
-@pytest.mark.parametrize("name", ["lstm", "rims", "random"])
+@pytest.mark.parametrize("name", ["lstm", "rims", "random", "routing"])
 def test_a_sequence_at_once_is_the_same_step_by_step(name, hidden_state):
     agent = agents.make(name, SPEC, {"hidden_state": hidden_state})
     obs, starts = observations(7, 5), torch.rand(7, 5) < 0.3
