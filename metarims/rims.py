@@ -133,11 +133,15 @@ class RIMs(nn.Module):
         h, c, draws = state
         slots = x if x.dim() == 4 else x.unsqueeze(2)
         keys = _heads_first(self.key(slots), config.heads) * config.key**-0.5
-        values = _heads_first(self.value(slots), config.heads)
         priority, draws = self._priority(draws, len(x))
-        weight, bias = DYNAMICS[config.dynamics].pack(
+        reads, weight, bias = DYNAMICS[config.dynamics].pack(
             self.input_weight, self.hidden_weight, self.bias
         )
+        if slots.shape[2] * config.heads == 1:
+            values = _ahead(reads, self.value.weight, slots.squeeze(2))
+        else:
+            values = _heads_first(self.value(slots), config.heads)
+            weight = torch.cat([reads, weight], 2)
         weights = Weights(
             self.start.unsqueeze(2),
             weight,
@@ -172,7 +176,7 @@ class Weights(NamedTuple):
     """What the time loop multiplies with, or the gradients of it.
 
     start [n, d, 1]; weight [n, z, r + d] and bias [n, z, 1], from what a module reads and remembers
-    to its dynamics; query [n, H·key, d] and its bias; talk [n, 3·Hc·e, d] and listen [n, d, Hc·e].
+    to its dynamics (r is 0 where the reading's product is taken ahead); query [n, H·key, d] and its bias; talk [n, 3·Hc·e, d] and listen [n, d, Hc·e].
     """
 
     start: Tensor
@@ -189,12 +193,12 @@ class Step(NamedTuple):
 
     reset: Tensor  # [B]
     key: Tensor  # [H, S, key, B]
-    value: Tensor  # [H, S, value, B]
+    value: Tensor  # [H, S, value, B], or [n, z, B] ahead
     queries: Tensor  # [n, H, 1, key, B]
     attention: Tensor  # [n, H, S, B]
     chosen: Any  # the attention's own
     mask: Tensor  # [n, 1, B]
-    x: Tensor  # [n, r + d, B], what each module reads and its h
+    x: Tensor  # [n, r + d, B], what each module reads and its h, which is all of it ahead
     c: Tensor  # [n, d, B]
     stepped: Any  # the dynamics' own
     between: Tensor  # [n, d, B], h before communication
@@ -229,35 +233,43 @@ class _Span(torch.autograd.Function):
         masks = torch.stack([step.mask.squeeze(1) for step in steps])
         claim = torch.stack(claims)
         ctx.config, ctx.steps = config, steps
-        ctx.save_for_backward(*weights)
+        ctx.save_for_backward(keys, values, *weights)
         ctx.mark_non_differentiable(masks, claim)
         return torch.stack(outputs), c, masks, claim
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, d_outputs: Tensor, dc: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
-        weights = Weights(*ctx.saved_tensors)
+        keys, values, *saved = ctx.saved_tensors
+        weights = Weights(*saved)
         needed = Weights(*ctx.needs_input_grad[-len(weights) :])
         gradients = Weights(*(torch.zeros_like(weight) for weight in weights))
         dh = torch.zeros_like(d_outputs[0])
         d_start = torch.zeros_like(dh)
-        d_keys, d_values = [], []
-        for step, d_output in zip(reversed(ctx.steps), reversed(d_outputs), strict=True):
-            dh, dc, d_key, d_value = _step_back(
-                ctx.config, weights, step, needed, gradients, dh + d_output, dc
+        d_keys, d_values = torch.empty_like(keys), torch.empty_like(values)
+        for t in reversed(range(len(keys))):
+            step = ctx.steps[t]
+            dh, dc = _step_back(
+                ctx.config,
+                weights,
+                step,
+                needed,
+                gradients,
+                dh + d_outputs[t],
+                dc,
+                d_keys[t],
+                d_values[t],
             )
             keep = 1 - step.reset
             d_start.addcmul_(dh, step.reset)
             dh, dc = dh * keep, dc * keep
-            d_keys.append(d_key)
-            d_values.append(d_value)
         torch.sum(d_start, 2, keepdim=True, out=gradients.start)
         return (
             None,
             None,
             None,
-            torch.stack(d_keys[::-1]),
-            torch.stack(d_values[::-1]),
+            d_keys,
+            d_values,
             dh,
             dc,
             *(gradient if need else None for gradient, need in zip(gradients, needed, strict=True)),
@@ -283,8 +295,7 @@ def _step(
     scores = (queries * key).sum(3)  # [n, H, S, B]
     attention, mask, claim, chosen = attend.forward(scores, config.active, priority)
     mask = mask.unsqueeze(1)
-    x = torch.cat([_weigh(attention, value).flatten(1, 2), h], 1)
-    z = torch.baddbmm(weights.bias, weights.weight, x)
+    z, x = _reading(value).forward(weights, attention, value, h)
     stepped_h, stepped_c, stepped = dynamics.forward(z, h, c)
     between = torch.where(mask, stepped_h, h)
     said = torch.bmm(weights.talk, between)
@@ -319,8 +330,12 @@ def _step_back(
     gradients: Weights,
     dh: Tensor,
     dc: Tensor,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Gradients of one step's h and c (after the reset), key and value; adds to `gradients`."""
+    d_key: Tensor,
+    d_value: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """Gradients of one step's h and c (after the reset); fills d_key and d_value in and adds to
+    `gradients`.
+    """
     attend, dynamics = ATTENTIONS[config.attention], DYNAMICS[config.dynamics]
     d_listened = dh * step.mask
     d_heard = torch.bmm(weights.listen.mT, d_listened)
@@ -330,13 +345,10 @@ def _step_back(
     h = step.x[:, -config.hidden :]
     dz, dh_own, dc_own = dynamics.backward(active, dc * step.mask, step.stepped, h, step.c)
     dx = torch.bmm(weights.weight.mT, dz)
-    read = dx.shape[1] - config.hidden
-    d_read = dx[:, :read].reshape(config.modules, config.heads, config.value, -1)
-    d_attention = _weights_back(d_read, step.value)
-    d_value = _values_back(d_read, step.attention)
+    d_attention = _reading(step.value).backward(dz, dx, step.attention, step.value, d_value)
     d_scores = attend.backward(d_attention, step.chosen)
     d_queries = _weigh(d_scores, step.key).flatten(1, 2)
-    d_key = _values_back(step.queries.squeeze(2), d_scores)
+    _values_back(step.queries.squeeze(2), d_scores, d_key)
     dh = d_between - active + dx[:, -config.hidden :] + dh_own
     dh = torch.baddbmm(dh, weights.query.mT, d_queries)
     if needed.listen:
@@ -349,7 +361,7 @@ def _step_back(
     if needed.query:
         gradients.query.baddbmm_(d_queries, h.mT)
         gradients.query_bias.add_(d_queries.sum(2, keepdim=True))
-    return dh, dc - dc * step.mask + dc_own, d_key, d_value
+    return dh, dc - dc * step.mask + dc_own
 
 
 def _weigh(weights: Tensor, values: Tensor) -> Tensor:
@@ -365,12 +377,70 @@ def _weights_back(d_read: Tensor, values: Tensor) -> Tensor:
     return (d_read.unsqueeze(2) * values).sum(3)
 
 
-def _values_back(d_read: Tensor, weights: Tensor) -> Tensor:
+def _values_back(d_read: Tensor, weights: Tensor, out: Tensor) -> None:
     """Gradient of `_weigh`'s values: d_read [n, H, f, B], weights [n, H, S, B] to [H, S, f, B]."""
-    total = weights[0].unsqueeze(2) * d_read[0].unsqueeze(1)
+    torch.mul(weights[0].unsqueeze(2), d_read[0].unsqueeze(1), out=out)
     for module in range(1, len(weights)):
-        total.addcmul_(weights[module].unsqueeze(2), d_read[module].unsqueeze(1))
-    return total
+        out.addcmul_(weights[module].unsqueeze(2), d_read[module].unsqueeze(1))
+
+
+class Reading(NamedTuple):
+    """How what a module reads reaches its dynamics, and back.
+
+    forward(weights, attention [n, H, S, B], value, h [n, d, B]) gives z [n, z, B] and the factor x
+    of its product; backward(dz, dx, attention, value, out) gives the gradient of the attention and
+    fills the value's in.
+    """
+
+    forward: Callable[[Weights, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+    backward: Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
+
+
+def _reading(value: Tensor) -> Reading:
+    """From many slots or heads a module reads a mixture; from one, a multiple of the same vector,
+    whose product with the weights is then taken for all steps ahead of the loop.
+    """
+    return READ_AHEAD if value.dim() == 3 else READ_MIXTURE
+
+
+def _ahead(reads: Tensor, value: Tensor, x: Tensor) -> Tensor:
+    """The products: weights [n, z, r] and [r, D], x [T, B, D] to [T, n, z, B]."""
+    product = torch.linalg.multi_dot([reads.flatten(0, 1), value, x.flatten(0, 1).T])
+    return product.view(*reads.shape[:2], *x.shape[:2]).permute(2, 0, 1, 3)
+
+
+def _read_ahead(
+    weights: Weights, attention: Tensor, value: Tensor, h: Tensor
+) -> tuple[Tensor, Tensor]:
+    z = torch.addcmul(weights.bias, attention.flatten(1, 2), value)
+    return z.baddbmm_(weights.weight, h), h
+
+
+def _read_ahead_back(
+    dz: Tensor, dx: Tensor, attention: Tensor, value: Tensor, out: Tensor
+) -> Tensor:
+    torch.mul(dz, attention.flatten(1, 2), out=out)
+    return (dz * value).sum(1)[:, None, None]
+
+
+def _read_mixture(
+    weights: Weights, attention: Tensor, value: Tensor, h: Tensor
+) -> tuple[Tensor, Tensor]:
+    x = torch.cat([_weigh(attention, value).flatten(1, 2), h], 1)
+    return torch.baddbmm(weights.bias, weights.weight, x), x
+
+
+def _read_mixture_back(
+    dz: Tensor, dx: Tensor, attention: Tensor, value: Tensor, out: Tensor
+) -> Tensor:
+    heads, _, features, batch = value.shape
+    d_read = dx[:, : heads * features].reshape(len(dx), heads, features, batch)
+    _values_back(d_read, attention, out)
+    return _weights_back(d_read, value)
+
+
+READ_AHEAD = Reading(_read_ahead, _read_ahead_back)
+READ_MIXTURE = Reading(_read_mixture, _read_mixture_back)
 
 
 def _communicate(said: Tensor) -> tuple[Tensor, Tensor]:
@@ -465,19 +535,19 @@ ATTENTIONS = {
 class Dynamics(NamedTuple):
     """How a module steps, and back.
 
-    pack(input weight [n, G, r], hidden weight [n, G, d], bias [n, G]) gives one weight
-    [n, z, r + d] and bias [n, z]; forward(z [n, z, B], h, c) gives h, c [n, d, B] and what
+    pack(input weight [n, G, r], hidden weight [n, G, d], bias [n, G]) gives those that lead to z,
+    [n, z, r], [n, z, d] and [n, z]; forward(z [n, z, B], h, c) gives h, c [n, d, B] and what
     backward needs; backward(dh, dc, that, h, c) gives dz and what reaches h and c without z.
     """
 
     gates: int
-    pack: Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+    pack: Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
     forward: Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Any]]
     backward: Callable[[Tensor, Tensor, Any, Tensor, Tensor], tuple[Tensor, Tensor | float, Tensor]]
 
 
-def _pack_lstm(inputs: Tensor, hidden: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-    return torch.cat([inputs, hidden], 2), bias
+def _pack_lstm(inputs: Tensor, hidden: Tensor, bias: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    return inputs, hidden, bias
 
 
 def _lstm(z: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor, Any]:
@@ -510,14 +580,14 @@ def _lstm_back(
     return dz, 0.0, dc * f
 
 
-def _pack_gru(inputs: Tensor, hidden: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+def _pack_gru(inputs: Tensor, hidden: Tensor, bias: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Four rows of z from three gates: the candidate's two halves apart, as the reset gates one."""
     n, gates, read = inputs.shape
     d = gates // 3
     nothing_read, nothing_held = inputs.new_zeros(n, d, read), inputs.new_zeros(n, d, d)
     inputs = torch.cat([inputs, nothing_read], 1)
     hidden = torch.cat([hidden[:, : 2 * d], nothing_held, hidden[:, 2 * d :]], 1)
-    return torch.cat([inputs, hidden], 2), torch.cat([bias, bias.new_zeros(n, d)], 1)
+    return inputs, hidden, torch.cat([bias, bias.new_zeros(n, d)], 1)
 
 
 def _gru(z: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor, Any]:
