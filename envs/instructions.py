@@ -15,7 +15,7 @@ from numba import njit
 
 from .cells import COLOR, DOOR_TYPE, EMPTY, GREY, KEY_TYPE, OPEN_DOOR, TYPE
 from .record import NOTHING
-from .rules import DONE, DROP, PICKUP, TOGGLE, front_index, success
+from .rules import DONE, DROP, PICKUP, TOGGLE, fail, front_index, success
 from .vocabulary import COLOR_WORDS, TYPE_WORDS, encode, token
 from .world import reject
 
@@ -31,15 +31,16 @@ _A, _THE, _OBJECT = token("a"), token("the"), token("object")
 _AND, _COMMA, _THEN, _AFTER, _YOU = (token(w) for w in ("and", ",", "then", "after", "you"))
 
 
-def _phrases(*texts: str) -> np.ndarray:
+def phrases(*texts: str) -> np.ndarray:
     """One row of tokens a text, padded with 0."""
     rows = [encode(text) for text in texts]
-    return np.array([row + [0] * (4 - len(row)) for row in rows], np.uint8)
+    longest = max(len(row) for row in rows)
+    return np.array([row + [0] * (longest - len(row)) for row in rows], np.uint8)
 
 
-_VERBS = _phrases("", "go to", "open", "pick up", "put")
-_PLACES = _phrases("on your left", "on your right", "in front of you", "behind you")
-_NEXT_TO = _phrases("next to")
+_VERBS = phrases("", "go to", "open", "pick up", "put")
+_PLACES = phrases("on your left", "on your right", "in front of you", "behind you")
+_NEXT_TO = phrases("next to")
 
 
 # --- building one -------------------------------------------------------------------------------
@@ -326,7 +327,7 @@ def verify(e: Any, action: int) -> None:
     if status == SUCCESS:
         success(e)
     elif status == FAILURE:
-        e.terminated, e.reward = 1, 0.0
+        fail(e)
 
 
 @njit

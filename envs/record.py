@@ -67,6 +67,8 @@ RECORD = np.dtype(
         ("door_at", "i2", (4 * MAX_ROOMS,)),
         ("room_door", "i1", (4 * MAX_ROOMS,)),
         ("room_locked", "i1", (MAX_ROOMS,)),
+        ("room_box", "i2", (4 * MAX_ROOMS,)),  # left, top, width and height where rooms vary
+        ("room_entry", "i2", (MAX_ROOMS,)),  # where the door into such a room is
         ("open_cells", "u4", (MAX_ROOM_SIDE,)),
         ("reached", "u4", (MAX_ROOM_SIDE,)),
         # the random stream: NumPy's PCG64

@@ -12,7 +12,6 @@ import numpy as np
 from numba import njit
 
 from .cells import (
-    ALPHABETICAL,
     BALL,
     BALL_TYPE,
     BOX,
@@ -32,12 +31,14 @@ from .record import NOTHING
 from .rng import rand_bool, rand_int
 from .rules import front_index
 from .world import (
+    ALL_COLORS,
     TRIES,
     find_place,
     index,
     new_thing,
     put_thing,
     rand_color,
+    rand_color_among,
     reject,
     set_agent,
     wall_rect,
@@ -270,6 +271,7 @@ def connect_all(e: Any, forbidden: int) -> None:
     gets no more of them.
     """
     rooms = e.room_rows * e.room_columns
+    colors = ALL_COLORS if forbidden == ANY else ALL_COLORS ^ (1 << forbidden)
     grown = True
     for _ in range(MAX_DOOR_DRAWS + 1):
         if grown and connected_rooms(e) == rooms:
@@ -283,23 +285,9 @@ def connect_all(e: Any, forbidden: int) -> None:
             continue
         if e.room_locked[room] or e.room_locked[other]:
             continue
-        add_door(e, i, j, wall, rand_color_but(e, forbidden), 0)
+        add_door(e, i, j, wall, rand_color_among(e, colors), 0)
         grown = True
     reject(e)
-
-
-@njit
-def rand_color_but(e: Any, forbidden: int) -> int:
-    """A color from upstream's alphabetical list with one left out (ANY: none)."""
-    if forbidden == ANY:
-        return rand_color(e)
-    drawn = rand_int(e, 0, 5)
-    for color in ALPHABETICAL:
-        if color != forbidden:
-            if drawn == 0:
-                return color
-            drawn -= 1
-    return forbidden
 
 
 @njit

@@ -49,6 +49,12 @@ def success(e: Any) -> None:
 
 
 @njit
+def fail(e: Any) -> None:
+    """End the episode without a reward."""
+    e.terminated, e.reward = 1, 0.0
+
+
+@njit
 def turn_left(e: Any) -> None:
     """A quarter turn, counter-clockwise."""
     e.direction = (e.direction + 3) % 4

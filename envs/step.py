@@ -6,14 +6,25 @@ from typing import Any
 
 from numba import njit
 
-from .cells import EMPTY, GOAL_TYPE, TYPE
+from .cells import CLOSED_DOOR, EMPTY, GOAL_TYPE, OPEN_DOOR, TYPE
 from .instructions import verify
 from .record import NOTHING
-from .rules import FORWARD, LEFT, PICKUP, TOGGLE, apply, front_index, success
+from .rules import (
+    DONE,
+    DROP,
+    FORWARD,
+    LEFT,
+    PICKUP,
+    TOGGLE,
+    apply,
+    fail,
+    front_index,
+    success,
+)
 from .world import find_place, index, put_thing
 
 # Rules of a level's own, named in its row.
-STANDARD, OBSTACLES, MEMORY = range(3)
+STANDARD, OBSTACLES, MEMORY, SAY_DONE, FETCH, PUT_NEAR, IN_ORDER = range(7)
 
 
 @njit
@@ -29,12 +40,21 @@ def step(e: Any, action: int) -> None:
         move_obstacles(e)
     elif e.rule == MEMORY and action == PICKUP:
         action = TOGGLE
+    held, was_open = e.held, e.rule == IN_ORDER and is_open(e, e.target)
     apply(e, action)
     e.truncated = e.steps >= e.max_steps
     if e.root:
         verify(e, action)
     elif e.rule == MEMORY:
         compare_memory(e)
+    elif e.rule == SAY_DONE:
+        judge_done(e, action)
+    elif e.rule == FETCH:
+        judge_fetched(e)
+    elif e.rule == PUT_NEAR:
+        judge_put_near(e, action, held)
+    elif e.rule == IN_ORDER:
+        judge_order(e, was_open)
     elif collided:
         e.terminated, e.reward = 1, -1.0
 
@@ -64,4 +84,56 @@ def compare_memory(e: Any) -> None:
     if here == e.target:
         success(e)
     elif here == e.decoy:
-        e.terminated, e.reward = 1, 0.0
+        fail(e)
+
+
+@njit
+def judge_done(e: Any, action: int) -> None:
+    """The agent says that it is done beside the target's place; it may not toggle anything."""
+    if action == DONE:
+        apart = abs(e.x - e.target % e.width) + abs(e.y - e.target // e.width)
+        if apart == 1:
+            success(e)
+        else:
+            fail(e)
+    elif action == TOGGLE:
+        fail(e)
+
+
+@njit
+def judge_fetched(e: Any) -> None:
+    """What is in hand looks like the target, or it was the wrong thing."""
+    if e.carrying == e.target:
+        success(e)
+    elif e.carrying != EMPTY:
+        fail(e)
+
+
+@njit
+def judge_put_near(e: Any, action: int, held: int) -> None:
+    """The target thing is laid on or around the place of the decoy; others are left alone."""
+    if action == PICKUP and e.carrying != EMPTY and e.held != e.target:
+        fail(e)
+    if action == DROP and held != NOTHING:
+        at = e.thing_at[held]
+        dx, dy = at % e.width - e.decoy % e.width, at // e.width - e.decoy // e.width
+        if at != NOTHING and abs(dx) <= 1 and abs(dy) <= 1:
+            success(e)
+        else:
+            fail(e)
+
+
+@njit
+def is_open(e: Any, at: int) -> bool:
+    """Whether the door at a cell is open."""
+    return OPEN_DOOR <= e.grid[at] < CLOSED_DOOR
+
+
+@njit
+def judge_order(e: Any, was_open: bool) -> None:
+    """The target door must be open before the decoy is opened."""
+    if is_open(e, e.decoy):
+        if was_open:
+            success(e)
+        else:
+            fail(e)

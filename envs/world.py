@@ -13,6 +13,7 @@ from .cells import ALPHABETICAL, COLOR, EMPTY, GOAL, TYPE, WALL
 from .record import MAX_THINGS, NOTHING
 from .rng import rand_int, save_stream
 
+ALL_COLORS = 0b111111  # one bit a color
 TRIES = 1000  # upstream's patience where it has one
 ENDLESS = 100_000  # ours where upstream would try for ever
 
@@ -204,6 +205,21 @@ def place_agent(e: Any, x: int, y: int, width: int, height: int) -> None:
 def rand_color(e: Any) -> int:
     """A color, drawn from upstream's alphabetical list."""
     return ALPHABETICAL[rand_int(e, 0, 6)]
+
+
+@njit
+def rand_color_among(e: Any, colors: int) -> int:
+    """A color, drawn from the alphabetical list of those whose bit is set."""
+    count = 0
+    for color in ALPHABETICAL:
+        count += (colors >> color) & 1
+    drawn = rand_int(e, 0, count)
+    for color in ALPHABETICAL:
+        if (colors >> color) & 1:
+            if drawn == 0:
+                return color
+            drawn -= 1
+    return ALPHABETICAL[0]
 
 
 @njit

@@ -1,3 +1,12 @@
 """All levels, grouped by theme: importing this package registers them."""
 
-from . import babyai_goto, crossings, doors, goals, memory, obstacles  # noqa: F401
+from . import (  # noqa: F401
+    babyai_goto,
+    crossings,
+    doors,
+    goals,
+    mazes,
+    memory,
+    objects,
+    obstacles,
+)

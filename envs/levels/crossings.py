@@ -7,16 +7,18 @@ from typing import Any
 
 from numba import njit
 
-from ..cells import EMPTY, LAVA, WALL
+from ..cells import EMPTY, GOAL, LAVA, WALL
 from ..registry import level
 from ..rng import rand_below_or_at, rand_int
 from ..world import goal_in_corner, set_agent, set_cell, walled
+from .goals import GET_TO_GOAL
 
 AVOID_LAVA = "avoid the lava and get to the green goal square"
 FIND_OPENING = "find the opening and get to the green goal square"
 
 lava = partial(level, mission=AVOID_LAVA, cell=LAVA)
 walls = partial(level, mission=FIND_OPENING, cell=WALL)
+strips = partial(level, size=(9, 7), max_steps=252, mission=GET_TO_GOAL, see_through=True)
 
 
 @njit
@@ -100,3 +102,28 @@ def crossing(e: Any, crossings: int, cell: int) -> None:
             y = nth_line(horizontal, row + 1, last)
             row += 1
         set_cell(e, x, y, EMPTY)
+
+
+@lava("MiniGrid-LavaGapS5-v0", size=5, max_steps=100)
+@lava("MiniGrid-LavaGapS6-v0", size=6, max_steps=144)
+@lava("MiniGrid-LavaGapS7-v0", size=7, max_steps=196)
+def gap(e: Any, cell: int) -> None:
+    """One river across the room with one opening."""
+    walled(e)
+    set_agent(e, 1, 1, 0)
+    goal_in_corner(e)
+    x, y = rand_int(e, 2, e.width - 2), rand_int(e, 1, e.height - 1)
+    for row in range(1, e.height - 1):
+        set_cell(e, x, row, EMPTY if row == y else cell)
+
+
+@strips("MiniGrid-DistShift1-v0", second=2)
+@strips("MiniGrid-DistShift2-v0", second=5)
+def lava_strips(e: Any, second: int) -> None:
+    """Two strips of lava between the start and the goal in the upper corners."""
+    walled(e)
+    set_cell(e, e.width - 2, 1, GOAL)
+    for x in range(3, e.width - 3):
+        set_cell(e, x, 1, LAVA)
+        set_cell(e, x, second, LAVA)
+    set_agent(e, 1, 1, 0)

@@ -2,14 +2,67 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
-from ..cells import KEY, LOCKED_DOOR, YELLOW
+from numba import njit
+
+from ..cells import (
+    BALL,
+    BALL_TYPE,
+    BLUE,
+    BOX_TYPE,
+    CLOSED_DOOR,
+    GOAL,
+    KEY,
+    KEY_TYPE,
+    LOCKED_DOOR,
+    RED,
+    YELLOW,
+)
+from ..instructions import open_it, phrases, pick_up, say, say_nothing, say_phrase
 from ..registry import level
 from ..rng import rand_int
-from ..world import goal_in_corner, place, place_agent, put, wall_column, walled
+from ..rooms import (
+    ANY,
+    LEFT_WALL,
+    RIGHT_WALL,
+    UPPER_WALL,
+    add_door,
+    add_object,
+    build_rooms,
+    connect_all,
+    place_agent_in_room,
+    remove_wall,
+)
+from ..step import IN_ORDER, SAY_DONE
+from ..vocabulary import COLOR_WORDS
+from ..world import (
+    ALL_COLORS,
+    ENDLESS,
+    color_of,
+    goal_in_corner,
+    index,
+    place,
+    place_agent,
+    put,
+    rand_color_among,
+    set_cell,
+    wall_column,
+    wall_rect,
+    wall_row,
+    walled,
+)
 
 USE_KEY = "use the key to open the door and then get to the goal"
+RED_THEN_BLUE = "open the red door then the blue door"
+
+_GO_TO, _DOOR = phrases("go to the", "door")
+_GET, _KEY_FROM, _ROOM = phrases("get the", "key from the", "room, unlock the")
+_AND_GO = phrases("door and go to the goal")[0]
+
+two_rooms = partial(level, rooms=(6, 1, 2))
+corridor = partial(level, words=5)
 
 
 @level("MiniGrid-DoorKey-5x5-v0", size=5, max_steps=250, mission=USE_KEY)
@@ -25,3 +78,149 @@ def door_key(e: Any) -> None:
     place_agent(e, 0, 0, split, e.height)
     put(e, split, rand_int(e, 1, e.height - 2), LOCKED_DOOR + YELLOW)
     place(e, KEY + YELLOW, 0, 0, split, e.height)
+
+
+@two_rooms("MiniGrid-Unlock-v0", max_steps=288, words=3, boxed=0, blocked=0)
+@two_rooms("MiniGrid-UnlockPickup-v0", max_steps=288, words=5, boxed=1, blocked=0)
+@two_rooms("MiniGrid-BlockedUnlockPickup-v0", max_steps=576, words=5, boxed=1, blocked=1)
+def unlock(e: Any, boxed: int, blocked: int) -> None:
+    """Two rooms and a locked door, maybe behind a ball; open it, or fetch the box beyond it."""
+    build_rooms(e)
+    box = add_object(e, 1, 0, BOX_TYPE, ANY) if boxed else 0
+    door = add_door(e, 0, 0, RIGHT_WALL, ANY, 1)
+    if blocked:
+        at = e.thing_at[door]
+        put(e, at % e.width - 1, at // e.width, BALL + rand_color_among(e, ALL_COLORS))
+    add_object(e, 0, 0, KEY_TYPE, color_of(e, door))
+    place_agent_in_room(e, 0, 0)
+    if boxed:
+        pick_up(e, BOX_TYPE, color_of(e, box))
+    else:
+        open_it(e, ANY)
+
+
+@corridor("MiniGrid-KeyCorridorS3R1-v0", rooms=(3, 1, 3), max_steps=270)
+@corridor("MiniGrid-KeyCorridorS3R2-v0", rooms=(3, 2, 3), max_steps=270)
+@corridor("MiniGrid-KeyCorridorS3R3-v0", rooms=(3, 3, 3), max_steps=270)
+@corridor("MiniGrid-KeyCorridorS4R3-v0", rooms=(4, 3, 3), max_steps=480)
+@corridor("MiniGrid-KeyCorridorS5R3-v0", rooms=(5, 3, 3), max_steps=750)
+@corridor("MiniGrid-KeyCorridorS6R3-v0", rooms=(6, 3, 3), max_steps=1080)
+def key_corridor(e: Any) -> None:
+    """A corridor between rooms: the ball is locked in on the right, the key is on the left."""
+    build_rooms(e)
+    for row in range(1, e.room_rows):
+        remove_wall(e, 1, row, UPPER_WALL)
+    row = rand_int(e, 0, e.room_rows)
+    door = add_door(e, 2, row, LEFT_WALL, ANY, 1)
+    ball = add_object(e, 2, row, BALL_TYPE, ANY)
+    add_object(e, 0, rand_int(e, 0, e.room_rows), KEY_TYPE, color_of(e, door))
+    place_agent_in_room(e, 1, e.room_rows // 2)
+    connect_all(e, ANY)
+    pick_up(e, BALL_TYPE, color_of(e, ball))
+
+
+@level(
+    "MiniGrid-RedBlueDoors-6x6-v0",
+    size=(12, 6),
+    max_steps=720,
+    mission=RED_THEN_BLUE,
+    rule=IN_ORDER,
+)
+@level(
+    "MiniGrid-RedBlueDoors-8x8-v0",
+    size=(16, 8),
+    max_steps=1280,
+    mission=RED_THEN_BLUE,
+    rule=IN_ORDER,
+)
+def red_blue_doors(e: Any) -> None:
+    """A room with a red door on its left and a blue one on its right."""
+    walled(e)
+    left, right = e.height // 2, e.height // 2 + e.height - 1
+    wall_rect(e, left, 0, e.height, e.height)
+    place_agent(e, left, 0, e.height, e.height)
+    e.target = index(e, left, rand_int(e, 1, e.height - 1))
+    e.decoy = index(e, right, rand_int(e, 1, e.height - 1))
+    e.grid[e.target] = CLOSED_DOOR + RED
+    e.grid[e.decoy] = CLOSED_DOOR + BLUE
+
+
+@level("MiniGrid-GoToDoor-5x5-v0", size=5, max_steps=100, words=5, see_through=True, rule=SAY_DONE)
+@level("MiniGrid-GoToDoor-6x6-v0", size=6, max_steps=144, words=5, see_through=True, rule=SAY_DONE)
+@level("MiniGrid-GoToDoor-8x8-v0", size=8, max_steps=256, words=5, see_through=True, rule=SAY_DONE)
+def go_to_door(e: Any) -> None:
+    """A room of random size with a door in each wall; say that you are done beside one of them."""
+    width, height = rand_int(e, 5, e.width + 1), rand_int(e, 5, e.height + 1)
+    wall_rect(e, 0, 0, width, height)
+    upper = index(e, rand_int(e, 2, width - 2), 0)
+    lower = index(e, rand_int(e, 2, width - 2), height - 1)
+    left = index(e, 0, rand_int(e, 2, height - 2))
+    right = index(e, width - 1, rand_int(e, 2, height - 2))
+    doors = (upper, lower, left, right)
+    used = 0
+    for at in doors:
+        color = draw_other_color(e, used)
+        used |= 1 << color
+        e.grid[at] = CLOSED_DOOR + color
+    place_agent(e, 0, 0, width, height)
+    e.target = doors[rand_int(e, 0, 4)]
+    say_nothing(e)
+    say_phrase(e, _GO_TO)
+    say(e, COLOR_WORDS[e.grid[e.target] - CLOSED_DOOR])
+    say_phrase(e, _DOOR)
+
+
+@njit
+def draw_other_color(e: Any, used: int) -> int:
+    """Draw colors until one is not among those used."""
+    for _ in range(ENDLESS):
+        color = rand_color_among(e, ALL_COLORS)
+        if not (used >> color) & 1:
+            return color
+    return RED
+
+
+@level("MiniGrid-LockedRoom-v0", size=19, max_steps=190, words=18)
+def locked_room(e: Any) -> None:
+    """Six rooms at a hallway: the goal is locked into one, the key lies in another."""
+    walled(e)
+    left, right, height = e.width // 2 - 2, e.width // 2 + 2, e.height // 3
+    wall_column(e, left, 0, e.height)
+    wall_column(e, right, 0, e.height)
+    for row in range(3):
+        wall_row(e, 0, row * height, left)
+        wall_row(e, right, row * height, e.width - right)
+    locked = rand_int(e, 0, 6)
+    place_in_side_room(e, locked, GOAL)
+    colors, painted = ALL_COLORS, 0
+    for room in range(6):
+        color = rand_color_among(e, colors)
+        colors ^= 1 << color
+        painted |= color << (4 * room)
+        door = LOCKED_DOOR if room == locked else CLOSED_DOOR
+        set_cell(e, left if room % 2 == 0 else right, room // 2 * height + 3, door + color)
+    lock = (painted >> (4 * locked)) & 15
+    room = locked
+    for _ in range(ENDLESS):
+        room = rand_int(e, 0, 6)
+        if room != locked:
+            break
+    place_in_side_room(e, room, KEY + lock)
+    place_agent(e, left, 0, right - left, e.height)
+    say_nothing(e)
+    say_phrase(e, _GET)
+    say(e, COLOR_WORDS[lock])
+    say_phrase(e, _KEY_FROM)
+    say(e, COLOR_WORDS[(painted >> (4 * room)) & 15])
+    say_phrase(e, _ROOM)
+    say(e, COLOR_WORDS[lock])
+    say_phrase(e, _AND_GO)
+
+
+@njit
+def place_in_side_room(e: Any, room: int, cell: int) -> None:
+    """Put a cell anywhere inside one of the six rooms; even ones are on the left."""
+    left = 0 if room % 2 == 0 else e.width // 2 + 2
+    top = room // 2 * (e.height // 3)
+    x = rand_int(e, left + 1, left + e.width // 2 - 2)
+    set_cell(e, x, rand_int(e, top + 1, top + e.height // 3), cell)
