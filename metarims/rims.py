@@ -20,6 +20,8 @@ from torch.autograd.function import once_differentiable
 from .errors import UsageError, check_choice, check_positive
 from .protocols import Diagnostics, State
 
+sigmoid_backward, tanh_backward = torch.ops.aten.sigmoid_backward, torch.ops.aten.tanh_backward
+
 EPSILON = 1e-3  # bounds the slope of the sparse weights where the k + 1 best modules tie
 
 
@@ -138,7 +140,7 @@ class RIMs(nn.Module):
             self.input_weight, self.hidden_weight, self.bias
         )
         if slots.shape[2] * config.heads == 1:
-            values = _ahead(reads, self.value.weight, slots.squeeze(2))
+            values = _read_all(reads, self.value.weight, slots.squeeze(2))
         else:
             values = _heads_first(self.value(slots), config.heads)
             weight = torch.cat([reads, weight], 2)
@@ -288,8 +290,7 @@ def _step(
 ) -> tuple[Tensor, Tensor, Tensor, Step]:
     """One step: h and c [n, d, B] after it, the claims [n, B], and what its backward pass needs."""
     attend, dynamics = ATTENTIONS[config.attention], DYNAMICS[config.dynamics]
-    keep = 1 - reset
-    h, c = torch.addcmul(weights.start * reset, h, keep), c * keep
+    h, c = torch.lerp(h, weights.start, reset), c * (1 - reset)
     queries = torch.baddbmm(weights.query_bias, weights.query, h)
     queries = queries.view(config.modules, config.heads, 1, config.key, -1)
     scores = (queries * key).sum(3)  # [n, H, S, B]
@@ -337,20 +338,20 @@ def _step_back(
     `gradients`.
     """
     attend, dynamics = ATTENTIONS[config.attention], DYNAMICS[config.dynamics]
-    d_listened = dh * step.mask
+    mask = step.mask
+    d_listened = dh * mask
     d_heard = torch.bmm(weights.listen.mT, d_listened)
     d_said = _communicate_back(d_heard, step.said, step.listening)
     d_between = torch.baddbmm(dh, weights.talk.mT, d_said)
-    active = d_between * step.mask
     h = step.x[:, -config.hidden :]
-    dz, dh_own, dc_own = dynamics.backward(active, dc * step.mask, step.stepped, h, step.c)
+    dz, dh_own, dc_own = dynamics.backward(d_between * mask, dc * mask, step.stepped, h, step.c)
     dx = torch.bmm(weights.weight.mT, dz)
     d_attention = _reading(step.value).backward(dz, dx, step.attention, step.value, d_value)
     d_scores = attend.backward(d_attention, step.chosen)
     d_queries = _weigh(d_scores, step.key).flatten(1, 2)
     _values_back(step.queries.squeeze(2), d_scores, d_key)
-    dh = d_between - active + dx[:, -config.hidden :] + dh_own
-    dh = torch.baddbmm(dh, weights.query.mT, d_queries)
+    dh = torch.where(mask, dx[:, -config.hidden :] + dh_own, d_between)
+    dh.baddbmm_(weights.query.mT, d_queries)
     if needed.listen:
         gradients.listen.baddbmm_(d_listened, step.heard.mT)
     if needed.talk:
@@ -361,7 +362,7 @@ def _step_back(
     if needed.query:
         gradients.query.baddbmm_(d_queries, h.mT)
         gradients.query_bias.add_(d_queries.sum(2, keepdim=True))
-    return dh, dc - dc * step.mask + dc_own
+    return dh, torch.where(mask, dc_own, dc)
 
 
 def _weigh(weights: Tensor, values: Tensor) -> Tensor:
@@ -403,10 +404,40 @@ def _reading(value: Tensor) -> Reading:
     return READ_AHEAD if value.dim() == 3 else READ_MIXTURE
 
 
-def _ahead(reads: Tensor, value: Tensor, x: Tensor) -> Tensor:
-    """The products: weights [n, z, r] and [r, D], x [T, B, D] to [T, n, z, B]."""
-    product = torch.linalg.multi_dot([reads.flatten(0, 1), value, x.flatten(0, 1).T])
-    return product.view(*reads.shape[:2], *x.shape[:2]).permute(2, 0, 1, 3)
+def _read_all(reads: Tensor, value: Tensor, x: Tensor) -> Tensor:
+    """What each module reads at full attention: weights [n, z, r] and [r, D], x [T, B, D] to
+    [T, n, z, B], multiplied in the order that costs less.
+    """
+    frames, rows = x.shape[0] * x.shape[1], reads.shape[0] * reads.shape[1]
+    inner, features = value.shape
+    if frames * inner * (features + rows) < rows * features * (inner + frames):
+        x, weight = x @ value.T, reads.flatten(0, 1)
+    else:
+        weight = reads.flatten(0, 1) @ value
+    product: Tensor = _Products.apply(weight, x)  # type: ignore[no-untyped-call]
+    return product.view(len(x), len(reads), -1, x.shape[1])
+
+
+class _Products(torch.autograd.Function):
+    """weight [m, D] and x [T, B, D] to [T, m, B]; its gradient is summed up without a copy."""
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, x: Tensor) -> Tensor:
+        ctx.save_for_backward(weight, x)
+        return torch.bmm(weight.expand(len(x), -1, -1), x.mT)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        weight, x = ctx.saved_tensors
+        d_weight = torch.zeros_like(weight) if ctx.needs_input_grad[0] else None
+        if d_weight is not None:
+            for d_t, x_t in zip(gradient, x, strict=True):
+                d_weight.addmm_(d_t, x_t)
+        d_x = None
+        if ctx.needs_input_grad[1]:
+            d_x = torch.bmm(gradient.mT, weight.expand(len(x), -1, -1))
+        return d_weight, d_x
 
 
 def _read_ahead(
@@ -419,8 +450,9 @@ def _read_ahead(
 def _read_ahead_back(
     dz: Tensor, dx: Tensor, attention: Tensor, value: Tensor, out: Tensor
 ) -> Tensor:
+    d_attention = torch.mul(dz, value, out=out).sum(1)
     torch.mul(dz, attention.flatten(1, 2), out=out)
-    return (dz * value).sum(1)[:, None, None]
+    return d_attention[:, None, None]
 
 
 def _read_mixture(
@@ -567,16 +599,15 @@ def _lstm_back(
     z, squashed = saved
     i, f, o, g = z.chunk(4, 1)
     reached = dh * o
-    dc = dc + torch.addcmul(reached, reached * squashed, squashed, value=-1)
+    dc = dc + tanh_backward(reached, squashed)
     dz = torch.empty_like(z)
     di, df, do, dg = dz.chunk(4, 1)
     torch.mul(dc, g, out=di)
     torch.mul(dc, c, out=df)
     torch.mul(dh, squashed, out=do)
     torch.mul(dc, i, out=dg)
-    gates = z[:, : 3 * z.shape[1] // 4]
-    dz[:, : gates.shape[1]] *= torch.addcmul(gates, gates, gates, value=-1)
-    dg *= 1 - g * g
+    _through_sigmoid(dz, z, 3)
+    tanh_backward.grad_input(dg, g, grad_input=dg)
     return dz, 0.0, dc * f
 
 
@@ -606,13 +637,19 @@ def _gru_back(
     r, u, _, held = z.chunk(4, 1)
     dz = torch.empty_like(z)
     dr, du, d_read, d_held = dz.chunk(4, 1)
-    d_read.copy_(dh * (1 - u) * (1 - candidate * candidate))
+    torch.mul(dh, 1 - u, out=d_read)
+    tanh_backward.grad_input(d_read, candidate, grad_input=d_read)
     torch.mul(d_read, r, out=d_held)
     torch.mul(d_read, held, out=dr)
     torch.mul(dh, h - candidate, out=du)
-    gates = z[:, : z.shape[1] // 2]
-    dz[:, : gates.shape[1]] *= torch.addcmul(gates, gates, gates, value=-1)
+    _through_sigmoid(dz, z, 2)
     return dz, dh * u, dc
+
+
+def _through_sigmoid(dz: Tensor, z: Tensor, quarters: int) -> None:
+    """Of the gradient of the first quarters of z make that of what the sigmoid was taken of."""
+    rows = quarters * z.shape[1] // 4
+    sigmoid_backward.grad_input(dz[:, :rows], z[:, :rows], grad_input=dz[:, :rows])
 
 
 DYNAMICS = {
