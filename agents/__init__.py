@@ -120,13 +120,15 @@ def _routing(row: Preset, spec: Spec, levels: list[str]) -> RoutingPolicy:
     if row.meta == "task":
         tasks = number_levels(spec.level_ids, levels)
     count = {"task": len(levels), "verb": spec.vocabulary_size}.get(row.meta, 1)
-    encoder, core, features = _encoder(row, spec), Memoryless(), row.features
+    encoder = _encoder(row, spec)
     layer = blocks(row.blocks, row.features, row.features, row.skip)
     layers = [layer] + [
         layer if row.recursive else blocks(row.blocks, row.features, row.features, row.skip)
         for _ in range(row.depth - 1)
     ]
     network = RoutingNetwork(layers, config, row.features, count, count)
+    core: Core = Memoryless()
+    features = row.features
     if row.recurrent:
         core, features = LSTM(row.features, row.lstm_hidden), row.lstm_hidden
     return RoutingPolicy(

@@ -1,0 +1,201 @@
+"""What follows the convolutions: the routed layers, and the baselines they are compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .network import Routed, RoutingNetwork
+from .router import RouterConfig, apply_chosen
+
+
+@dataclass(frozen=True)
+class HeadConfig:
+    """Sizes of the fully connected layers, and the router's settings.
+
+    Attributes:
+        features: of the convolutions.
+        hidden: of each layer.
+        tasks, classes, samples: of the data.
+        blocks: at each depth.
+        recursive: the first two layers choose among the blocks of both, PASS included.
+        router: only the routed head's.
+    """
+
+    features: int
+    hidden: int
+    tasks: int
+    classes: int
+    samples: int
+    blocks: int
+    recursive: bool
+    router: RouterConfig
+
+
+class Head(nn.Module):
+    """Features float32 [N, D], tasks and samples int64 [N], and noise, to logits [N, classes]."""
+
+    def forward(
+        self, x: Tensor, tasks: Tensor, keys: Tensor, noise: Tensor | None
+    ) -> tuple[Tensor, Routed | None]:
+        """The logits, and what was routed."""
+        raise NotImplementedError
+
+
+class RoutedHead(Head):
+    """routing-all-fc: every layer routed (Rosenbaum et al. 2018, §4)."""
+
+    def __init__(self, config: HeadConfig) -> None:
+        super().__init__()
+        self.project: nn.Module = nn.Identity()
+        width = config.features
+        first = dense(config.blocks, width, config.hidden)
+        second = dense(config.blocks, config.hidden, config.hidden)
+        if config.recursive:
+            if width != config.hidden:
+                self.project, width = nn.Linear(width, config.hidden), config.hidden
+                first = dense(config.blocks, width, config.hidden)
+            first = second = nn.ModuleList([*first, *second, nn.Identity()])
+        layers = [first, second, linear(config.blocks, config.hidden, config.classes)]
+        widest = max(width, config.hidden)
+        self.network = RoutingNetwork(layers, config.router, widest, config.tasks, config.samples)
+
+    def forward(
+        self, x: Tensor, tasks: Tensor, keys: Tensor, noise: Tensor | None
+    ) -> tuple[Tensor, Routed | None]:
+        """Routed; greedily without noise."""
+        routed = self.network(self.project(x), tasks, keys, noise)
+        return routed.output, routed
+
+
+class TaskSpecificAll(Head):
+    """task-specific-all-fc: each task has all layers of its own."""
+
+    def __init__(self, config: HeadConfig) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(columns(config))
+
+    def forward(
+        self, x: Tensor, tasks: Tensor, keys: Tensor, noise: Tensor | None
+    ) -> tuple[Tensor, None]:
+        """Each sample through its task's layers."""
+        for layer in self.layers:
+            x = apply_chosen(cast(nn.ModuleList, layer), x, tasks)
+        return x, None
+
+
+class TaskSpecificOne(Head):
+    """task-specific-1-fc: each task has a last layer of its own."""
+
+    def __init__(self, config: HeadConfig) -> None:
+        super().__init__()
+        self.shared = nn.Sequential(
+            *dense(1, config.features, config.hidden), *dense(1, config.hidden, config.hidden)
+        )
+        self.last = linear(config.tasks, config.hidden, config.classes)
+
+    def forward(
+        self, x: Tensor, tasks: Tensor, keys: Tensor, noise: Tensor | None
+    ) -> tuple[Tensor, None]:
+        """Shared layers, then the task's."""
+        return apply_chosen(self.last, self.shared(x), tasks), None
+
+
+class CrossStitch(Head):
+    """cross-stitch-all-fc (Misra et al. 2016): a column for each task, mixed after each layer.
+
+    A sample is computed in every column; its answer is its own task's.
+    """
+
+    def __init__(self, config: HeadConfig) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(columns(config))
+        own = 0.9 * torch.eye(config.tasks) + 0.1 / config.tasks
+        self.stitches = nn.ParameterList(own.clone() for _ in range(2))
+
+    def forward(
+        self, x: Tensor, tasks: Tensor, keys: Tensor, noise: Tensor | None
+    ) -> tuple[Tensor, None]:
+        """All columns side by side."""
+        first, second, last = (cast(nn.ModuleList, layer) for layer in self.layers)
+        x = torch.stack([column(x) for column in first], 1)  # [N, tasks, hidden]
+        x = torch.einsum("ij,njh->nih", self.stitches[0], x)
+        x = torch.stack([column(row) for column, row in zip(second, x.unbind(1), strict=True)], 1)
+        x = torch.einsum("ij,njh->nih", self.stitches[1], x)
+        mine = torch.arange(len(x), device=x.device)
+        return apply_chosen(last, x[mine, tasks], tasks), None
+
+
+class SoftMixture(Head):
+    """soft-mixture-all-fc: blocks weighted by an approximator of representation and task."""
+
+    def __init__(self, config: HeadConfig) -> None:
+        super().__init__()
+        self.tasks = config.tasks
+        self.layers = nn.ModuleList(columns(config))
+        widths = (config.features, config.hidden, config.hidden)
+        self.gates = nn.ModuleList(
+            nn.Sequential(
+                nn.Linear(width + config.tasks, 64), nn.ReLU(), nn.Linear(64, config.tasks)
+            )
+            for width in widths
+        )
+
+    def forward(
+        self, x: Tensor, tasks: Tensor, keys: Tensor, noise: Tensor | None
+    ) -> tuple[Tensor, None]:
+        """Every block, weighted by softmax."""
+        told = F.one_hot(tasks, self.tasks).to(x)
+        for layer, gate in zip(self.layers, self.gates, strict=True):
+            weights = gate(torch.cat([x, told], 1)).softmax(-1)
+            every = torch.stack([block(x) for block in cast(nn.ModuleList, layer)], 2)
+            x = (every * weights.unsqueeze(1)).sum(2)
+        return x, None
+
+
+HEADS: dict[str, Callable[[HeadConfig], Head]] = {
+    "routing": RoutedHead,
+    "cross-stitch": CrossStitch,
+    "task-specific-1-fc": TaskSpecificOne,
+    "task-specific-all-fc": TaskSpecificAll,
+    "soft-mixture": SoftMixture,
+}
+
+
+def dense(count: int, inputs: int, outputs: int) -> nn.ModuleList:
+    """Fully connected layers with ReLU."""
+    return nn.ModuleList(nn.Sequential(nn.Linear(inputs, outputs), nn.ReLU()) for _ in range(count))
+
+
+def linear(count: int, inputs: int, outputs: int) -> nn.ModuleList:
+    """Fully connected layers."""
+    return nn.ModuleList(nn.Linear(inputs, outputs) for _ in range(count))
+
+
+def columns(config: HeadConfig) -> list[nn.ModuleList]:
+    """Three layers for each task."""
+    return [
+        dense(config.tasks, config.features, config.hidden),
+        dense(config.tasks, config.hidden, config.hidden),
+        linear(config.tasks, config.hidden, config.classes),
+    ]
+
+
+def convolutions(channels: int, side: int, filters: int = 32) -> tuple[nn.Sequential, int]:
+    """SimpleConvNet's four 3×3 convolutions, and how many features they end with.
+
+    Each is followed by batch normalisation, ReLU and, while four pixels a side are left, pooling.
+    """
+    layers: list[nn.Module] = []
+    for _ in range(4):
+        layers += [nn.Conv2d(channels, filters, 3, padding=1), nn.BatchNorm2d(filters), nn.ReLU()]
+        if side >= 4:
+            layers.append(nn.MaxPool2d(2))
+            side //= 2
+        channels = filters
+    return nn.Sequential(*layers, nn.Flatten()), filters * side * side

@@ -1,0 +1,138 @@
+"""The routing network: chosen blocks only, PASS, recursion, layouts, rewards and the squash."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from agents.routing.network import RoutingNetwork
+from agents.routing.router import RouterConfig, apply_chosen
+from metarims.errors import UsageError
+
+
+def linear_blocks(count, inputs=4, outputs=4):
+    return nn.ModuleList(nn.Linear(inputs, outputs) for _ in range(count))
+
+
+def route(network, samples=12, tasks=2, seed=0, **keywords):
+    torch.manual_seed(seed)
+    x, told = torch.randn(samples, 4), torch.randint(tasks, (samples,))
+    return network(x, told, told, torch.rand(samples, *network.noise_shape), **keywords), x
+
+
+def follow(network, x, choices):
+    """One sample after another along its path."""
+    rows = []
+    for row, path in zip(x, choices, strict=True):
+        for layer, choice in zip(network.layers, path, strict=True):
+            row = network.blocks[layer][choice](row)
+        rows.append(row)
+    return torch.stack(rows)
+
+
+def test_chosen_modules_see_their_rows_and_only_they_learn():
+    modules, x = linear_blocks(4), torch.randn(7, 4)
+    choices = torch.tensor([2, 0, 2, 3, 0, 0, 3])
+    y = apply_chosen(modules, x, choices)
+    rows = [modules[choice](row) for row, choice in zip(x, choices.tolist(), strict=True)]
+    torch.testing.assert_close(y, torch.stack(rows))
+    y.sum().backward()
+    assert [module.weight.grad is not None for module in modules] == [True, False, True, True]
+
+
+@pytest.mark.parametrize("layout", ["single", "depth", "task", "dispatched"])
+@pytest.mark.parametrize("policy", ["table", "approximator"])
+def test_the_output_is_the_composition_of_what_was_chosen(layout, policy):
+    config = RouterConfig("baseline", layout, policy, agents=3)
+    network = RoutingNetwork([linear_blocks(3), linear_blocks(3, 4, 2)], config, 4, tasks=2)
+    routed, x = route(network)
+    torch.testing.assert_close(routed.output, follow(network, x, routed.trace.choices))
+    assert network.decisions == routed.replay.choices.shape[1] == 2 + (layout == "dispatched")
+    torch.testing.assert_close(
+        routed.trace.log_probs, routed.trace.chosen(routed.claim.log()), rtol=1e-4, atol=1e-4
+    )
+    network.learn(routed, torch.randn(12)).backward()
+    learnt = [parameter for parameter in network.parameters() if parameter.grad is not None]
+    assert {id(p) for p in learnt} <= {id(p) for p in network.router_parameters()}
+    assert learnt
+
+
+def test_recursion_with_pass_shares_blocks_and_can_skip():
+    layer = nn.ModuleList([nn.Linear(4, 4), nn.Identity()])
+    config = RouterConfig("baseline", "depth", "table")
+    network: Any = RoutingNetwork([layer] * 3, config, 4)
+    assert len(list(network.blocks.parameters())) == 2
+    with torch.no_grad():
+        network.decider.source.values[..., 1] = 50.0
+    routed, x = route(network, tasks=1)
+    assert torch.equal(routed.output, x)
+    assert (routed.trace.choices == 1).all()
+
+
+@pytest.mark.parametrize("maker", ["baseline", "q", "advantage", "wpl", "gumbel", "relax", "em"])
+def test_a_shorter_layer_is_never_chosen_beyond_its_end(maker):
+    config = RouterConfig(maker, "task", "table")
+    layers = [linear_blocks(2), linear_blocks(5)]
+    network = RoutingNetwork(layers, config, 4, tasks=2, keys=2)
+    optimizer = torch.optim.SGD(network.parameters(), 0.1)
+    for seed in range(20):
+        routed, _ = route(network, 30, seed=seed)
+        assert routed.trace.choices[:, 0].max() <= 1
+        loss = network.learn(routed, torch.randn(30)) + routed.output.mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert all(torch.isfinite(parameter).all() for parameter in network.parameters())
+
+
+def test_gumbel_teaches_scores_through_the_loss():
+    config = RouterConfig("gumbel", "task", "table")
+    network: Any = RoutingNetwork([linear_blocks(3)], config, 4, tasks=2)
+    routed, x = route(network)
+    torch.testing.assert_close(routed.output, follow(network, x, routed.trace.choices))
+    routed.output.square().sum().backward()
+    assert (network.decider.table.grad != 0).all()
+
+
+def test_collaboration_earns_the_average_probability_of_a_block():
+    config = RouterConfig("reinforce", "depth", "table", collaboration=-0.5)
+    network: Any = RoutingNetwork([linear_blocks(2), linear_blocks(2)], config, 4)
+    with torch.no_grad():
+        network.decider.table.copy_(torch.tensor([[[0.0, 0.0], [1.0, 0.0]]]))
+        network.usage.copy_(network.decider.table[0].softmax(-1))
+    routed, _ = route(network, tasks=1)
+    loss = network.learn(routed, torch.zeros(12))
+    p = network.usage.gather(1, routed.trace.choices.T).T  # [N, depth]
+    rewards = -0.25 * p
+    returns = torch.stack([rewards.sum(1), rewards[:, 1]], 1)
+    torch.testing.assert_close(loss, -(returns * p.log()).sum(1).mean())
+
+
+def test_the_squash_scales_gradients_of_exploring_paths():
+    config = RouterConfig("baseline", "depth", "table", squash=2.0)
+    network = RoutingNetwork([linear_blocks(3), linear_blocks(3)], config, 4)
+    x = torch.randn(12, 4, requires_grad=True)
+    zero = torch.zeros(12, dtype=torch.int64)
+    torch.manual_seed(0)
+    routed = network(x, zero, zero, torch.rand(12, *network.noise_shape))
+    (plain,) = torch.autograd.grad(follow(network, x, routed.trace.choices).sum(), x)
+    torch.testing.assert_close(routed.output, follow(network, x, routed.trace.choices))
+    (squashed,) = torch.autograd.grad(routed.output.sum(), x)
+    explored = (routed.trace.choices != 0).float().mean(1, keepdim=True)  # equal scores: 0 is best
+    torch.testing.assert_close(squashed, plain * (1 - explored) ** 2)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"maker": "reinforced"}, "unknown maker 'reinforced'; nearest: reinforce"),
+        ({"layout": "tasks"}, "unknown layout 'tasks'; nearest: task"),
+        ({"collaboration": -2.0}, "collaboration must lie between -1 and 1, got -2.0"),
+        ({"squash": -1.0}, "squash must lie between 0 and inf, got -1.0"),
+    ],
+)
+def test_wrong_settings_are_named(settings, message):
+    with pytest.raises(UsageError) as error:
+        RouterConfig(**settings)
+    assert message in str(error.value)
