@@ -71,6 +71,17 @@ def room_at(e: Any, x: int, y: int) -> int:
 
 
 @njit
+def is_in_room(e: Any, room: int, at: int) -> bool:
+    """Whether a cell lies in a room, its walls included."""
+    side = e.room_size - 1
+    x, y = (
+        at % e.width - room % e.room_columns * side,
+        at // e.width - room // e.room_columns * side,
+    )
+    return 0 <= x <= side and 0 <= y <= side
+
+
+@njit
 def neighbour(e: Any, room: int, wall: int) -> int:
     """The room beyond a wall, or NOTHING."""
     i, j = room % e.room_columns, room // e.room_columns

@@ -223,6 +223,30 @@ def rand_color_among(e: Any, colors: int) -> int:
 
 
 @njit
+def draw_colors(e: Any, count: int) -> int:
+    """Different colors in random order, four bits each, the first one lowest."""
+    left, drawn = ALL_COLORS, 0
+    for i in range(count):
+        color = rand_color_among(e, left)
+        left ^= 1 << color
+        drawn |= color << (4 * i)
+    return drawn
+
+
+@njit
+def color_in(drawn: int, i: int) -> int:
+    """The i-th of some drawn colors."""
+    return (drawn >> (4 * i)) & 15
+
+
+@njit
+def draw_pair(e: Any, count: int) -> tuple[int, int]:
+    """Two different numbers below ``count``, in random order."""
+    first, second = rand_int(e, 0, count), rand_int(e, 0, count - 1)
+    return first, second + (second >= first)
+
+
+@njit
 def type_of(e: Any, thing: int) -> int:
     """A thing's type."""
     return TYPE[e.thing_cell[thing]]

@@ -1,23 +1,77 @@
-"""BabyAI: go to an object or a door."""
+"""BabyAI: find an object or a door, go to it or pick it up."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
-from ..cells import BALL_TYPE, GREY, RED
-from ..instructions import go_to
+from numba import njit
+
+from ..cells import BALL, BALL_TYPE, BLUE, DOOR_TYPE, GREY, RED
+from ..instructions import GO_TO, OPEN_IT, PICK_UP, go_to, instruct, pick_up
 from ..registry import level
-from ..rng import rand_int
+from ..rng import rand_bool, rand_int
 from ..rooms import (
     ANY,
+    UPPER_WALL,
     add_distractors,
+    add_door,
     add_object,
+    all_reachable,
     build_rooms,
+    connect_all,
     loose_cell,
+    open_all_doors,
     place_agent_in_room,
     require_reachable,
 )
-from ..world import color_of, type_of
+from ..world import color_of, reject, type_of
+
+search = partial(level, words=5, opened=0, blocked=0)
+one_room = partial(search, verb=GO_TO)
+maze = partial(search, verb=GO_TO, distractors=1)
+nine_rooms = partial(search, rooms=(8, 3, 3), distractors=18)
+
+
+@one_room("BabyAI-GoToObj-v0", rooms=(8, 1, 1), distractors=1)
+@one_room("BabyAI-GoToObjS4-v0", rooms=(4, 1, 1), distractors=1)
+@one_room("BabyAI-GoToObjS6-v1", rooms=(6, 1, 1), distractors=1)
+@one_room("BabyAI-GoToLocal-v0", rooms=(8, 1, 1), distractors=8)
+@one_room("BabyAI-GoToLocalS5N2-v0", rooms=(5, 1, 1), distractors=2)
+@one_room("BabyAI-GoToLocalS6N2-v0", rooms=(6, 1, 1), distractors=2)
+@one_room("BabyAI-GoToLocalS6N3-v0", rooms=(6, 1, 1), distractors=3)
+@one_room("BabyAI-GoToLocalS6N4-v0", rooms=(6, 1, 1), distractors=4)
+@one_room("BabyAI-GoToLocalS7N4-v0", rooms=(7, 1, 1), distractors=4)
+@one_room("BabyAI-GoToLocalS7N5-v0", rooms=(7, 1, 1), distractors=5)
+@one_room("BabyAI-GoToLocalS8N2-v0", rooms=(8, 1, 1), distractors=2)
+@one_room("BabyAI-GoToLocalS8N3-v0", rooms=(8, 1, 1), distractors=3)
+@one_room("BabyAI-GoToLocalS8N4-v0", rooms=(8, 1, 1), distractors=4)
+@one_room("BabyAI-GoToLocalS8N5-v0", rooms=(8, 1, 1), distractors=5)
+@one_room("BabyAI-GoToLocalS8N6-v0", rooms=(8, 1, 1), distractors=6)
+@one_room("BabyAI-GoToLocalS8N7-v0", rooms=(8, 1, 1), distractors=7)
+@maze("BabyAI-GoToObjMaze-v0", rooms=(8, 3, 3))
+@maze("BabyAI-GoToObjMazeOpen-v0", rooms=(8, 3, 3), opened=1)
+@maze("BabyAI-GoToObjMazeS4R2-v0", rooms=(4, 2, 2))
+@maze("BabyAI-GoToObjMazeS4-v0", rooms=(4, 3, 3))
+@maze("BabyAI-GoToObjMazeS5-v0", rooms=(5, 3, 3))
+@maze("BabyAI-GoToObjMazeS6-v0", rooms=(6, 3, 3))
+@maze("BabyAI-GoToObjMazeS7-v0", rooms=(7, 3, 3))
+@nine_rooms("BabyAI-GoTo-v0", verb=GO_TO)
+@nine_rooms("BabyAI-GoToOpen-v0", verb=GO_TO, opened=1)
+@nine_rooms("BabyAI-Pickup-v0", verb=PICK_UP)
+@nine_rooms("BabyAI-UnblockPickup-v0", verb=PICK_UP, distractors=20, blocked=1)
+def find_object(e: Any, verb: int, distractors: int, opened: int, blocked: int) -> None:
+    """Rooms of objects, of which one is asked for; ``blocked``: some object is out of reach."""
+    build_rooms(e)
+    place_agent_in_room(e, ANY, ANY)
+    connect_all(e, ANY)
+    first = add_distractors(e, ANY, ANY, distractors, False)
+    if all_reachable(e) == (blocked == 1):
+        reject(e)
+    thing = rand_int(e, first, first + distractors)
+    if opened:
+        open_all_doors(e)
+    instruct(e, 0, verb, type_of(e, thing), color_of(e, thing), ANY)
 
 
 @level("BabyAI-GoToRedBallGrey-v0", rooms=(8, 1, 1), words=5, distractors=7, grey=1)
@@ -37,35 +91,110 @@ def go_to_red_ball(e: Any, distractors: int, grey: int) -> None:
     go_to(e, BALL_TYPE, RED)
 
 
-@level("BabyAI-GoToObj-v0", rooms=(8, 1, 1), words=5)
-@level("BabyAI-GoToObjS4-v0", rooms=(4, 1, 1), words=5)
-@level("BabyAI-GoToObjS6-v1", rooms=(6, 1, 1), words=5)
-def go_to_object(e: Any) -> None:
-    """One room, one object."""
+@level("BabyAI-GoToRedBlueBall-v0", rooms=(8, 1, 1), words=5)
+def go_to_red_or_blue_ball(e: Any) -> None:
+    """One room with either the red or the blue ball."""
     build_rooms(e)
     place_agent_in_room(e, ANY, ANY)
-    thing = add_distractors(e, ANY, ANY, 1, True)
-    go_to(e, type_of(e, thing), color_of(e, thing))
-
-
-@level("BabyAI-GoToLocal-v0", rooms=(8, 1, 1), words=5, distractors=8)
-@level("BabyAI-GoToLocalS5N2-v0", rooms=(5, 1, 1), words=5, distractors=2)
-@level("BabyAI-GoToLocalS6N2-v0", rooms=(6, 1, 1), words=5, distractors=2)
-@level("BabyAI-GoToLocalS6N3-v0", rooms=(6, 1, 1), words=5, distractors=3)
-@level("BabyAI-GoToLocalS6N4-v0", rooms=(6, 1, 1), words=5, distractors=4)
-@level("BabyAI-GoToLocalS7N4-v0", rooms=(7, 1, 1), words=5, distractors=4)
-@level("BabyAI-GoToLocalS7N5-v0", rooms=(7, 1, 1), words=5, distractors=5)
-@level("BabyAI-GoToLocalS8N2-v0", rooms=(8, 1, 1), words=5, distractors=2)
-@level("BabyAI-GoToLocalS8N3-v0", rooms=(8, 1, 1), words=5, distractors=3)
-@level("BabyAI-GoToLocalS8N4-v0", rooms=(8, 1, 1), words=5, distractors=4)
-@level("BabyAI-GoToLocalS8N5-v0", rooms=(8, 1, 1), words=5, distractors=5)
-@level("BabyAI-GoToLocalS8N6-v0", rooms=(8, 1, 1), words=5, distractors=6)
-@level("BabyAI-GoToLocalS8N7-v0", rooms=(8, 1, 1), words=5, distractors=7)
-def go_to_local(e: Any, distractors: int) -> None:
-    """One room of objects; go to one of them."""
-    build_rooms(e)
-    place_agent_in_room(e, ANY, ANY)
-    first = add_distractors(e, ANY, ANY, distractors, False)
+    first = add_distractors(e, ANY, ANY, 7, False)
+    for thing in range(first, e.things):
+        if e.thing_cell[thing] in (BALL + RED, BALL + BLUE):
+            reject(e)
+    color = RED if rand_int(e, 0, 2) == 0 else BLUE
+    add_object(e, 0, 0, BALL_TYPE, color)
     require_reachable(e)
-    thing = rand_int(e, first, first + distractors)
+    go_to(e, BALL_TYPE, color)
+
+
+@njit
+def add_four_doors(e: Any, locked: int) -> int:
+    """Doors of any color in the middle room's walls; gives the first of them."""
+    first = e.things
+    for _ in range(4):
+        add_door(e, 1, 1, ANY, ANY, locked)
+    return first
+
+
+@level("BabyAI-GoToDoor-v0", rooms=(7, 3, 3), words=5)
+def go_to_door(e: Any) -> None:
+    """The middle room has four doors, some locked; go to one."""
+    build_rooms(e)
+    first = add_four_doors(e, ANY)
+    place_agent_in_room(e, 1, 1)
+    go_to(e, DOOR_TYPE, color_of(e, rand_int(e, first, first + 4)))
+
+
+@level("BabyAI-GoToObjDoor-v0", rooms=(8, 3, 3), words=5)
+def go_to_object_or_door(e: Any) -> None:
+    """The middle room has four doors and eight objects; go to one of all."""
+    build_rooms(e)
+    place_agent_in_room(e, 1, 1)
+    first = add_distractors(e, 1, 1, 8, False)
+    add_four_doors(e, ANY)
+    require_reachable(e)
+    thing = rand_int(e, first, first + 12)
     go_to(e, type_of(e, thing), color_of(e, thing))
+
+
+@level("BabyAI-ActionObjDoor-v0", rooms=(7, 3, 3), words=5)
+def act_on_object_or_door(e: Any) -> None:
+    """Go to an object or a door, pick the one up or open the other."""
+    build_rooms(e)
+    first = add_distractors(e, 1, 1, 5, True)
+    add_four_doors(e, 0)
+    place_agent_in_room(e, 1, 1)
+    thing = rand_int(e, first, first + 9)
+    verb = OPEN_IT if type_of(e, thing) == DOOR_TYPE else PICK_UP
+    if rand_bool(e):
+        verb = GO_TO
+    instruct(e, 0, verb, type_of(e, thing), color_of(e, thing), ANY)
+
+
+@level("BabyAI-PickupDist-v0", rooms=(7, 1, 1), words=5, strict=0)
+@level("BabyAI-PickupDistDebug-v0", rooms=(7, 1, 1), words=5, strict=1)
+def pick_up_by_trait(e: Any, strict: int) -> None:
+    """Five objects; one is named by its type, its color or both."""
+    build_rooms(e)
+    first = add_distractors(e, ANY, ANY, 5, True)
+    place_agent_in_room(e, 0, 0)
+    thing = rand_int(e, first, first + 5)
+    trait = rand_int(e, 0, 3)
+    type = ANY if trait == 1 else type_of(e, thing)
+    pick_up(e, type, ANY if trait == 0 else color_of(e, thing))
+    e.leaf_strict[0] = strict
+
+
+@level("BabyAI-PickupAbove-v0", rooms=(6, 3, 3), max_steps=288, words=5)
+def pick_up_above(e: Any) -> None:
+    """An object in the room above."""
+    build_rooms(e)
+    thing = add_object(e, 1, 0, ANY, ANY)
+    add_door(e, 1, 1, UPPER_WALL, ANY, 0)
+    place_agent_in_room(e, 1, 1)
+    connect_all(e, ANY)
+    pick_up(e, type_of(e, thing), color_of(e, thing))
+
+
+@level("BabyAI-FindObjS5-v0", rooms=(5, 3, 3), max_steps=500, words=4)
+@level("BabyAI-FindObjS6-v0", rooms=(6, 3, 3), max_steps=720, words=4)
+@level("BabyAI-FindObjS7-v0", rooms=(7, 3, 3), max_steps=980, words=4)
+def find_and_pick_up(e: Any) -> None:
+    """One object somewhere in nine rooms."""
+    build_rooms(e)
+    column = rand_int(e, 0, e.room_columns)
+    thing = add_object(e, column, rand_int(e, 0, e.room_rows), ANY, ANY)
+    place_agent_in_room(e, 1, 1)
+    connect_all(e, ANY)
+    pick_up(e, type_of(e, thing), ANY)
+
+
+@level("BabyAI-OneRoomS8-v0", rooms=(8, 1, 1), words=4)
+@level("BabyAI-OneRoomS12-v0", rooms=(12, 1, 1), words=4)
+@level("BabyAI-OneRoomS16-v0", rooms=(16, 1, 1), words=4)
+@level("BabyAI-OneRoomS20-v0", rooms=(20, 1, 1), words=4)
+def pick_up_ball(e: Any) -> None:
+    """One room and a ball."""
+    build_rooms(e)
+    add_object(e, 0, 0, BALL_TYPE, ANY)
+    place_agent_in_room(e, ANY, ANY)
+    pick_up(e, BALL_TYPE, ANY)

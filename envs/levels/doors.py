@@ -28,6 +28,7 @@ from ..rooms import (
     LEFT_WALL,
     RIGHT_WALL,
     UPPER_WALL,
+    add_distractors,
     add_door,
     add_object,
     build_rooms,
@@ -46,6 +47,7 @@ from ..world import (
     place,
     place_agent,
     put,
+    rand_color,
     rand_color_among,
     set_cell,
     wall_column,
@@ -61,7 +63,7 @@ _GO_TO, _DOOR = phrases("go to the", "door")
 _GET, _KEY_FROM, _ROOM = phrases("get the", "key from the", "room, unlock the")
 _AND_GO = phrases("door and go to the goal")[0]
 
-two_rooms = partial(level, rooms=(6, 1, 2))
+two_rooms = partial(level, rooms=(6, 1, 2), words=5, boxed=1, blocked=0, distractors=0, colored=1)
 corridor = partial(level, words=5)
 
 
@@ -80,32 +82,43 @@ def door_key(e: Any) -> None:
     place(e, KEY + YELLOW, 0, 0, split, e.height)
 
 
-@two_rooms("MiniGrid-Unlock-v0", max_steps=288, words=3, boxed=0, blocked=0)
-@two_rooms("MiniGrid-UnlockPickup-v0", max_steps=288, words=5, boxed=1, blocked=0)
-@two_rooms("MiniGrid-BlockedUnlockPickup-v0", max_steps=576, words=5, boxed=1, blocked=1)
-def unlock(e: Any, boxed: int, blocked: int) -> None:
+@two_rooms("MiniGrid-Unlock-v0", max_steps=288, words=3, boxed=0)
+@two_rooms("MiniGrid-UnlockPickup-v0", max_steps=288)
+@two_rooms("MiniGrid-BlockedUnlockPickup-v0", max_steps=576, blocked=1)
+@two_rooms("BabyAI-UnlockPickup-v0")
+@two_rooms("BabyAI-UnlockPickupDist-v0", distractors=4)
+@two_rooms("BabyAI-BlockedUnlockPickup-v0", max_steps=576, words=4, blocked=1, colored=0)
+def unlock(e: Any, boxed: int, blocked: int, distractors: int, colored: int) -> None:
     """Two rooms and a locked door, maybe behind a ball; open it, or fetch the box beyond it."""
     build_rooms(e)
     box = add_object(e, 1, 0, BOX_TYPE, ANY) if boxed else 0
     door = add_door(e, 0, 0, RIGHT_WALL, ANY, 1)
     if blocked:
         at = e.thing_at[door]
-        put(e, at % e.width - 1, at // e.width, BALL + rand_color_among(e, ALL_COLORS))
+        put(e, at % e.width - 1, at // e.width, BALL + rand_color(e))
     add_object(e, 0, 0, KEY_TYPE, color_of(e, door))
+    add_distractors(e, ANY, ANY, distractors, True)
     place_agent_in_room(e, 0, 0)
     if boxed:
-        pick_up(e, BOX_TYPE, color_of(e, box))
+        pick_up(e, BOX_TYPE, color_of(e, box) if colored else ANY)
     else:
         open_it(e, ANY)
 
 
-@corridor("MiniGrid-KeyCorridorS3R1-v0", rooms=(3, 1, 3), max_steps=270)
-@corridor("MiniGrid-KeyCorridorS3R2-v0", rooms=(3, 2, 3), max_steps=270)
-@corridor("MiniGrid-KeyCorridorS3R3-v0", rooms=(3, 3, 3), max_steps=270)
-@corridor("MiniGrid-KeyCorridorS4R3-v0", rooms=(4, 3, 3), max_steps=480)
-@corridor("MiniGrid-KeyCorridorS5R3-v0", rooms=(5, 3, 3), max_steps=750)
-@corridor("MiniGrid-KeyCorridorS6R3-v0", rooms=(6, 3, 3), max_steps=1080)
-def key_corridor(e: Any) -> None:
+@corridor("MiniGrid-KeyCorridorS3R1-v0", rooms=(3, 1, 3), max_steps=270, colored=1)
+@corridor("MiniGrid-KeyCorridorS3R2-v0", rooms=(3, 2, 3), max_steps=270, colored=1)
+@corridor("MiniGrid-KeyCorridorS3R3-v0", rooms=(3, 3, 3), max_steps=270, colored=1)
+@corridor("MiniGrid-KeyCorridorS4R3-v0", rooms=(4, 3, 3), max_steps=480, colored=1)
+@corridor("MiniGrid-KeyCorridorS5R3-v0", rooms=(5, 3, 3), max_steps=750, colored=1)
+@corridor("MiniGrid-KeyCorridorS6R3-v0", rooms=(6, 3, 3), max_steps=1080, colored=1)
+@corridor("BabyAI-KeyCorridor-v0", rooms=(6, 3, 3), max_steps=1080, colored=0)
+@corridor("BabyAI-KeyCorridorS3R1-v0", rooms=(3, 1, 3), max_steps=270, colored=0)
+@corridor("BabyAI-KeyCorridorS3R2-v0", rooms=(3, 2, 3), max_steps=270, colored=0)
+@corridor("BabyAI-KeyCorridorS3R3-v0", rooms=(3, 3, 3), max_steps=270, colored=0)
+@corridor("BabyAI-KeyCorridorS4R3-v0", rooms=(4, 3, 3), max_steps=480, colored=0)
+@corridor("BabyAI-KeyCorridorS5R3-v0", rooms=(5, 3, 3), max_steps=750, colored=0)
+@corridor("BabyAI-KeyCorridorS6R3-v0", rooms=(6, 3, 3), max_steps=1080, colored=0)
+def key_corridor(e: Any, colored: int) -> None:
     """A corridor between rooms: the ball is locked in on the right, the key is on the left."""
     build_rooms(e)
     for row in range(1, e.room_rows):
@@ -116,7 +129,7 @@ def key_corridor(e: Any) -> None:
     add_object(e, 0, rand_int(e, 0, e.room_rows), KEY_TYPE, color_of(e, door))
     place_agent_in_room(e, 1, e.room_rows // 2)
     connect_all(e, ANY)
-    pick_up(e, BALL_TYPE, color_of(e, ball))
+    pick_up(e, BALL_TYPE, color_of(e, ball) if colored else ANY)
 
 
 @level(

@@ -26,6 +26,8 @@ from ..rooms import (
 from ..world import (
     ALL_COLORS,
     ENDLESS,
+    color_in,
+    draw_colors,
     index,
     new_thing,
     place,
@@ -151,9 +153,9 @@ large = partial(maze, rooms=(6, 3, 3))
 def obstructed_door(e: Any, boxed: int, blocked: int) -> None:
     """The ball is in the next room, behind a locked and maybe blocked door."""
     build_rooms(e)
-    colors = draw_color_order(e)
-    add_obstructed_door(e, 0, 0, RIGHT_WALL, colors & 15, blocked)
-    add_key(e, 0, 0, colors & 15, boxed)
+    colors = draw_colors(e, 6)
+    add_obstructed_door(e, 0, 0, RIGHT_WALL, color_in(colors, 0), blocked)
+    add_key(e, 0, 0, color_in(colors, 0), boxed)
     add_object(e, 1, 0, BALL_TYPE, BLUE)
     place_agent_in_room(e, 0, 0)
     pick_up(e, BALL_TYPE, BLUE)
@@ -222,18 +224,18 @@ def obstructed_door(e: Any, boxed: int, blocked: int) -> None:
 def obstructed_maze(e: Any, quarters: int, start: int, boxed: int, blocked: int, late: int) -> None:
     """The ball is in a corner room; side rooms have locked doors to two corners each."""
     build_rooms(e)
-    colors = draw_color_order(e)
+    colors = draw_colors(e, 6)
     for side in range(quarters):
         i, j = side_room(side)
-        add_door(e, 1, 1, side, (colors >> (4 * side)) & 15, 0)
+        add_door(e, 1, 1, side, color_in(colors, side), 0)
         for turn in (-1, 1):
-            color = (colors >> (4 * ((side + turn) % 6))) & 15
+            color = color_in(colors, (side + turn) % 6)
             add_obstructed_door(e, i, j, (side + turn) % 4, color, blocked)
             if not late:
                 add_key(e, i, j, color, boxed)
         if late:
             for turn in (-1, 1):
-                add_key(e, i, j, (colors >> (4 * ((side + turn) % 6))) & 15, boxed)
+                add_key(e, i, j, color_in(colors, (side + turn) % 6), boxed)
     corner = rand_int(e, 0, quarters)  # upper right, lower right, lower left, upper left
     add_object(e, 2 if corner < 2 else 0, 2 if corner in (1, 2) else 0, BALL_TYPE, BLUE)
     place_agent_in_room(e, start, 1)
@@ -246,17 +248,6 @@ def side_room(side: int) -> tuple[int, int]:
     if side % 2 == 0:
         return 2 - side, 1
     return 1, 3 - side
-
-
-@njit
-def draw_color_order(e: Any) -> int:
-    """All six colors in random order, four bits each, the first one lowest."""
-    left, order = ALL_COLORS, 0
-    for place_ in range(6):
-        color = rand_color_among(e, left)
-        left ^= 1 << color
-        order |= color << (4 * place_)
-    return order
 
 
 @njit
