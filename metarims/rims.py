@@ -199,7 +199,7 @@ class Step(NamedTuple):
     queries: Tensor  # [n, H, 1, key, B]
     attention: Tensor  # [n, H, S, B]
     chosen: Any  # the attention's own
-    mask: Tensor  # [n, 1, B]
+    mask: Tensor  # [n, 1, B], 1 where active
     x: Tensor  # [n, r + d, B], what each module reads and its h, which is all of it ahead
     c: Tensor  # [n, d, B]
     stepped: Any  # the dynamics' own
@@ -225,19 +225,20 @@ class _Span(torch.autograd.Function):
         *weights: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         steps: list[Step] = []
-        outputs, claims = [], []
+        outputs, claims = h.new_empty(len(keys), *h.shape), []
         for t, (reset, key, value) in enumerate(zip(resets, keys, values, strict=True)):
             order = None if priority is None else priority[t]
-            h, c, claim, step = _step(config, Weights(*weights), order, reset, key, value, h, c)
-            outputs.append(h)
+            now = outputs[t]
+            c, claim, step = _step(config, Weights(*weights), order, reset, key, value, h, c, now)
+            h = now
             claims.append(claim)
             steps.append(step)
-        masks = torch.stack([step.mask.squeeze(1) for step in steps])
+        masks = torch.stack([step.mask.squeeze(1) for step in steps]) > 0
         claim = torch.stack(claims)
         ctx.config, ctx.steps = config, steps
         ctx.save_for_backward(keys, values, *weights)
         ctx.mark_non_differentiable(masks, claim)
-        return torch.stack(outputs), c, masks, claim
+        return outputs, c, masks, claim
 
     @staticmethod
     @once_differentiable
@@ -287,23 +288,26 @@ def _step(
     value: Tensor,
     h: Tensor,
     c: Tensor,
-) -> tuple[Tensor, Tensor, Tensor, Step]:
-    """One step: h and c [n, d, B] after it, the claims [n, B], and what its backward pass needs."""
+    after: Tensor,
+) -> tuple[Tensor, Tensor, Step]:
+    """One step: fills h [n, d, B] after it in; c after it, the claims [n, B], and what its backward
+    pass needs.
+    """
     attend, dynamics = ATTENTIONS[config.attention], DYNAMICS[config.dynamics]
     h, c = torch.lerp(h, weights.start, reset), c * (1 - reset)
     queries = torch.baddbmm(weights.query_bias, weights.query, h)
     queries = queries.view(config.modules, config.heads, 1, config.key, -1)
     scores = (queries * key).sum(3)  # [n, H, S, B]
     attention, mask, claim, chosen = attend.forward(scores, config.active, priority)
-    mask = mask.unsqueeze(1)
+    mask = mask.unsqueeze(1).to(h.dtype)
     z, x = _reading(value).forward(weights, attention, value, h)
     stepped_h, stepped_c, stepped = dynamics.forward(z, h, c)
-    between = torch.where(mask, stepped_h, h)
+    between = torch.lerp(h, stepped_h, mask)  # exact where the mask is 0 or 1; faster than `where`
     said = torch.bmm(weights.talk, between)
     talkers, features = config.communication_heads, config.communication_key
     said = said.view(config.modules, 3, talkers, features, -1)
     listening, heard = _communicate(said)
-    after = torch.where(mask, torch.baddbmm(between, weights.listen, heard), between)
+    torch.lerp(between, torch.baddbmm(between, weights.listen, heard), mask, out=after)
     step = Step(
         reset,
         key,
@@ -320,7 +324,7 @@ def _step(
         listening,
         heard,
     )
-    return after, torch.where(mask, stepped_c, c), claim, step
+    return torch.lerp(c, stepped_c, mask), claim, step
 
 
 def _step_back(
@@ -350,7 +354,7 @@ def _step_back(
     d_scores = attend.backward(d_attention, step.chosen)
     d_queries = _weigh(d_scores, step.key).flatten(1, 2)
     _values_back(step.queries.squeeze(2), d_scores, d_key)
-    dh = torch.where(mask, dx[:, -config.hidden :] + dh_own, d_between)
+    dh = torch.lerp(d_between, dx[:, -config.hidden :] + dh_own, mask)
     dh.baddbmm_(weights.query.mT, d_queries)
     if needed.listen:
         gradients.listen.baddbmm_(d_listened, step.heard.mT)
@@ -362,7 +366,7 @@ def _step_back(
     if needed.query:
         gradients.query.baddbmm_(d_queries, h.mT)
         gradients.query_bias.add_(d_queries.sum(2, keepdim=True))
-    return dh, torch.where(mask, dc_own, dc)
+    return dh, torch.lerp(dc, dc_own, mask)
 
 
 def _weigh(weights: Tensor, values: Tensor) -> Tensor:
@@ -450,9 +454,8 @@ def _read_ahead(
 def _read_ahead_back(
     dz: Tensor, dx: Tensor, attention: Tensor, value: Tensor, out: Tensor
 ) -> Tensor:
-    d_attention = torch.mul(dz, value, out=out).sum(1)
     torch.mul(dz, attention.flatten(1, 2), out=out)
-    return d_attention[:, None, None]
+    return (dz * value).sum(1)[:, None, None]
 
 
 def _read_mixture(
