@@ -93,6 +93,8 @@ def _rims(row: Preset, spec: Spec, levels: list[str]) -> RecurrentPolicy:
         row.value,
         row.communication_heads,
         row.communication_key,
+        row.knock_out,
+        row.disabled,
     )
     return _recurrent(row, spec, RIMs(config), row.modules * row.hidden)
 

@@ -73,6 +73,8 @@ class Preset:
     value: int = 32
     communication_heads: int = 4
     communication_key: int = 8
+    knock_out: int = 0
+    disabled: int = -1
     blocks: int = 5
     depth: int = 2
     recursive: bool = False

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from .errors import UsageError, check_choice, check_positive
+from .errors import UsageError, check_between, check_choice, check_positive
 from .protocols import Diagnostics, State
 
 sigmoid_backward, tanh_backward = torch.ops.aten.sigmoid_backward, torch.ops.aten.tanh_backward
@@ -40,6 +40,9 @@ class RIMsConfig:
         choice: "top" (the k best), "random" (k drawn anew each step) or "fixed" (the first k).
         heads, key, value: input attention's heads and the features of one head.
         communication_heads, communication_key: those of the attention between modules.
+        knock_out: how many of the active modules, drawn anew each step, stand still all the same
+            (Meta-RIMs, Fig. 9).
+        disabled: a module that always stands still, counted from 0; -1 for none.
     """
 
     inputs: int
@@ -54,6 +57,8 @@ class RIMsConfig:
     value: int = 64
     communication_heads: int = 4
     communication_key: int = 16
+    knock_out: int = 0
+    disabled: int = -1
 
     def __post_init__(self) -> None:
         check_positive(
@@ -69,6 +74,8 @@ class RIMsConfig:
         )
         if self.active > self.modules:
             raise UsageError(f"active must be at most modules, {self.modules}, got {self.active}")
+        check_between(0, self.active, knock_out=self.knock_out)
+        check_between(-1, self.modules - 1, disabled=self.disabled)
         check_choice("attention", self.attention, ATTENTIONS)
         check_choice("dynamics", self.dynamics, DYNAMICS)
         check_choice("choice", self.choice, ("top", "random", "fixed"))
@@ -78,7 +85,7 @@ class RIMs(nn.Module):
     """The cell over a span of T steps; hidden state is argument and result.
 
     State: ``(h [B, n, d], c [B, n, d], draws int64 [B])``; c has width 0 for GRU dynamics, draws
-    counts the random choice's stream.
+    counts the steps, for what is drawn at random in each.
     """
 
     def __init__(self, config: RIMsConfig) -> None:
@@ -135,7 +142,7 @@ class RIMs(nn.Module):
         h, c, draws = state
         slots = x if x.dim() == 4 else x.unsqueeze(2)
         keys = _heads_first(self.key(slots), config.heads) * config.key**-0.5
-        priority, draws = self._priority(draws, len(x))
+        priority, lots = self._priority(draws, len(x)), self._lots(draws, len(x))
         reads, weight, bias = DYNAMICS[config.dynamics].pack(
             self.input_weight, self.hidden_weight, self.bias
         )
@@ -155,30 +162,47 @@ class RIMs(nn.Module):
         )
         resets = starts.to(x.dtype)
         outputs, last, mask, claim = _Span.apply(  # type: ignore[no-untyped-call]
-            config, priority, resets, keys, values, h.permute(1, 2, 0), c.permute(1, 2, 0), *weights
+            config,
+            priority,
+            lots,
+            resets,
+            keys,
+            values,
+            h.permute(1, 2, 0),
+            c.permute(1, 2, 0),
+            *weights,
         )  # outputs [T, n, d, B]
         h = outputs[-1].permute(2, 0, 1)
         diagnostics = {"module_mask": mask.mT, "module_claim": claim.mT}
         flat = outputs.permute(0, 3, 1, 2).flatten(2)
-        return flat, (h, last.permute(2, 0, 1), draws), diagnostics
+        return flat, (h, last.permute(2, 0, 1), draws + len(x)), diagnostics
 
-    def _priority(self, draws: Tensor, steps: int) -> tuple[Tensor | None, Tensor]:
-        """What the choice goes by instead of attention, [T, n, B], and the stream after it."""
+    def _priority(self, draws: Tensor, steps: int) -> Tensor | None:
+        """What the choice goes by instead of attention, [T, n, B]."""
         if self.config.choice == "top":
-            return None, draws
-        modules = torch.arange(self.config.modules, device=draws.device)
+            return None
         if self.config.choice == "fixed":
-            return (-modules).view(1, -1, 1).expand(steps, -1, len(draws)), draws
+            modules = torch.arange(self.config.modules, device=draws.device)
+            return (-modules).view(1, -1, 1).expand(steps, -1, len(draws))
+        return scramble(self._seeds(draws, steps))
+
+    def _lots(self, draws: Tensor, steps: int) -> Tensor | None:
+        """What decides which of the active modules are knocked out, [T, n, B]."""
+        return scramble(~self._seeds(draws, steps)) if self.config.knock_out else None
+
+    def _seeds(self, draws: Tensor, steps: int) -> Tensor:
+        """A number for each step, module and environment, [T, n, B]."""
+        modules = torch.arange(self.config.modules, device=draws.device)
         ticks = draws + torch.arange(steps, device=draws.device).unsqueeze(1)  # [T, B]
-        seeds = ticks.unsqueeze(1) * self.config.modules + modules.unsqueeze(1)
-        return scramble(seeds), draws + steps
+        return ticks.unsqueeze(1) * self.config.modules + modules.unsqueeze(1)
 
 
 class Weights(NamedTuple):
     """What the time loop multiplies with, or the gradients of it.
 
     start [n, d, 1]; weight [n, z, r + d] and bias [n, z, 1], from what a module reads and remembers
-    to its dynamics (r is 0 where the reading's product is taken ahead); query [n, H·key, d] and its bias; talk [n, 3·Hc·e, d] and listen [n, d, Hc·e].
+    to its dynamics (r is 0 where the reading's product is taken ahead); query [n, H·key, d] and its
+    bias; talk [n, 3·Hc·e, d] and listen [n, d, Hc·e].
     """
 
     start: Tensor
@@ -188,6 +212,13 @@ class Weights(NamedTuple):
     query_bias: Tensor
     talk: Tensor
     listen: Tensor
+
+
+class Chance(NamedTuple):
+    """What decides beside attention in one step, [n, B] each: who is chosen, who is knocked out."""
+
+    priority: Tensor | None
+    lots: Tensor | None
 
 
 class Step(NamedTuple):
@@ -217,6 +248,7 @@ class _Span(torch.autograd.Function):
         ctx: Any,
         config: RIMsConfig,
         priority: Tensor | None,
+        lots: Tensor | None,
         resets: Tensor,
         keys: Tensor,
         values: Tensor,
@@ -227,10 +259,12 @@ class _Span(torch.autograd.Function):
         steps: list[Step] = []
         outputs, claims = h.new_empty(len(keys), *h.shape), []
         for t, (reset, key, value) in enumerate(zip(resets, keys, values, strict=True)):
-            order = None if priority is None else priority[t]
-            now = outputs[t]
-            c, claim, step = _step(config, Weights(*weights), order, reset, key, value, h, c, now)
-            h = now
+            chance = Chance(*(None if rows is None else rows[t] for rows in (priority, lots)))
+            after = outputs[t]
+            c, claim, step = _step(
+                config, Weights(*weights), chance, reset, key, value, h, c, after
+            )
+            h = after
             claims.append(claim)
             steps.append(step)
         masks = torch.stack([step.mask.squeeze(1) for step in steps]) > 0
@@ -271,6 +305,7 @@ class _Span(torch.autograd.Function):
             None,
             None,
             None,
+            None,
             d_keys,
             d_values,
             dh,
@@ -282,7 +317,7 @@ class _Span(torch.autograd.Function):
 def _step(
     config: RIMsConfig,
     weights: Weights,
-    priority: Tensor | None,
+    chance: Chance,
     reset: Tensor,
     key: Tensor,
     value: Tensor,
@@ -298,7 +333,8 @@ def _step(
     queries = torch.baddbmm(weights.query_bias, weights.query, h)
     queries = queries.view(config.modules, config.heads, 1, config.key, -1)
     scores = (queries * key).sum(3)  # [n, H, S, B]
-    attention, mask, claim, chosen = attend.forward(scores, config.active, priority)
+    attention, mask, claim, chosen = attend.forward(scores, config.active, chance.priority)
+    mask = _knock_out(config, mask, chance.lots)
     mask = mask.unsqueeze(1).to(h.dtype)
     z, x = _reading(value).forward(weights, attention, value, h)
     stepped_h, stepped_c, stepped = dynamics.forward(z, h, c)
@@ -367,6 +403,16 @@ def _step_back(
         gradients.query.baddbmm_(d_queries, h.mT)
         gradients.query_bias.add_(d_queries.sum(2, keepdim=True))
     return dh, torch.lerp(dc, dc_own, mask)
+
+
+def _knock_out(config: RIMsConfig, mask: Tensor, lots: Tensor | None) -> Tensor:
+    """The mask [n, B] of those that step; the others read what they would have read anyway."""
+    if config.disabled >= 0:
+        mask = mask.index_fill(0, torch.tensor(config.disabled, device=mask.device), False)
+    if lots is not None:
+        lots = lots.masked_fill(~mask, torch.iinfo(lots.dtype).min)
+        mask = mask.scatter(0, lots.topk(config.knock_out, 0).indices, False)
+    return mask
 
 
 def _weigh(weights: Tensor, values: Tensor) -> Tensor:

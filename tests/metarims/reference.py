@@ -77,10 +77,21 @@ def communicate(cell: RIMs, h: Tensor, chosen: list[int]):
     return torch.stack(after)
 
 
-def step(cell: RIMs, slots: Tensor, h: Tensor, c: Tensor, order: Tensor | None):
+def knock_out(cell: RIMs, chosen: list[int], lots: Tensor | None):
+    standing = [j for j in chosen if j != cell.config.disabled]
+    if lots is not None:
+        standing.sort(key=lambda j: int(lots[j]))
+        standing = standing[: max(0, len(standing) - cell.config.knock_out)]
+    return standing
+
+
+def step(
+    cell: RIMs, slots: Tensor, h: Tensor, c: Tensor, order: Tensor | None, lots: Tensor | None
+):
     """One step of one environment: slots [S, D], h and c [n, d]; and who was active, the claims."""
     config = cell.config
     weights, chosen, claim = attend(cell, input_scores(cell, slots, h), order)
+    chosen = knock_out(cell, chosen, lots)
     values = cell.value(slots).view(len(slots), config.heads, config.value)
     dynamics = {"lstm": lstm, "gru": gru}[config.dynamics]
     new_h, new_c = [], []
@@ -92,8 +103,16 @@ def step(cell: RIMs, slots: Tensor, h: Tensor, c: Tensor, order: Tensor | None):
     return communicate(cell, torch.stack(new_h), chosen), torch.stack(new_c), chosen, claim
 
 
-def span(cell: RIMs, x: Tensor, h: Tensor, c: Tensor, starts: Tensor, order: Tensor | None = None):
-    """A span of a batch: as `RIMs.forward`, but h and c [B, n, d], order [T, n, B] or None."""
+def span(
+    cell: RIMs,
+    x: Tensor,
+    h: Tensor,
+    c: Tensor,
+    starts: Tensor,
+    order: Tensor | None = None,
+    lots: Tensor | None = None,
+):
+    """A span of a batch: as `RIMs.forward`, but h and c [B, n, d], order and lots [T, n, B]."""
     steps, batch = starts.shape
     slots = x if x.dim() == 4 else x.unsqueeze(2)
     outputs, masks, claims = [], [], []
@@ -102,8 +121,8 @@ def span(cell: RIMs, x: Tensor, h: Tensor, c: Tensor, starts: Tensor, order: Ten
         for b in range(batch):
             if starts[t, b]:
                 h[b], c[b] = cell.start, torch.zeros_like(c[b])
-            one = None if order is None else order[t, :, b]
-            h[b], c[b], chosen, claim = step(cell, slots[t, b], h[b], c[b], one)
+            chances = [None if rows is None else rows[t, :, b] for rows in (order, lots)]
+            h[b], c[b], chosen, claim = step(cell, slots[t, b], h[b], c[b], *chances)
             masks.append([j in chosen for j in range(cell.config.modules)])
             claims.append(claim)
         outputs.append(torch.stack([row.flatten() for row in h]))

@@ -1,6 +1,7 @@
 """The RIMs cell against a slow reference, against itself step by step, and at its edges."""
 
 import random
+from dataclasses import replace
 
 import pytest
 import torch
@@ -27,6 +28,8 @@ def random_config(seed: int) -> RIMsConfig:
         value=draw.randint(1, 5),
         communication_heads=draw.randint(1, 3),
         communication_key=draw.randint(1, 4),
+        knock_out=draw.choice([0, 0, draw.randint(0, 1)]),
+        disabled=draw.choice([-1, -1, draw.randrange(modules)]),
     )
 
 
@@ -61,9 +64,9 @@ def gradients(outputs, inputs, seed: int = 0):
 def test_equals_the_reference_in_values_and_gradients(block):
     for seed in range(20 * block, 20 * block + 20):
         cell, x, (h, c, draws), starts = random_case(seed)
-        order, _ = cell._priority(draws, len(x))
+        order, lots = cell._priority(draws, len(x)), cell._lots(draws, len(x))
         fast, (fast_h, fast_c, _), diagnostics = cell(x, (h, c, draws), starts)
-        slow, slow_h, slow_c, mask, claim = reference.span(cell, x, h, c, starts, order)
+        slow, slow_h, slow_c, mask, claim = reference.span(cell, x, h, c, starts, order, lots)
         torch.testing.assert_close(fast, slow, rtol=1e-9, atol=1e-10)
         torch.testing.assert_close(fast_h, slow_h, rtol=1e-9, atol=1e-10)
         torch.testing.assert_close(fast_c, slow_c, rtol=1e-9, atol=1e-10)
@@ -115,6 +118,8 @@ def test_an_inactive_module_stands_still_and_learns_nothing(attention, dynamics)
         attention=attention,
         dynamics=dynamics,
         choice="fixed",
+        knock_out=0,
+        disabled=-1,
     )
     x, starts = x[:1], torch.zeros(1, x.shape[1], dtype=torch.bool)
     out, (h, c, _), diagnostics = cell(x, state, starts)
@@ -162,6 +167,30 @@ def test_random_choice_uses_every_module_alike_and_replays():
     assert len(pairs) == 10
 
 
+def test_a_knock_out_takes_any_active_module_alike_and_those_alone():
+    config = RIMsConfig(inputs=2, modules=5, active=3)
+    intact, lesioned = RIMs(config), RIMs(replace(config, knock_out=2))
+    lesioned.load_state_dict(intact.state_dict())
+    x, starts = torch.randn(1, 4096, 2), torch.zeros(1, 4096, dtype=torch.bool)
+    state = intact.initial_state(4096)
+    whole = intact(x, state, starts)[2]["module_mask"]
+    left = lesioned(x, state, starts)[2]["module_mask"]
+    assert (left.sum(-1) == 1).all()
+    assert not (left & ~whole).any()
+    share = left.sum((0, 1)) / whole.sum((0, 1))
+    assert ((share - 1 / 3).abs() < 0.05)[whole.sum((0, 1)) > 500].all(), share
+
+
+def test_a_disabled_module_never_moves_and_its_place_stays_free():
+    cell = RIMs(RIMsConfig(inputs=2, modules=3, active=2, disabled=1, choice="fixed"))
+    x, starts = torch.randn(6, 4, 2), torch.zeros(6, 4, dtype=torch.bool)
+    state = cell.initial_state(4)
+    _, (h, c, _), diagnostics = cell(x, state, starts)
+    assert diagnostics["module_mask"].flatten(0, 1).unique(dim=0).tolist() == [[True, False, False]]
+    assert torch.equal(h[:, 1], state[0][:, 1])
+    assert torch.equal(c[:, 1], state[1][:, 1])
+
+
 def test_the_first_choice_is_no_tie():
     cell = RIMs(RIMsConfig(inputs=3))
     claim = cell(torch.randn(1, 8, 3), cell.initial_state(8), torch.ones(1, 8, dtype=torch.bool))[2]
@@ -174,6 +203,8 @@ def test_the_first_choice_is_no_tie():
     [
         ({"modules": 0}, "modules must be positive, got 0"),
         ({"active": 6}, "active must be at most modules, 5, got 6"),
+        ({"knock_out": 4}, "knock_out must lie between 0 and 3, got 4"),
+        ({"disabled": 5}, "disabled must lie between -1 and 4, got 5"),
         ({"attention": "sparce"}, "unknown attention 'sparce'; nearest: sparse"),
         ({"dynamics": "rnn"}, "unknown dynamics 'rnn'; nearest:"),
     ],
