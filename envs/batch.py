@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import itertools
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from types import ModuleType
 from typing import Any
 
+import gymnasium
 import numpy as np
 import torch
 from torch import Tensor
 
 from . import cpu
 from .cells import EMPTY
+from .foreign import Factory, Layouts, make_foreign_level
 from .record import MISSION_OFFSET, NOTHING, RECORD, record_bytes, view_records
-from .registry import Level, find_level
+from .registry import LEVELS, Level, find_level
 from .render import render
 from .rgb import Painter
 from .rng import seed_records
@@ -38,10 +41,10 @@ class Options:
         ValueError: an unknown observation or a number out of range.
     """
 
-    observation: str
-    view: int
-    tile_size: int
-    autoreset: bool
+    observation: str = "symbolic"
+    view: int = UPSTREAM_VIEW
+    tile_size: int = 8
+    autoreset: bool = True
 
     def __post_init__(self) -> None:
         if self.observation not in OBSERVATIONS:
@@ -97,7 +100,8 @@ class Environments:
         num_envs: B.
         options: how the batch is observed.
         image_shape: of one environment's image.
-        level_ids: the levels, equal contiguous shares of the batch each.
+        levels: what the batch holds, a contiguous share each.
+        level_ids: their ids.
         task: int64 [B], each environment's level as an index into ``level_ids``.
         num_actions: 7, upstream's actions.
         mission_length: L, tokens of the longest mission.
@@ -109,21 +113,19 @@ class Environments:
     def __init__(
         self,
         levels: Sequence[Level],
-        num_envs: int,
+        shares: Sequence[int],
         device: torch.device,
         seed: int,
         options: Options,
     ) -> None:
+        num_envs = sum(shares)
         self.num_envs, self.device, self.options = num_envs, device, options
         self.level_ids = [level.id for level in levels]
         self.mission_length = max(level.words for level in levels)
-        self._levels = list(levels)
+        self.levels = list(levels)
         self._seed: int | None = seed
         self._begun = False
         self._draws_missions = any(level.draws_mission for level in levels)
-        shares = [
-            num_envs // len(levels) + (k < num_envs % len(levels)) for k in range(len(levels))
-        ]
         self._bounds = [0, *itertools.accumulate(shares)]
         tasks = torch.arange(len(levels))
         self.task = tasks.repeat_interleave(torch.tensor(shares)).to(device)
@@ -133,11 +135,17 @@ class Environments:
         for level, start, end in zip(levels, self._bounds, self._bounds[1:], strict=False):
             _set_up(records[start:end], level)
         self._memory = memory.to(device)
+        self._rows = self._memory[: num_envs * self._bytes].view(num_envs, self._bytes)
         self._launcher = _launcher(device)
         self._records = self._launcher.as_records(self._memory, num_envs, self._bytes)
         self._everyone = torch.arange(num_envs, device=device)
         self._mission = torch.zeros(num_envs, self.mission_length, dtype=torch.int16, device=device)
-        self._renew = [self._launcher.make_renew(level.generate) for level in levels]
+        self._renew = [
+            level.generate
+            if isinstance(level.generate, Layouts)
+            else self._launcher.make_renew(level.generate)
+            for level in levels
+        ]
         self._open_eyes()
 
     def _open_eyes(self) -> None:
@@ -145,8 +153,8 @@ class Environments:
         view, observation = self.options.view, self.options.observation
         observe, shape = make_observe(view), (view, view, 3)
         if observation == "full":
-            width = max(level.width for level in self._levels)
-            height = max(level.height for level in self._levels)
+            width = max(level.width for level in self.levels)
+            height = max(level.height for level in self.levels)
             observe, shape = make_survey(width, height), (width, height, 3)
         self._symbols = math.prod(shape)
         self._paint: Painter | None = None
@@ -254,9 +262,13 @@ class Environments:
     def _begin_episodes(self, chosen: Tensor) -> None:
         """Draw new layouts in some environments, by ascending indices."""
         for task, (first, end) in enumerate(self._shares(chosen)):
-            if first < end:
-                params = self._levels[task].params
-                self._launch(self._renew[task], end - first, params, chosen[first:end])
+            renew, mine = self._renew[task], chosen[first:end]
+            if first == end:
+                continue
+            if isinstance(renew, Layouts):
+                renew.renew(self._rows, mine)
+            else:
+                self._launch(renew, end - first, self.levels[task].params, mine)
 
     def _look_at(self, chosen: Tensor, image: Tensor, direction: Tensor) -> None:
         """Observe some environments into the batch's image, direction and missions."""
@@ -266,7 +278,7 @@ class Environments:
 
     def _shares(self, ended: Tensor) -> list[tuple[int, int]]:
         """The part of the sorted indices that belongs to each level."""
-        if len(self._levels) == 1:
+        if len(self.levels) == 1:
             return [(0, len(ended))]
         bounds = torch.tensor(self._bounds, device=self.device)
         cuts = torch.searchsorted(ended, bounds).tolist()
@@ -296,14 +308,24 @@ class Environments:
         Raises:
             IndexError: there is no environment i.
         """
+        return render(self.record(i), self.options.view, tile_size)
+
+    def record(self, i: int) -> np.void:
+        """A copy of environment i's record on the host.
+
+        Raises:
+            IndexError: there is no environment i.
+        """
         if not 0 <= i < self.num_envs:
             raise IndexError(f"there are environments 0 to {self.num_envs - 1}, not {i}")
-        return render(self._record(i), self.options.view, tile_size)
-
-    def _record(self, i: int) -> np.void:
-        """A copy of one environment's record on the host."""
         memory = self._memory[i * self._bytes :][: RECORD.itemsize].cpu().numpy()
         return view_records(memory.copy(), 1, self._bytes)[0]
+
+    def close(self) -> None:
+        """End the processes that draw foreign environments' layouts."""
+        for renew in self._renew:
+            if isinstance(renew, Layouts):
+                renew.close()
 
     def missions(self) -> list[str]:
         """Every environment's mission in upstream's words."""
@@ -315,8 +337,7 @@ class Environments:
 
         Setting it restores every bit; the next step goes on from there.
         """
-        size = self.num_envs * self._bytes
-        return self._memory[:size].view(self.num_envs, self._bytes).clone()
+        return self._rows.clone()
 
     @state.setter
     def state(self, saved: Tensor) -> None:
@@ -326,7 +347,7 @@ class Environments:
                 f"expected a uint8 state of shape {expected}, "
                 f"got {saved.dtype} {tuple(saved.shape)}"
             )
-        self._memory[: saved.numel()] = saved.flatten()
+        self._rows[:] = saved
         self._seed, self._begun = None, True
         words = saved[:, MISSION_OFFSET : MISSION_OFFSET + self.mission_length]
         self._mission = words.to(self.device, torch.int16)
@@ -378,7 +399,7 @@ def _set_up(records: np.ndarray, level: Level) -> None:
 
 
 def make(
-    levels: str | Sequence[str],
+    levels: str | Factory | Sequence[str | Factory],
     num_envs: int,
     device: str | torch.device = "cpu",
     seed: int = 0,
@@ -386,11 +407,14 @@ def make(
     view: int = UPSTREAM_VIEW,
     tile_size: int = 8,
     autoreset: bool = True,
+    workers: int | None = None,
 ) -> Environments:
     """A batch of environments of one level, or equal shares of several.
 
     Args:
-        levels: one id or a sequence of them, from ``envs.levels()``.
+        levels: one or a sequence of ids from ``envs.levels()``, of other ids that Gymnasium knows,
+            or of functions that make an upstream ``MiniGridEnv`` of one's own. Layouts of the
+            latter two are drawn by their own code, their dynamics must be upstream's.
         num_envs: environments in all, at least one a level.
         device: "cpu" or "cuda".
         seed: environment i is seeded with ``seed + i`` at the first ``reset()``.
@@ -401,23 +425,44 @@ def make(
         tile_size: pixels of a cell's side in "rgb".
         autoreset: an environment whose episode ends begins its next one in the same step; without,
             ``reset(mask=...)`` begins it.
+        workers: processes that draw layouts which are not the engine's own (default: one a core);
+            with 0 this one does.
 
     Raises:
-        ValueError: an unknown level (the message names the nearest), or a number out of range.
+        ValueError: an unknown level (the message names the nearest), an environment with rules of
+            its own, or a number out of range.
     """
-    ids = [levels] if isinstance(levels, str) else list(levels)
-    rows = [find_level(id) for id in ids]
-    if not rows or num_envs < len(rows):
+    given = [levels] if isinstance(levels, str) or callable(levels) else list(levels)
+    if not given or num_envs < len(given):
         raise ValueError(
-            f"num_envs must be at least one a level, {max(len(rows), 1)}, got {num_envs}"
+            f"num_envs must be at least one a level, {max(len(given), 1)}, got {num_envs}"
         )
     if seed < 0:
         raise ValueError(f"seed must not be negative, got {seed}")
+    if workers is not None and workers < 0:
+        raise ValueError(f"workers must not be negative, got {workers}")
     options = Options(observation, view, tile_size, autoreset)
-    return Environments(rows, num_envs, _find_device(device), seed, options)
+    found = [_find(level, os.cpu_count() or 1 if workers is None else workers) for level in given]
+    shares = [num_envs // len(found) + (k < num_envs % len(found)) for k in range(len(found))]
+    return Environments(found, shares, find_device(device), seed, options)
 
 
-def _find_device(device: str | torch.device) -> torch.device:
+def _find(level: str | Factory, workers: int) -> Level:
+    """The engine's own level of that id, or one that upstream's code draws."""
+    if callable(level):
+        return make_foreign_level(level, workers)
+    if level not in LEVELS and level in gymnasium.registry:
+        factory = partial(gymnasium.make, level, disable_env_checker=True)
+        return make_foreign_level(factory, workers, level)
+    return find_level(level)
+
+
+def find_device(device: str | torch.device) -> torch.device:
+    """The device of that name.
+
+    Raises:
+        ValueError: it is neither "cpu" nor "cuda", or not there.
+    """
     try:
         found = torch.device(device)
     except RuntimeError as error:

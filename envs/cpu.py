@@ -60,7 +60,18 @@ def launch(kernel: Callable[..., None], count: int, *arrays: Any) -> None:
 
 
 # Modules that hold nothing which kernels are made of.
-NOT_COMPILED = {"__init__", "batch", "bench", "check", "foreign", "gpu", "gym", "sb3", "upstream"}
+NOT_COMPILED = {
+    "__init__",
+    "batch",
+    "bench",
+    "check",
+    "foreign",
+    "gpu",
+    "gym",
+    "sb3",
+    "translate",
+    "upstream",
+}
 
 
 @functools.cache

@@ -128,6 +128,10 @@ class GymVectorEnv(VectorEnv[Arrays, np.ndarray, np.ndarray]):
             return None
         return tuple(self.engine.render(i) for i in range(self.num_envs))
 
+    def close_extras(self, **kwargs: Any) -> None:
+        """Close the engine."""
+        self.engine.close()
+
 
 class GymEnv(gymnasium.Env[dict[str, Any], np.int64]):
     """One environment of a level, for ``gymnasium.make``; many at once are what is fast."""

@@ -76,7 +76,8 @@ class SB3VecEnv(VecEnv):
         return as_arrays(step.obs), step.reward.cpu().numpy(), ended, infos
 
     def close(self) -> None:
-        """Nothing is left open."""
+        """Close the engine."""
+        self.engine.close()
 
     def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
         """An attribute of the engine, or "render_mode", once an environment."""

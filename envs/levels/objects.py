@@ -7,12 +7,12 @@ from typing import Any
 
 from numba import njit
 
-from ..cells import COLOR, KEY, TYPE
+from ..cells import BALL_TYPE, COLOR, KEY, KEY_TYPE, TYPE
 from ..instructions import phrases, say, say_nothing, say_phrase
 from ..record import NOTHING
 from ..registry import level
 from ..rng import rand_int
-from ..rooms import BALL_TYPE, KEY_TYPE, LOOSE_TYPES, loose_cell
+from ..rooms import LOOSE_TYPES, loose_cell
 from ..step import FETCH, PUT_NEAR, SAY_DONE
 from ..vocabulary import COLOR_WORDS, TYPE_WORDS
 from ..world import (

@@ -73,7 +73,7 @@ def test_trials_begin_with_the_defaults_and_repeat():
     assert trials == draw_trials(5, seed=0)
     assert trials[0] == {}
     assert len({json.dumps(trial) for trial in trials}) == 6
-    rates = [trial["learning_rate"] for trial in draw_trials(200, 1)[1:]]
+    rates = [float(trial["learning_rate"]) for trial in draw_trials(200, 1)[1:]]
     assert min(rates) >= 3e-4
     assert max(rates) <= 3e-3
     assert np.median(rates) == pytest.approx(1e-3, rel=0.3)
