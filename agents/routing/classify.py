@@ -34,7 +34,7 @@ class ClassifyConfig:
         methods: which heads to compare.
         seeds: how many trainings of each.
         epochs, batch: passes over the training samples, and samples to a step.
-        hidden: units of each fully connected layer.
+        width: units of each fully connected layer.
         blocks: function blocks at each depth; 0 means one for each task.
         recursive: the first two routed layers share their blocks and PASS.
         optimizer: "sgd" or "adam".
@@ -48,13 +48,13 @@ class ClassifyConfig:
     folder: Path | None = None
     methods: tuple[str, ...] = tuple(HEADS)
     seeds: int = 3
-    epochs: int = 20
+    epochs: int = 12
     batch: int = 64
-    hidden: int = 128
+    width: int = 128
     blocks: int = 0
     recursive: bool = False
     optimizer: str = "sgd"
-    learning_rate: float = 1e-2
+    learning_rate: float = 0.1
     anneal_epochs: int = 20
     router_rate: float = 0.1
     reward: str = "correct"
@@ -69,7 +69,7 @@ class ClassifyConfig:
             seeds=self.seeds,
             epochs=self.epochs,
             batch=self.batch,
-            hidden=self.hidden,
+            width=self.width,
             learning_rate=self.learning_rate,
             anneal_epochs=self.anneal_epochs,
             router_rate=self.router_rate,
@@ -97,7 +97,7 @@ class Classifier(nn.Module):
         self.head = HEADS[method](
             HeadConfig(
                 features,
-                config.hidden,
+                config.width,
                 data.tasks,
                 data.classes,
                 len(data.train),
@@ -235,9 +235,10 @@ def train_classifier(method: str, config: ClassifyConfig, data: MultiTask, seed:
 
 
 def routing_figures(routed: Routed) -> dict[str, float]:
-    """How varied the routes are (001; Rosenbaum et al. 2019, §5): by depth and over whole paths.
+    """How varied the routes are at each depth, and how many paths there are.
 
-    ``selection_entropy`` is that of the blocks taken, in nats; 0 is collapse.
+    See Kirsch et al. 2018 and Rosenbaum et al. 2019, §5; ``selection_entropy`` is that of the
+    blocks taken, in nats; 0 is collapse.
     """
     figures: dict[str, float] = {}
     choices, claims = routed.trace.choices, routed.claim

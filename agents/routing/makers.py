@@ -23,7 +23,7 @@ class MakerConfig:
     """Settings of the decision makers; each uses its own.
 
     Attributes:
-        average: the share of the new in running averages of returns (000, Fig. 9: α = 0.1).
+        average: the share of the new in running averages of returns.
         entropy: weight of the policy's entropy in policy gradients.
         greedy: share of greedy choices in ε-greedy REINFORCE.
         epsilon: share of uniform choices in Q and Advantage learning, at first; it halves every
@@ -32,7 +32,7 @@ class MakerConfig:
             its states do not tell the block before, so every first choice has the same target.
         rate: WPL's learning rate λ_π.
         weighting: WPL's: "algorithm" (Algorithm 3) or "appendix" (§7.4).
-        temperature: of Gumbel-softmax and RELAX (000, Fig. 9: 0.5).
+        temperature: of Gumbel-softmax and RELAX.
         clip: ε of PPO's ratio.
         top: paths that EM remembers for each key.
     """
@@ -43,7 +43,7 @@ class MakerConfig:
     epsilon: float = 0.4
     half_life: int = 1000
     trace_decay: float = 1.0
-    rate: float = 0.1
+    rate: float = 0.2
     weighting: str = "algorithm"
     temperature: float = 0.5
     clip: float = 0.2
@@ -120,7 +120,7 @@ class Reinforce(DecisionMaker):
 
 
 class ReinforceBaseline(Reinforce):
-    """REINFORCE less the running average of returns, r̂ ← (1 − α) r̂ + α r (000, Fig. 9)."""
+    """REINFORCE less a running average r̂ ← (1 − α) r̂ + α R (Rosenbaum et al. 2019, Fig. 9)."""
 
     def __init__(self, space: Space, config: MakerConfig, available: Tensor) -> None:
         super().__init__(space, config, available)
@@ -321,7 +321,7 @@ class RELAX(DecisionMaker):
 
 
 class EM(DecisionMaker):
-    """Hard expectation maximisation with a buffer of the best paths (Kirsch et al. 2018; 001).
+    """Hard expectation maximisation with a buffer of the best paths (Kirsch et al. 2018).
 
     E: each key remembers the `top` paths with the highest return; one that is taken again has its
     return averaged, so luck is forgotten. M: log π of remembered paths rises. Half of the samples
