@@ -1,0 +1,204 @@
+"""Frames per second of recurrent cells, forward and backward; and where a cell's time goes.
+
+All cells take 256 sequences of 32 steps of 256 features, remember 320 numbers and have as many
+parameters as one LSTM of that size: the RIMs are at their packages' own defaults but for the width
+of what a module reads.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.profiler import ProfilerActivity, profile
+
+from metarims.errors import UsageError
+from metarims.rims import RIMs, RIMsConfig
+
+from .lstm import LSTM
+
+BATCH, STEPS, INPUTS = 256, 32, 256
+MODULES, ACTIVE, HIDDEN = 5, 3, 64
+VALUE = 363  # of our RIMs: as many parameters as an LSTM of 320
+PUBLIC_VALUE = 244  # of the public one: likewise
+PUBLIC, LOOP = "public RIMs", "nn.LSTMCell"
+PUBLIC_REPOSITORY = "github.com/dido1998/Recurrent-Independent-Mechanisms"
+
+# What PyTorch's operators do, by the beginning of their names; others are "elementwise".
+KINDS = {
+    "matrix products": ("bmm", "baddbmm", "addmm", "mm", "mkldnn_rnn_layer"),
+    "copies": ("copy_", "cat", "stack", "clone", "fill_", "zero_", "empty", "index", "scatter"),
+    "sums, softmax and top-k": ("sum", "mean", "_softmax", "topk", "gather"),
+}
+SHARES = ("matrix products", "elementwise", "sums, softmax and top-k", "copies", "calls")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A module and how it runs over x [T, B, D], giving [T, B, features]."""
+
+    module: nn.Module
+    run: Callable[[Tensor], Tensor]
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers it learns."""
+        return sum(parameter.numel() for parameter in self.module.parameters())
+
+    def train_once(self, x: Tensor) -> None:
+        """Forward and backward, gradients of x included."""
+        self.module.zero_grad()
+        y = self.run(x)
+        y.backward(torch.ones_like(y))
+
+
+def our_rims(attention: str) -> Cell:
+    """The cell of this package."""
+    config = RIMsConfig(
+        INPUTS,
+        MODULES,
+        ACTIVE,
+        HIDDEN,
+        attention,
+        value=VALUE,
+    )
+    return _with_state(RIMs(config))
+
+
+def our_lstm() -> Cell:
+    """The vanilla core."""
+    return _with_state(LSTM(INPUTS, MODULES * HIDDEN))
+
+
+def _with_state(module: RIMs | LSTM) -> Cell:
+    state, starts = module.initial_state(BATCH), torch.zeros(STEPS, BATCH, dtype=torch.bool)
+    return Cell(module, lambda x: module(x, state, starts)[0])
+
+
+def torch_lstm() -> Cell:
+    """PyTorch's LSTM, which cannot reset its state within a sequence."""
+    module = nn.LSTM(INPUTS, MODULES * HIDDEN)
+    return Cell(module, lambda x: module(x)[0])
+
+
+def torch_lstm_cells() -> Cell:
+    """A loop over PyTorch's LSTM cell, as most recurrent agents have it."""
+    module = nn.LSTMCell(INPUTS, MODULES * HIDDEN)
+
+    def run(x: Tensor) -> Tensor:
+        outputs, state = [], None
+        for frame in x.unbind():
+            state = module(frame, state)
+            outputs.append(state[0])
+        return torch.stack(outputs)
+
+    return Cell(module, run)
+
+
+def public_rims(repo: Path) -> Cell:
+    """The cell of a clone of the public repository."""
+    make, device = load_public_rims(repo), torch.get_default_device().type
+    module = make(
+        device, INPUTS, HIDDEN, MODULES, ACTIVE, "LSTM", 1, False, input_value_size=PUBLIC_VALUE
+    )
+    return Cell(module, lambda x: module(x)[0])
+
+
+def load_public_rims(repo: Path) -> Any:
+    """The class `RIM` of the clone's RIM.py.
+
+    Raises:
+        UsageError: there is none.
+    """
+    path = repo / "RIM.py"
+    spec = importlib.util.spec_from_file_location("public_rims", path)
+    if spec is None or spec.loader is None or not path.is_file():
+        raise UsageError(f"no RIM.py in {repo}; expected a clone of the public RIMs repository")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    if not hasattr(module, "RIM"):
+        raise UsageError(f"{path} has no class RIM")
+    return module.RIM
+
+
+CELLS: dict[str, Callable[[], Cell]] = {
+    "RIMs sparse": partial(our_rims, "sparse"),
+    "RIMs null": partial(our_rims, "null"),
+    "LSTM": our_lstm,
+    "nn.LSTM": torch_lstm,
+    LOOP: torch_lstm_cells,
+}
+
+
+def cells(rims_repo: Path | None) -> dict[str, Callable[[], Cell]]:
+    """What can be timed here, by name."""
+    if rims_repo is None:
+        return CELLS
+    load_public_rims(rims_repo)
+    return CELLS | {PUBLIC: partial(public_rims, rims_repo)}
+
+
+def start_cell(make: Callable[[], Cell], device: str = "cpu") -> tuple[int, Callable[[], int]]:
+    """The batch, and a burst that learns from its frames once and gives their number."""
+    with torch.device(device):
+        cell, x = make(), torch.randn(STEPS, BATCH, INPUTS, requires_grad=True)
+
+    def burst() -> int:
+        cell.train_once(x)
+        if x.is_cuda:
+            torch.cuda.synchronize(x.device)
+        return STEPS * BATCH
+
+    burst()
+    return BATCH, burst
+
+
+def time_shares(make: Callable[[], Cell], times: int = 5) -> dict[str, float]:
+    """Where a cell's time goes: shares, summing to 1, by the names in `SHARES`.
+
+    "calls" is what passes outside of PyTorch's operators: Python, autograd and their bookkeeping.
+    """
+    cell, x = make(), torch.randn(STEPS, BATCH, INPUTS, requires_grad=True)
+    cell.train_once(x)
+    with profile(activities=[ProfilerActivity.CPU]) as seen:
+        for _ in range(times):
+            cell.train_once(x)
+    spent = dict.fromkeys(SHARES, 0.0)
+    for event in seen.key_averages():
+        spent[_kind(event.key)] += event.self_cpu_time_total
+    total = sum(spent.values())
+    return {name: part / total for name, part in spent.items()}
+
+
+def _kind(operator: str) -> str:
+    if not operator.startswith("aten::"):
+        return "calls"
+    name = operator.removeprefix("aten::")
+    for kind, beginnings in KINDS.items():
+        if name.startswith(beginnings):
+            return kind
+    return "elementwise"
+
+
+def table(rates: Mapping[str, Sequence[float]], parameters: Mapping[str, int]) -> str:
+    """Each cell's parameters, frames per second, and its ratios to the public RIMs and the loop."""
+    middle = {name: median(rounds) for name, rounds in rates.items()}
+    references = [name for name in (PUBLIC, LOOP) if name in middle]
+    head = f"{'cell':14}{'parameters':>12}{'frames/s':>12}{'min':>12}{'max':>12}"
+    lines = [head + "".join(f"{f'/ {name}':>16}" for name in references)]
+    for name, rounds in rates.items():
+        ratios = "".join(f"{middle[name] / middle[other]:>14.2f} x" for other in references)
+        lines.append(
+            f"{name:14}{parameters[name]:>12,}{middle[name]:>12,.0f}"
+            f"{min(rounds):>12,.0f}{max(rounds):>12,.0f}{ratios}"
+        )
+    if PUBLIC not in middle:
+        lines.append(f"{PUBLIC}: absent; --rims-repo PATH times a clone of {PUBLIC_REPOSITORY}")
+    return "\n".join(lines)
