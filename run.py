@@ -7,6 +7,7 @@ import fnmatch
 import io
 import json
 import os
+import re
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -26,6 +27,8 @@ import envs.bench
 import metarims
 import metarims.bench
 import metarims.studies
+from agents.routing.classify import ClassifyConfig
+from agents.routing.reports import REPORTS
 from metarims import TrainConfig, UsageError
 from metarims.errors import check_between, check_choice, check_positive
 
@@ -245,16 +248,37 @@ class Search:
                 print(f"{agent:10} mean success {trial.score:.3f}  {settings or 'defaults'}")
 
 
+@dataclass(frozen=True)
+class Classify(ClassifyConfig):
+    """Routing networks as multi-task classifiers, beside their baselines.
+
+    Attributes:
+        what: "compare" trains every method with every seed; "cost" times training steps from 2 to
+            20 function blocks; "study" is the study of gradient estimators.
+        out: folder for tables and figures.
+    """
+
+    what: Positional[Literal["compare", "cost", "study"]] = "compare"
+    out: Path = Path("runs/classify")
+
+    def run(self) -> None:
+        """Print the tables and leave the figures."""
+        torch.set_num_threads(1)
+        REPORTS[self.what](self, self.out)
+        print(f"figures and tables in {self.out}")
+
+
 Command = (
     Annotated[Levels, subcommand("levels")]
     | Annotated[Train, subcommand("train")]
     | Annotated[Resume, subcommand("resume")]
     | Annotated[Evaluate, subcommand("evaluate")]
     | Annotated[Bench, subcommand("bench")]
+    | Annotated[Classify, subcommand("classify")]
     | Annotated[Compare, subcommand("compare")]
     | Annotated[Search, subcommand("search")]
 )
-COMMANDS = ("levels", "train", "resume", "evaluate", "bench", "compare", "search")
+COMMANDS = ("levels", "train", "resume", "evaluate", "bench", "classify", "compare", "search")
 
 
 def resolve_device(name: str) -> str:
@@ -398,7 +422,7 @@ def one_line(message: str) -> str:
         else:
             sections[-1] += f" {text}"
             sections += [""] * line.startswith("╭")  # the title ends with its line
-    said = [section.strip().removeprefix("Error parsing Train: ") for section in sections]
+    said = [re.sub(r"^Error parsing (?!-)\S+: ", "", section.strip()) for section in sections]
     _, *body = [text for text in said if text]
     return "; ".join(text for text in body if not text.startswith(("For full", "Argument help")))
 
