@@ -9,12 +9,13 @@ import json
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, fields
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
+from statistics import median
 from typing import Annotated, Any, Literal
 
 import torch
@@ -22,6 +23,7 @@ import tyro
 from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes, Positional, subcommand
 
 import agents
+import agents.bench
 import envs
 import envs.bench
 import metarims
@@ -141,21 +143,24 @@ class Bench:
     """Measure speed here, beside the peers that are installed.
 
     Attributes:
-        what: "envs", steps per second of the simulators; "train", frames per second of learning.
+        what: "envs", steps per second of the simulators; "agents", frames per second of recurrent
+            cells, forward and backward; "train", frames per second of learning.
         env: level ids (default: DoorKey-8x8 and GoToLocal; for "train" DoorKey-5x5).
         num_envs: the engine's batch in "envs".
         seconds: length of a round.
         rounds: how often each is timed, in turn.
         device: "auto", "cpu" or "cuda".
+        rims_repo: a clone of the public RIMs repository, whose cell "agents" then times as well.
         json: file for the results.
     """
 
-    what: Positional[Literal["envs", "train"]] = "envs"
+    what: Positional[Literal["envs", "agents", "train"]] = "envs"
     env: tuple[str, ...] = ()
     num_envs: int = envs.bench.NUM_ENVS
     seconds: float = 2.0
     rounds: int = 5
     device: str = "auto"
+    rims_repo: Path | None = None
     json: Path | None = None
 
     def run(self) -> None:
@@ -163,6 +168,10 @@ class Bench:
         check_positive(num_envs=self.num_envs, seconds=self.seconds, rounds=self.rounds)
         check_writable(self.json)
         device = resolve_device(self.device)
+        if self.what == "agents":
+            cells = agents.bench.cells(self.rims_repo)
+            write_json(self.json, race_cells(cells, device, self.seconds, self.rounds))
+            return
         default = envs.bench.LEVELS if self.what == "envs" else (TRAIN_LEVEL,)
         speeds: list[envs.bench.Speed] = []
         for level in self.env or default:
@@ -178,7 +187,9 @@ class Bench:
         else:
             print(envs.bench.table(speeds, "torch-ac's", envs.bench.ratios(speeds, "torch-ac")))
             for agent in LEARNERS if device == "cpu" else ():
-                print_shares(agent, (self.env or default)[0], self.seconds)
+                config = preset_config(agent, (self.env or default)[0], device)
+                shares = metarims.bench.time_shares(*build(config), config, self.seconds)
+                print_shares(agent, shares)
         write_json(self.json, envs.bench.as_json(speeds))
 
 
@@ -370,6 +381,34 @@ def learners(level: str, device: str) -> list[envs.bench.Contender]:
     return found
 
 
+def race_cells(
+    cells: Mapping[str, Callable[[], agents.bench.Cell]], device: str, seconds: float, rounds: int
+) -> list[dict[str, Any]]:
+    """Time recurrent cells in turn; print a table and, on the CPU, where each one's time goes."""
+    contenders = [
+        envs.bench.Contender(name, "", "", partial(agents.bench.start_cell, make, device))
+        for name, make in cells.items()
+    ]
+    rates = {speed.name: speed.rounds for speed in envs.bench.race(contenders, seconds, rounds)}
+    parameters = {name: make().parameters for name, make in cells.items()}
+    print(agents.bench.table(rates, parameters))
+    rows: list[dict[str, Any]] = []
+    for name, rounds_of_it in rates.items():
+        shares = agents.bench.time_shares(cells[name]) if device == "cpu" else {}
+        if shares:
+            print_shares(name, shares)
+        rows.append(
+            {
+                "name": name,
+                "parameters": parameters[name],
+                "frames_per_second": median(rounds_of_it),
+                "rounds": list(rounds_of_it),
+                "shares": shares,
+            }
+        )
+    return rows
+
+
 def preset_config(agent: str, level: str, device: str) -> TrainConfig:
     """A preset as ``train`` runs it."""
     return TrainConfig(env=(level,), agent=agent, out="", device=device)
@@ -390,12 +429,10 @@ def start_torch_ac(level: str) -> envs.bench.Start:
     return metarims.bench.TORCH_AC_PROCESSES, burst
 
 
-def print_shares(agent: str, level: str, seconds: float) -> None:
-    """Print where a preset's time goes."""
-    config = preset_config(agent, level, "cpu")
-    shares = metarims.bench.time_shares(*build(config), config, seconds)
-    parts = ", ".join(f"{name} {share:.0%}" for name, share in shares.items())
-    print(f"{agent}'s time: {parts}")
+def print_shares(name: str, shares: Mapping[str, float]) -> None:
+    """Print where a preset's or a cell's time goes."""
+    parts = ", ".join(f"{part} {share:.0%}" for part, share in shares.items())
+    print(f"{name}'s time: {parts}")
 
 
 def check_writable(path: Path | None) -> None:
