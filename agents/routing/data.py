@@ -183,9 +183,9 @@ def _read_idx(path: Path, dimensions: int) -> np.ndarray:
     except (OSError, EOFError) as error:
         raise UsageError(f"{path} cannot be read: {error}") from None
     header = 4 + 4 * dimensions
-    shape = tuple(np.frombuffer(content[4:header], ">u4").tolist())
-    whole = len(shape) == dimensions and len(content) == header + int(np.prod(shape))
-    if content[:4] != bytes([0, 0, 8, dimensions]) or not whole:
+    begun = content[:4] == bytes([0, 0, 8, dimensions]) and len(content) >= header
+    shape = tuple(np.frombuffer(content[4:header], ">u4").tolist()) if begun else ()
+    if not begun or len(content) != header + int(np.prod(shape)):
         raise UsageError(f"{path} is no idx file of bytes in {dimensions} dimensions")
     return np.frombuffer(content[header:], np.uint8).reshape(shape)
 

@@ -64,7 +64,7 @@ def draw_policies(policies: Tensor, path: Path, width: int = 200) -> None:
     first = _thinned(policies[:, :, 0], width)
     figure, axes = _new(first.shape[1], 1, (8, 0.9 * first.shape[1]))
     for task, axis in enumerate(axes):
-        axis.imshow(first[:, task].T, aspect="auto", cmap="Greys", vmin=0, vmax=1)
+        axis.imshow(first[:, task].T.numpy(), aspect="auto", cmap="Greys", vmin=0, vmax=1)
         axis.set_ylabel(f"T{task + 1}", rotation=0, labelpad=14)
         axis.set(xticks=[], yticks=[])
     axes[-1].set_xlabel("training, left to right")

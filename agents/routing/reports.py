@@ -89,7 +89,7 @@ def _collapse(figures: Mapping[str, float]) -> str:
     if not figures:
         return ""
     depths = [value for name, value in figures.items() if name.endswith("selection_entropy")]
-    return f"entropy {' '.join(f'{d:.2f}' for d in depths)}, {figures['paths']:.0f} paths"
+    return f"entropy {' '.join(f'{abs(d):.2f}' for d in depths)}, {figures['paths']:.0f} paths"
 
 
 def _log(outcome: Outcome, folder: Path) -> None:
