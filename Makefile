@@ -1,11 +1,11 @@
-# make train | test | lint | bench: each builds the virtual environment when it has to.
+# make train | test | lint | bench | gpu-check: each builds the virtual environment when it has to.
 PYTHON ?= python3
 VENV := .venv
 STAMP := $(VENV)/.installed
 RUN ?= runs/metarims-$(shell date +%Y%m%d-%H%M%S)
 FRAMES ?= 500000
 
-.PHONY: train test lint bench
+.PHONY: train test lint bench gpu-check
 
 train: $(STAMP)
 	$(VENV)/bin/python run.py train --env MiniGrid-DoorKey-5x5-v0 --agent metarims --frames $(FRAMES) --seed 1 --out $(RUN)
@@ -18,6 +18,10 @@ test: lint
 lint: $(STAMP)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
+
+gpu-check: $(STAMP)
+	$(VENV)/bin/python -c "import sys, torch; torch.cuda.is_available() or sys.exit('there is no CUDA device: nothing was checked')"
+	$(VENV)/bin/python -m pytest tests/envs/test_gpu.py
 
 bench: $(VENV)/.peers
 	$(VENV)/bin/python run.py bench envs

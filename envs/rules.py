@@ -30,15 +30,19 @@ ACTIONS = 7
 
 @njit
 def front_index(e: Any) -> int:
-    """The index of the cell that the agent faces (it always lies on the grid: rooms have walls)."""
-    at = e.y * e.width + e.x
+    """The index of the cell that the agent faces; its own where it looks off the grid."""
+    x, y = e.x, e.y
     if e.direction == 0:
-        return at + 1
-    if e.direction == 1:
-        return at + e.width
-    if e.direction == 2:
-        return at - 1
-    return at - e.width
+        x += 1
+    elif e.direction == 1:
+        y += 1
+    elif e.direction == 2:
+        x -= 1
+    else:
+        y -= 1
+    if 0 <= x < e.width and 0 <= y < e.height:
+        return y * e.width + x
+    return e.y * e.width + e.x
 
 
 @njit
@@ -101,7 +105,8 @@ def pick_up_front(e: Any) -> None:
 def drop(e: Any) -> None:
     """Lay what is carried on the empty cell ahead."""
     front = front_index(e)
-    if e.grid[front] == EMPTY and e.carrying != EMPTY:
+    free = e.grid[front] == EMPTY and front != e.y * e.width + e.x
+    if free and e.carrying != EMPTY:
         e.grid[front] = e.carrying
         if e.held != NOTHING:
             e.thing_at[e.held] = front
