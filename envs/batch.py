@@ -14,6 +14,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 import torch
+from minigrid.envs.babyai.core.verifier import use_done_actions
 from torch import Tensor
 
 from . import cpu
@@ -391,6 +392,8 @@ def _set_up(records: np.ndarray, level: Level) -> None:
     records["full_width"], records["full_height"] = level.width, level.height
     records["step_limit"], records["rule"] = level.max_steps, level.rule
     records["see_through"] = level.see_through
+    # Upstream reads BABYAI_DONE_ACTIONS; MiniGrid's own instructions know no such mode.
+    records["done_mode"] = bool(use_done_actions) and not level.id.startswith("MiniGrid-")
     records["room_size"], records["room_rows"], records["room_columns"] = level.rooms
     records["carrying"], records["held"] = EMPTY, NOTHING
     words = encode(level.mission)
