@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, fields
 from functools import partial
+from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
@@ -32,9 +33,13 @@ import metarims.studies
 from agents.routing.classify import ClassifyConfig
 from agents.routing.reports import REPORTS
 from metarims import TrainConfig, UsageError
+from metarims.analysis import describe_modules, watch
+from metarims.config import Setting
 from metarims.errors import check_between, check_choice, check_positive
+from metarims.recording import record_episodes, save_gif
+from metarims.rollout import Rollout
 
-EVALUATION_ENVS = 512
+EVALUATION_ENVS, WATCHED_ENVS = 512, 64
 LEARNERS = ("lstm", "rims", "metarims")
 TRAIN_LEVEL = "MiniGrid-DoorKey-5x5-v0"
 
@@ -103,6 +108,8 @@ class Evaluate:
         env: level ids (default: those of the training).
         episodes: fresh episodes on each level.
         seed: of the episodes and the actions.
+        knock_out: evaluate as well with so many of the active modules switched off, drawn anew each
+            step, and with each module switched off for good.
         device: "auto", "cpu" or "cuda".
         json: file for the results.
     """
@@ -111,6 +118,7 @@ class Evaluate:
     env: tuple[str, ...] = ()
     episodes: int = 1000
     seed: int = 10_000
+    knock_out: int = 0
     device: str = "auto"
     json: Path | None = None
 
@@ -124,17 +132,17 @@ class Evaluate:
         for level in levels:
             check_choice("level", level, envs.levels())
         device = resolve_device(self.device)
+        lesions = knock_outs(config, self.knock_out)
         reports = []
         print(f"{'level':36}{'episodes':>9}{'success':>9}   {'95 %':17}{'return':>8}{'steps':>8}")
         for level in levels:
             env = make_env([level], min(self.episodes, EVALUATION_ENVS), device, self.seed)
-            agent = agents.make(
-                config.agent, env, config.options, seed=config.seed, levels=config.env
-            )
-            run.load_agent(agent)
-            report = metarims.evaluate(agent, env, episodes=self.episodes, seed=self.seed)
-            reports.append(report.as_json())
-            print(evaluation_line(reports[-1]))
+            for name, options in lesions.items():
+                agent = load_agent(run, env, options)
+                report = metarims.evaluate(agent, env, episodes=self.episodes, seed=self.seed)
+                off = {"knocked_out": name} if self.knock_out else {}
+                reports.append(report.as_json() | off)
+                print(evaluation_line(reports[-1]))
         write_json(self.json, reports)
 
 
@@ -191,6 +199,81 @@ class Bench:
                 shares = metarims.bench.time_shares(*build(config), config, self.seconds)
                 print_shares(agent, shares)
         write_json(self.json, envs.bench.as_json(speeds))
+
+
+@dataclass(frozen=True)
+class Plot:
+    """Draw the learning curves of runs, and of each one its modules, values and some episodes.
+
+    Attributes:
+        runs: the runs' folders.
+        out: folder for the figures.
+        steps: each agent is watched for so many steps of 64 environments on its training levels.
+        seed: of those steps.
+        device: "auto", "cpu" or "cuda".
+    """
+
+    runs: Annotated[Positional[tuple[str, ...]], tyro.conf.arg(metavar="RUN")]
+    out: Path
+    steps: int = 256
+    seed: int = 10_000
+    device: str = "auto"
+
+    def run(self) -> None:
+        """Draw, and print what the modules do."""
+        from metarims import figures  # slow to import
+
+        check_positive(steps=self.steps, runs=len(self.runs))
+        device = resolve_device(self.device)
+        check_folder(self.out)
+        runs = [metarims.load_run(path) for path in self.runs]
+        rollouts = [self.watch(run, device) for run in runs]
+        figures.draw_curves(runs, self.out / "curves.png")
+        for run, rollout in zip(runs, rollouts, strict=True):
+            folder = self.out / "-".join(run.path.resolve().parts[-2:])
+            figures.draw_run(rollout, folder)
+            modules = describe_modules(rollout)
+            if modules:
+                write_json(folder / "modules.json", modules)
+                print(f"{run.path}: {modules_line(modules)}")
+        print(f"figures in {self.out}")
+
+    def watch(self, run: metarims.Run, device: str) -> Rollout:
+        """The run's agent at work."""
+        env = make_env(run.config.env, WATCHED_ENVS, device, self.seed)
+        return watch(load_agent(run, env), env, self.steps, self.seed)
+
+
+@dataclass(frozen=True)
+class Record:
+    """Show an agent at work in an animated picture, its modules and its value beside it.
+
+    Attributes:
+        run_folder: the run's folder.
+        out: the GIF file.
+        env: a level id (default: the first of the training).
+        episodes: how many.
+        frames: at most so many pictures in all.
+        seed: of the episodes and the actions.
+    """
+
+    run_folder: Annotated[Positional[str], tyro.conf.arg(metavar="RUN")]
+    out: Path
+    env: str = ""
+    episodes: int = 5
+    frames: int = 500
+    seed: int = 10_000
+
+    def run(self) -> None:
+        """Record."""
+        check_positive(episodes=self.episodes, frames=self.frames)
+        check_writable(self.out)
+        run = metarims.load_run(self.run_folder)
+        level = self.env or run.config.env[0]
+        env = make_env([level], 1, "cpu", self.seed, autoreset=False)
+        episodes = record_episodes(load_agent(run, env), env, self.episodes, self.seed)
+        save_gif(list(islice(episodes, self.frames)), self.out)
+        print(f"{self.out}: {level}")
 
 
 @dataclass(frozen=True)
@@ -287,9 +370,22 @@ Command = (
     | Annotated[Bench, subcommand("bench")]
     | Annotated[Classify, subcommand("classify")]
     | Annotated[Compare, subcommand("compare")]
+    | Annotated[Plot, subcommand("plot")]
+    | Annotated[Record, subcommand("record")]
     | Annotated[Search, subcommand("search")]
 )
-COMMANDS = ("levels", "train", "resume", "evaluate", "bench", "classify", "compare", "search")
+COMMANDS = (
+    "levels",
+    "train",
+    "resume",
+    "evaluate",
+    "bench",
+    "classify",
+    "compare",
+    "plot",
+    "record",
+    "search",
+)
 
 
 def resolve_device(name: str) -> str:
@@ -302,10 +398,14 @@ def resolve_device(name: str) -> str:
     return name
 
 
-def make_env(ids: Sequence[str], num_envs: int, device: str, seed: int) -> envs.Environments:
+def make_env(
+    ids: Sequence[str], num_envs: int, device: str, seed: int, autoreset: bool = True
+) -> envs.Environments:
     """The environments; what they refuse is the user's to mend."""
     try:
-        return envs.make(list(ids), num_envs=num_envs, device=device, seed=seed)
+        return envs.make(
+            list(ids), num_envs=num_envs, device=device, seed=seed, autoreset=autoreset
+        )
     except ValueError as error:
         raise UsageError(str(error)) from error
 
@@ -317,6 +417,38 @@ def build(config: TrainConfig) -> tuple[envs.Environments, Any, metarims.Schedul
     env = make_env(config.env, config.num_envs, config.device, config.seed)
     agent = agents.make(config.agent, env, config.options, seed=config.seed)
     return env, agent, agents.schedule(config.agent, config.options)
+
+
+def load_agent(
+    run: metarims.Run, env: envs.Environments, options: Mapping[str, Setting] | None = None
+) -> metarims.Agent:
+    """A run's agent as its newest checkpoint has it, with some options changed."""
+    config = run.config
+    changed = {**config.options, **(options or {})}
+    agent = agents.make(config.agent, env, changed, seed=config.seed, levels=config.env)
+    run.load_agent(agent)
+    return agent
+
+
+def knock_outs(config: TrainConfig, count: int) -> dict[str, dict[str, Setting]]:
+    """The options that switch modules off, by what they are called; nothing off comes first."""
+    lesions: dict[str, dict[str, Setting]] = {"": {}}
+    if count:
+        row = agents.preset(config.agent, config.options)
+        if row.core != "rims":
+            raise UsageError(f"agent {config.agent!r} has no modules to knock out")
+        lesions[f"{count} off"] = {"knock_out": count}
+        lesions |= {f"module {j} off": {"disabled": j} for j in range(row.modules)}
+    return lesions
+
+
+def modules_line(modules: Mapping[str, Any]) -> str:
+    """What the modules do, in short."""
+    use = " ".join(f"{share:.2f}" for name, share in modules.items() if name.startswith("use_"))
+    return (
+        f"use {use}, dead {modules['dead']:.0f}, H(A) {modules['H_A']:.3f}, "
+        f"H(A|X) {modules['H_A_given_X']:.3f}, difference {modules['information']:.3f} nats"
+    )
 
 
 def train_all(jobs: int, configs: Sequence[TrainConfig]) -> list[metarims.Run]:
@@ -362,8 +494,9 @@ def evaluation_line(report: dict[str, Any]) -> str:
     """One level's evaluation as a row of the table."""
     low, high = report["success_ci95"]
     interval = f"{low:.1%} to {high:.1%}"
+    name = ", ".join(filter(None, [report["env"], report.get("knocked_out")]))
     return (
-        f"{report['env']:36}{report['episodes']:>9}{report['success_rate']:>9.1%}   "
+        f"{name:36}{report['episodes']:>9}{report['success_rate']:>9.1%}   "
         f"{interval:17}{report['mean_return']:>8.3f}{report['mean_length']:>8.1f}"
     )
 
@@ -439,6 +572,12 @@ def check_writable(path: Path | None) -> None:
     """Refuse a file in a folder that is not there before any work is done."""
     if path is not None and not path.parent.is_dir():
         raise UsageError(f"cannot write {path}: there is no folder {path.parent}")
+
+
+def check_folder(path: Path) -> None:
+    """Refuse a folder that is a file before any work is done."""
+    if path.exists() and not path.is_dir():
+        raise UsageError(f"{path} is a file; choose another folder")
 
 
 def write_json(path: Path | None, content: Any) -> None:

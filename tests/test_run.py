@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from run import main
 
@@ -20,6 +21,15 @@ def trained(tmp_path_factory):
     """A run of a single iteration."""
     folder = tmp_path_factory.mktemp("runs") / "first"
     assert main([*TRAIN, "--frames", "1", "--num-envs", "8", "--out", str(folder)]) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def modular(tmp_path_factory):
+    """A run of a single iteration of an agent with modules."""
+    folder = tmp_path_factory.mktemp("runs") / "modular"
+    args = ["--frames", "1", "--num-envs", "8", "--out", str(folder), "--agent", "metarims"]
+    assert main([*TRAIN, *args]) == 0
     return folder
 
 
@@ -52,6 +62,12 @@ def complaint(capsys, *args):
         (["evaluate", "nothing-here"], ["no run at nothing-here"]),
         (["evaluate", "nothing-here", "--episodes", "0"], ["episodes must be positive, got 0"]),
         (["resume", "nothing-here"], ["no run at nothing-here"]),
+        (["bench", "agents", "--rims-repo", "nowhere"], ["no RIM.py in nowhere"]),
+        (["plot", "nothing-here", "--out", "figures"], ["no run at nothing-here"]),
+        (["plot", "nothing-here", "--steps", "0", "--out", "figures"], ["steps must be positive"]),
+        (["plot", "nothing-here"], ["--out"]),
+        (["record", "nothing-here", "--out", "x.gif"], ["no run at nothing-here"]),
+        (["record", "nothing-here", "--out", "nowhere/x.gif"], ["no folder nowhere"]),
     ],
 )
 def test_bad_input_gets_one_line(capsys, tmp_path, monkeypatch, args, said):
@@ -125,6 +141,42 @@ def test_from_training_to_evaluation(capsys, trained, tmp_path):
     assert 0 <= low <= first["success_rate"] <= high <= 1
     assert other in capsys.readouterr().out
     assert [path.name for path in tmp_path.iterdir()] == ["results.json"]
+
+
+def test_what_has_no_modules_has_none_to_knock_out(capsys, trained):
+    line = complaint(capsys, "evaluate", trained, "--knock-out", "1")
+    assert "agent 'lstm' has no modules to knock out" in line
+
+
+def test_modules_are_knocked_out_drawn_and_one_by_one(modular, tmp_path):
+    results = tmp_path / "results.json"
+    args = ["--episodes", "4", "--knock-out", "2", "--device", "cpu", "--json", str(results)]
+    assert main(["evaluate", str(modular), *args]) == 0
+    names = [report["knocked_out"] for report in json.loads(results.read_text())]
+    assert names == ["", "2 off", *(f"module {j} off" for j in range(5))]
+
+
+def test_more_modules_than_are_active_cannot_be_knocked_out(capsys, modular):
+    line = complaint(capsys, "evaluate", modular, "--episodes", "4", "--knock-out", "4")
+    assert "knock_out must lie between 0 and 3, got 4" in line
+
+
+def test_runs_are_plotted(capsys, trained, modular, tmp_path):
+    out = tmp_path / "figures"
+    args = ["--out", str(out), "--steps", "40", "--device", "cpu"]
+    assert main(["plot", str(trained), str(modular), *args]) == 0
+    assert "difference" in capsys.readouterr().out
+    names = sorted(path.name for path in out.rglob("*.*"))
+    assert names.count("episodes.png") == 2
+    assert {"curves.png", "events.png", "modules.json"} <= {*names}
+    assert "is a file" in complaint(capsys, "plot", trained, "--out", out / "curves.png")
+
+
+def test_an_agent_is_recorded(modular, tmp_path):
+    out = tmp_path / "a.gif"
+    assert main(["record", str(modular), "--out", str(out), "--frames", "7"]) == 0
+    with Image.open(out) as gif:
+        assert gif.n_frames <= 7
 
 
 def test_a_run_goes_on(capsys, trained):

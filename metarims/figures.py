@@ -1,0 +1,154 @@
+"""Figures of runs: learning curves, and what the modules do and the agent expects as it acts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from .analysis import (
+    EventUse,
+    ValueApproach,
+    describe_modules,
+    find_events,
+    use_by_event,
+    value_before_success,
+)
+from .rollout import Rollout
+from .runs import Run
+from .studies import (
+    Curve,
+    changed_settings,
+    interquartile_interval,
+    interquartile_mean,
+    read_curve,
+)
+
+matplotlib.use("Agg")
+
+POINTS = 80  # of a band
+EPISODES = 9  # in the figure of one environment's episodes, as in Meta-RIMs' Fig. 7
+MARKED = ("facing a door", "carrying", "about to succeed")
+
+
+def draw_curves(runs: Iterable[Run], path: Path) -> None:
+    """Success rate over frames, a panel a level, a line an agent: the interquartile mean over seeds
+    with its 95 % bootstrap band.
+    """
+    panels: dict[str, dict[str, list[Curve]]] = {}
+    for run in runs:
+        label = f"{run.config.agent} {changed_settings(run.config)}".strip()
+        panel = panels.setdefault("+".join(run.config.env), {})
+        panel.setdefault(label, []).append(read_curve(run))
+    figure = Figure(figsize=(6 * len(panels), 4), layout="constrained")
+    axes = figure.subplots(1, len(panels), squeeze=False)[0]
+    for axis, (level, agents) in zip(axes, panels.items(), strict=True):
+        for label, curves in agents.items():
+            _draw_band(axis, f"{label} ({len(curves)})", curves)
+        axis.set(title=level, xlabel="frames", ylabel="success rate", ylim=(-0.02, 1.02))
+        axis.legend(loc="best", fontsize="small")
+    save_figure(figure, path)
+
+
+def _draw_band(axis: Axes, label: str, curves: Sequence[Curve]) -> None:
+    frames = np.linspace(0, min(curve.frames[-1] for curve in curves), POINTS)
+    table = np.stack([np.interp(frames, curve.frames, curve.success, left=0) for curve in curves])
+    (line,) = axis.plot(frames, [interquartile_mean(sample) for sample in table.T], label=label)
+    if len(curves) > 1:
+        band = np.array([interquartile_interval(sample) for sample in table.T]).T
+        axis.fill_between(frames, *band, color=line.get_color(), alpha=0.2)
+
+
+def draw_episodes(rollout: Rollout, events: Mapping[str, Tensor], path: Path, env: int = 0) -> None:
+    """One environment's first episodes: value, active modules, events (Madan et al. 2021, Figs. 6b,
+    7, 11 and 12).
+    """
+    starts = rollout.starts[:, env].nonzero().squeeze(1).tolist()
+    end = starts[EPISODES] if len(starts) > EPISODES else len(rollout.starts)
+    mask = rollout.diagnostics.get("module_mask")
+    has_modules = mask is not None and mask.dim() == 3
+    marked = {name: events[name] for name in MARKED}
+    heights = [3, *([2] if has_modules else []), 1.2]
+    figure = Figure(figsize=(max(6, end / 8), sum(heights)), layout="constrained")
+    axes = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights)
+    axes[0].plot(rollout.values[:end, env].cpu(), linewidth=1)
+    axes[0].set(ylabel="value")
+    if mask is not None and has_modules:
+        _draw_raster(axes[1], mask[:end, env], [f"module {j}" for j in range(mask.shape[2])])
+    rows = np.stack([event[:end, env].cpu().numpy() for event in marked.values()], 1)
+    _draw_raster(axes[-1], rows, list(marked))
+    axes[-1].set_xlabel("step (a red line begins an episode)")
+    for axis in axes:
+        for start in (start for start in starts if start < end):
+            axis.axvline(start - 0.5, color="tab:red", linewidth=0.8)
+    save_figure(figure, path)
+
+
+def _draw_raster(axis: Axes, rows: Tensor | np.ndarray, labels: Sequence[str]) -> None:
+    """rows bool [T, rows]; the first one on top."""
+    axis.imshow(
+        np.asarray(rows).T, aspect="auto", cmap="Greys", vmin=0, vmax=1.3, interpolation="nearest"
+    )
+    axis.set_yticks(range(len(labels)), labels)
+
+
+def draw_events(use: Sequence[float], events: Mapping[str, EventUse], path: Path) -> None:
+    """How much more or less each module works at an event than otherwise, with the shares.
+
+    Args:
+        use: each module's share of all steps.
+        events: by name.
+        path: of the image.
+    """
+    overall = np.array(use)
+    shares = np.array([overall, *(event.use for event in events.values())])
+    labels = ["all steps", *(f"{name} ({event.steps:,})" for name, event in events.items())]
+    figure = Figure(figsize=(2 + len(use), 1.2 + 0.5 * len(labels)), layout="constrained")
+    axis = figure.subplots()
+    image = axis.imshow(shares - overall, cmap="RdBu_r", vmin=-0.5, vmax=0.5, aspect="auto")
+    for (row, column), share in np.ndenumerate(shares):
+        axis.text(column, row, f"{share:.2f}", ha="center", va="center")
+    axis.set_yticks(range(len(labels)), labels)
+    axis.set_xticks(range(len(use)), [f"module {j}" for j in range(len(use))])
+    axis.set_title("share of steps active (steps of the event)")
+    figure.colorbar(image, label="over all steps' share")
+    save_figure(figure, path)
+
+
+def draw_approach(approach: ValueApproach, path: Path) -> None:
+    """The value as success comes near, with its 95 % band."""
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axis = figure.subplots()
+    steps = range(len(approach.mean))
+    axis.plot(steps, approach.mean, marker="o", markersize=3)
+    axis.fill_between(steps, approach.low, approach.high, alpha=0.2)
+    axis.set(xlabel="steps to success", ylabel="mean value")
+    axis.invert_xaxis()
+    save_figure(figure, path)
+
+
+def draw_run(rollout: Rollout, folder: Path) -> None:
+    """All figures of one run's agent as it acts; those of modules where it has any."""
+    events = find_events(rollout)
+    draw_episodes(rollout, events, folder / "episodes.png")
+    approach = value_before_success(rollout)
+    if approach.mean:
+        draw_approach(approach, folder / "values.png")
+    modules = describe_modules(rollout)
+    if modules:
+        mask = rollout.diagnostics["module_mask"]
+        use = mask.flatten(0, 1).double().mean(0).tolist()
+        draw_events(use, use_by_event(mask, events), folder / "events.png")
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write the image whole or not at all; its folder is made where it is missing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}")
+    figure.savefig(aside, dpi=120, format="png")
+    aside.replace(path)

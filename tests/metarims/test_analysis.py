@@ -1,0 +1,105 @@
+"""What is read off a rollout: events, information by hand, values before success."""
+
+import math
+
+import pytest
+import torch
+
+from metarims.analysis import (
+    describe_modules,
+    find_events,
+    steps_to_success,
+    use_by_event,
+    value_before_success,
+    watch,
+)
+from metarims.errors import UsageError
+from metarims.rollout import Rollout
+
+from .probes import Contexts, Recall
+from .test_learner import make_agent
+
+
+def rollout_of(image=None, **changes) -> Rollout:
+    """Four steps of one environment, in which nothing happens but the changes."""
+    nothing = torch.zeros(4, 1, dtype=torch.bool)
+    fields = {
+        "obs": {"image": torch.ones(4, 1, 7, 7, 3, dtype=torch.uint8) if image is None else image},
+        "starts": nothing,
+        "actions": torch.zeros(4, 1, dtype=torch.int64),
+        "log_probs": torch.zeros(4, 1),
+        "values": torch.zeros(4, 1),
+        "states": (),
+        "stride": 4,
+        "next_values": torch.zeros(4, 1),
+        "rewards": torch.zeros(4, 1),
+        "terminated": nothing,
+        "truncated": nothing,
+        "task": torch.zeros(1, dtype=torch.int64),
+        "diagnostics": {},
+        "episodes": torch.zeros(0, 3),
+    }
+    return Rollout(**{**fields, **changes})
+
+
+def happened(steps):
+    return torch.tensor(steps, dtype=torch.bool).unsqueeze(1)
+
+
+def test_events_are_read_off_the_cells_ahead_and_in_hand():
+    image = torch.ones(4, 1, 7, 7, 3, dtype=torch.uint8)
+    image[1, 0, 3, 5, 0] = 4  # a door ahead
+    image[2, 0, 3, 6, 0] = 5  # a key in hand
+    image[3, 0, 5, 3, 0] = 4  # a door elsewhere
+    events = find_events(rollout_of(image))
+    assert events["facing a door"].flatten().tolist() == [False, True, False, False]
+    assert events["carrying"].flatten().tolist() == [False, False, True, False]
+    assert not events["about to succeed"].any()
+
+
+def test_other_images_are_refused():
+    with pytest.raises(UsageError, match=r"images \[7, 7, 3\], got \[9, 9, 3\]"):
+        find_events(rollout_of(torch.ones(4, 1, 9, 9, 3)))
+
+
+def test_steps_to_success_know_no_failure_and_no_open_end():
+    inf = math.inf
+    won = rollout_of(terminated=happened([0, 1, 0, 0]), rewards=happened([0, 1, 0, 0]).float())
+    assert steps_to_success(won).flatten().tolist() == [1, 0, inf, inf]
+    lost = rollout_of(terminated=happened([0, 1, 0, 1]), rewards=happened([0, 0, 0, 1]).float())
+    assert steps_to_success(lost).flatten().tolist() == [inf, inf, 1, 0]
+    cut = rollout_of(truncated=happened([0, 0, 0, 1]), rewards=happened([0, 0, 0, 1]).float())
+    assert steps_to_success(cut).flatten().tolist() == [inf] * 4
+
+
+def test_the_value_before_success_is_the_mean_by_distance():
+    rollout = rollout_of(
+        terminated=happened([0, 1, 0, 1]),
+        rewards=happened([0, 1, 0, 1]).float(),
+        values=torch.tensor([[0.1], [0.3], [0.3], [0.7]]),
+    )
+    approach = value_before_success(rollout)
+    assert approach.mean == pytest.approx([0.5, 0.2])
+    assert approach.low == pytest.approx(approach.mean)  # a single environment
+    assert value_before_success(rollout_of()).mean == []
+
+
+def test_a_module_that_works_at_the_event_alone_tells_all_about_it():
+    event = torch.arange(400).view(40, 10) % 4 == 0
+    mask = torch.stack([event, torch.ones_like(event), torch.arange(400).view(40, 10) % 2 == 0], -1)
+    use = use_by_event(mask, {"it": event, "rare": torch.zeros_like(event)})
+    assert list(use) == ["it"]
+    assert use["it"].steps == 100
+    assert use["it"].use == [1, 1, 1]
+    certain = -(0.25 * math.log(0.25) + 0.75 * math.log(0.75))
+    # The third is active at the event, and so in a third of the other steps.
+    by_hand = 0.25 * math.log(2) + 0.25 * math.log(2 / 3) + 0.5 * math.log(4 / 3)
+    assert use["it"].information == pytest.approx([certain, 0, by_hand], abs=1e-12)
+
+
+def test_watching_describes_modules_where_there_are_any():
+    env = Contexts(16)
+    seen = watch(make_agent("rims"), env, steps=12)
+    assert seen.starts.shape == (12, 16)
+    assert describe_modules(watch(make_agent("lstm"), Recall(4), steps=4)) == {}
+    assert seen.diagnostics["module_mask"].shape[:2] == (12, 16)
