@@ -29,7 +29,7 @@ import torch
 from .batch import make
 from .registry import find_level
 
-LEVELS = ("MiniGrid-DoorKey-8x8-v0", "BabyAI-GoToLocal-v0")
+LEVELS = ("MiniGrid-DoorKey-8x8-v0", "BabyAI-GoToLocal-v0", "BabyAI-BossLevel-v0")
 NUM_ENVS = 8192
 SEED = 0
 CALIBRATION_SECONDS = 0.4
@@ -97,9 +97,9 @@ def installed_version(package: str) -> str:
         return ""
 
 
-def start_engine(level: str, num_envs: int, device: str) -> Burst:
+def start_engine(level: str, num_envs: int, device: str, observation: str = "symbolic") -> Burst:
     """The engine of this package."""
-    env = make(level, num_envs=num_envs, device=device, seed=SEED)
+    env = make(level, num_envs=num_envs, device=device, seed=SEED, observation=observation)
     env.reset()
     generator = torch.Generator().manual_seed(SEED)
     draws = torch.randint(env.num_actions, (ACTION_SETS, num_envs), generator=generator)
@@ -235,6 +235,7 @@ SIMULATORS = (
     Simulator("EnvPool", "envpool", start_envpool, (256, 1024, 4096), False),
     Simulator("NAVIX", "navix", start_navix, (256, 2048, 8192), True),
     Simulator("XLand-MiniGrid", "xminigrid", start_xland, (256, 2048, 8192), True),
+    Simulator("engine, pixels", "envs", partial(start_engine, observation="rgb"), (), True),
 )
 GPU_SIZES = tuple(2**power for power in range(12, 18))
 
