@@ -19,8 +19,8 @@ from .rollout import Rollout, begin, collect_rollout
 from .statistics import bootstrap_interval, entropy, module_figures
 
 AGENT, AHEAD = (3, 6), (3, 5)  # (x, y) in the image
-TYPES = {"wall": 2, "door": 4, "key": 5, "ball": 6, "box": 7, "goal": 8, "lava": 9}
-CARRIED = ("key", "ball", "box")
+TYPES = {"a wall": 2, "a door": 4, "a key": 5, "a ball": 6, "a box": 7, "the goal": 8, "lava": 9}
+CARRIED = ("a key", "a ball", "a box")
 SOON = 5  # steps to a success that is about to come
 RARE = 30  # an event seen in fewer steps says nothing
 
@@ -45,7 +45,7 @@ def find_events(rollout: Rollout) -> dict[str, Tensor]:
     if image.shape[2:] != (7, 7, 3):
         raise UsageError(f"events need images [7, 7, 3], got {list(image.shape[2:])}")
     ahead, held = image[:, :, *AHEAD, 0], image[:, :, *AGENT, 0]
-    events = {f"facing a {name}": ahead == number for name, number in TYPES.items()}
+    events = {f"facing {name}": ahead == number for name, number in TYPES.items()}
     events["carrying"] = torch.stack([held == TYPES[name] for name in CARRIED]).any(0)
     events["about to succeed"] = steps_to_success(rollout) < SOON
     return events

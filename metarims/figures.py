@@ -74,7 +74,7 @@ def draw_episodes(rollout: Rollout, events: Mapping[str, Tensor], path: Path, en
     has_modules = mask is not None and mask.dim() == 3
     marked = {name: events[name] for name in MARKED}
     heights = [3, *([2] if has_modules else []), 1.2]
-    figure = Figure(figsize=(max(6, end / 8), sum(heights)), layout="constrained")
+    figure = Figure(figsize=(min(max(6, end / 8), 20), sum(heights)), layout="constrained")
     axes = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights)
     axes[0].plot(rollout.values[:end, env].cpu(), linewidth=1)
     axes[0].set(ylabel="value")
@@ -127,7 +127,7 @@ def draw_approach(approach: ValueApproach, path: Path) -> None:
     steps = range(len(approach.mean))
     axis.plot(steps, approach.mean, marker="o", markersize=3)
     axis.fill_between(steps, approach.low, approach.high, alpha=0.2)
-    axis.set(xlabel="steps to success", ylabel="mean value")
+    axis.set(xlabel="steps to success", ylabel="mean value", xticks=steps[::5])
     axis.invert_xaxis()
     save_figure(figure, path)
 

@@ -15,7 +15,7 @@ from .protocols import Agent, Environment
 from .rollout import advance, begin, look, sample
 
 SIDE = 320  # pixels of the picture, and of the panel beside it
-HEAD, ROW = 40, 20  # pixels of the text above and of a module's row
+HEAD, ROW, NUMBER = 40, 20, 14  # pixels of the text above, of a module's row and of its number
 SHOWN = 40  # steps in the panel
 STEP_MS, END_MS = 150, 1000
 INK, PAPER, ACTIVE, CURVE = (30, 30, 30), (255, 255, 255), (40, 90, 160), (200, 60, 40)
@@ -93,12 +93,12 @@ def save_gif(frames: Sequence[Frame], path: Path) -> None:
 def _compose(frames: Sequence[Frame], now: int) -> Image.Image:
     """The picture, and the last steps' activity and value to its right."""
     frame = frames[now]
-    canvas = Image.new("RGB", (2 * SIDE + 3 * 8, SIDE + HEAD + 8), PAPER)
+    canvas = Image.new("RGB", (2 * SIDE + NUMBER + 3 * 8, SIDE + HEAD + 8), PAPER)
     canvas.paste(Image.fromarray(frame.picture).resize((SIDE, SIDE)), (8, HEAD))
     draw = ImageDraw.Draw(canvas)
     draw.text((8, 4), frame.text, INK, ImageFont.load_default(13), spacing=3)
     shown = frames[max(0, now + 1 - SHOWN) : now + 1]
-    left, width = SIDE + 16, SIDE // SHOWN
+    left, width = SIDE + NUMBER + 16, SIDE // SHOWN
     below = HEAD + ROW * len(frame.active)
     for column, past in enumerate(shown):
         x = left + column * width
@@ -109,7 +109,7 @@ def _compose(frames: Sequence[Frame], now: int) -> Image.Image:
         if past.first:
             draw.line((x - 1, HEAD, x - 1, HEAD + SIDE), CURVE)
     for row in range(len(frame.active)):
-        draw.text((left + 2, HEAD + row * ROW + 2), str(row), INK, ImageFont.load_default(12))
+        draw.text((left - NUMBER, HEAD + row * ROW + 2), str(row), INK, ImageFont.load_default(12))
     _draw_values(draw, [past.value for past in shown], (left, below + 8, HEAD + SIDE), width)
     return canvas.quantize(64)
 
