@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .network import Routed, RoutingNetwork
-from .router import RouterConfig, apply_chosen
+from .router import Dense, RouterConfig, apply_chosen
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,7 @@ HEADS: dict[str, Callable[[HeadConfig], Head]] = {
 
 def dense(count: int, inputs: int, outputs: int) -> nn.ModuleList:
     """Fully connected layers with ReLU."""
-    return nn.ModuleList(nn.Sequential(nn.Linear(inputs, outputs), nn.ReLU()) for _ in range(count))
+    return nn.ModuleList(Dense(inputs, outputs) for _ in range(count))
 
 
 def linear(count: int, inputs: int, outputs: int) -> nn.ModuleList:

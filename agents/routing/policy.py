@@ -13,6 +13,7 @@ from metarims.rims import scramble
 
 from ..policy import Core, Last, RecurrentPolicy
 from .network import Replay, Routed, RoutingNetwork
+from .router import Dense
 
 META = ("none", "task", "verb")
 
@@ -121,9 +122,7 @@ class Memoryless(nn.Module):
 
 def blocks(count: int, inputs: int, outputs: int, skip: bool) -> nn.ModuleList:
     """Fully connected function blocks with ReLU, and PASS if `skip`."""
-    made: list[nn.Module] = [
-        nn.Sequential(nn.Linear(inputs, outputs), nn.ReLU()) for _ in range(count)
-    ]
+    made: list[nn.Module] = [Dense(inputs, outputs) for _ in range(count)]
     return nn.ModuleList([*made, nn.Identity()] if skip else made)
 
 

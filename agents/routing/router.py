@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import cast
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from metarims.errors import UsageError, check_between, check_choice, check_positive
 
@@ -186,7 +188,65 @@ def apply_chosen(modules: nn.ModuleList, x: Tensor, choices: Tensor) -> Tensor:
         return every[torch.arange(len(x), device=x.device), choices]
     order = choices.argsort()
     counts = choices.bincount(minlength=len(modules)).tolist()
-    parts = zip(modules, x.index_select(0, order).split(counts), strict=True)
-    done = torch.cat([module(rows) for module, rows in parts if len(rows)])
     back = torch.empty_like(order).scatter_(0, order, torch.arange(len(order)))
-    return done.index_select(0, back)
+    return _in_turn(modules, x.index_select(0, order), counts).index_select(0, back)
+
+
+def _in_turn(modules: nn.ModuleList, x: Tensor, counts: list[int]) -> Tensor:
+    """The first rows through the first module, the next through the second and so on."""
+    kinds = {type(module) for module in modules}
+    if kinds <= {nn.Linear} or kinds <= {Dense}:
+        y: Tensor = _Linears.apply(  # type: ignore[no-untyped-call]
+            x, counts, *(tensor for module in modules for tensor in module.parameters())
+        )
+        return y.relu() if Dense in kinds else y
+    parts = zip(modules, x.split(counts), strict=True)
+    return torch.cat([module(rows) for module, rows in parts if len(rows)])
+
+
+class Dense(nn.Linear):
+    """A fully connected layer with ReLU."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[..., inputs] to [..., outputs]."""
+        return super().forward(x).relu()
+
+
+class _Linears(torch.autograd.Function):
+    """Linear layers side by side, each for its own rows: one node for autograd, not ten a layer."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, counts: list[int], *parameters: Tensor) -> Tensor:
+        ctx.counts = counts
+        ctx.save_for_backward(x, *parameters)
+        y = x.new_empty(len(x), len(parameters[1]))
+        parts = zip(x.split(counts), y.split(counts), _pairs(parameters), strict=True)
+        for rows, out, (weight, bias) in parts:
+            if len(rows):
+                torch.addmm(bias, rows, weight.T, out=out)
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+        x, *parameters = ctx.saved_tensors
+        dx, gradients = torch.empty_like(x), []
+        parts = zip(
+            x.split(ctx.counts),
+            dx.split(ctx.counts),
+            dy.split(ctx.counts),
+            _pairs(parameters),
+            strict=True,
+        )
+        for rows, d_rows, d_out, (weight, _) in parts:
+            if len(rows):
+                torch.mm(d_out, weight, out=d_rows)
+                gradients += [d_out.T @ rows, d_out.sum(0)]
+            else:
+                gradients += [None, None]
+        return dx, None, *gradients
+
+
+def _pairs(parameters: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
+    """Weights with their biases."""
+    return list(zip(parameters[::2], parameters[1::2], strict=True))
