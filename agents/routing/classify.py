@@ -279,7 +279,7 @@ def summary(outcomes: list[Outcome]) -> list[dict[str, float | str]]:
 def measure_steps(
     config: ClassifyConfig, sizes: tuple[int, ...], methods: tuple[str, ...], rounds: int = 60
 ) -> list[dict[str, float | str]]:
-    """Milliseconds of the processor for a training step with that many function blocks and tasks, method by method.
+    """Milliseconds of the processor for a training step, for so many function blocks and tasks.
 
     Each task is given its own block, as in Rosenbaum et al. 2018, Fig. 13; images are random ones
     of 8×8. Methods and sizes take turns, step by step, and the least time counts.
