@@ -527,7 +527,7 @@ READ_MIXTURE = Reading(_read_mixture, _read_mixture_back)
 def _communicate(said: Tensor) -> tuple[Tensor, Tensor]:
     """Attention between modules: said [n, 3, Hc, e, B] to who listens to whom and what is heard."""
     queries, keys, values = said.unbind(1)
-    scores = (queries.unsqueeze(1) * keys).sum(3) * said.shape[3] ** -0.5
+    scores = _pair(queries, keys) * said.shape[3] ** -0.5
     listening = scores.softmax(1)  # [n, n, Hc, B]
     heard = listening[:, 0].unsqueeze(2) * values[0]
     for module in range(1, len(said)):
@@ -539,15 +539,30 @@ def _communicate_back(d_heard: Tensor, said: Tensor, listening: Tensor) -> Tenso
     """Gradient of what was said [n, 3·Hc·e, B], from that of what was heard [n, Hc·e, B]."""
     queries, keys, values = said.unbind(1)
     d_heard = d_heard.view_as(queries)
-    d_scores = _softmax_back((d_heard.unsqueeze(1) * values).sum(3), listening, 1)
+    d_scores = _softmax_back(_pair(d_heard, values), listening, 1)
     d_scores *= said.shape[3] ** -0.5
-    d_said = torch.zeros_like(said)
+    d_said = torch.empty_like(said)
     d_queries, d_keys, d_values = d_said.unbind(1)
-    for module in range(len(said)):
+    torch.mul(d_scores[:, 0].unsqueeze(2), keys[0], out=d_queries)
+    torch.mul(d_scores[0].unsqueeze(2), queries[0], out=d_keys)
+    torch.mul(listening[0].unsqueeze(2), d_heard[0], out=d_values)
+    for module in range(1, len(said)):
         d_queries.addcmul_(d_scores[:, module].unsqueeze(2), keys[module])
         d_keys.addcmul_(d_scores[module].unsqueeze(2), queries[module])
         d_values.addcmul_(listening[module].unsqueeze(2), d_heard[module])
     return d_said.flatten(1, 3)
+
+
+def _pair(left: Tensor, right: Tensor) -> Tensor:
+    """Each module's product with each other's, [n, Hc, e, B] twice to [n, n, Hc, B].
+
+    Feature by feature: their products all at once would not fit in a cache.
+    """
+    lefts, rights = left.unsqueeze(1).unbind(3), right.unbind(2)
+    total = lefts[0] * rights[0]
+    for one, other in zip(lefts[1:], rights[1:], strict=True):
+        total.addcmul_(one, other)
+    return total
 
 
 def _softmax_back(gradient: Tensor, softmax: Tensor, dim: int | tuple[int, ...]) -> Tensor:
