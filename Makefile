@@ -25,6 +25,7 @@ gpu-check: $(STAMP)
 
 bench: $(VENV)/.peers
 	$(VENV)/bin/python run.py bench envs
+	$(VENV)/bin/python run.py bench agents
 	$(VENV)/bin/python run.py bench train
 
 $(STAMP): pyproject.toml constraints.txt
