@@ -1,0 +1,67 @@
+"""The race of recurrent cells: alike in size, all of them run, a missing peer is said to be."""
+
+import pytest
+import torch
+
+from agents import bench
+from metarims.errors import UsageError
+
+PEER = """
+import torch
+class RIM(torch.nn.Module):
+    def __init__(self, device, inputs, hidden, units, k, cell, layers, bidirectional, **sizes):
+        super().__init__()
+        self.layer = torch.nn.Linear(inputs, hidden * units)
+    def forward(self, x):
+        return self.layer(x), None, None
+"""
+
+
+@pytest.fixture
+def small(monkeypatch):
+    monkeypatch.setattr(bench, "BATCH", 2)
+    monkeypatch.setattr(bench, "STEPS", 3)
+
+
+def test_all_cells_have_as_many_parameters():
+    counts = [make().parameters for make in bench.CELLS.values()]
+    assert max(counts) < 1.01 * min(counts), counts
+
+
+@pytest.mark.parametrize("name", bench.CELLS)
+def test_every_cell_learns_from_every_frame(small, name):
+    cell = bench.CELLS[name]()
+    x = torch.randn(3, 2, bench.INPUTS, requires_grad=True)
+    assert cell.run(x).shape == (3, 2, bench.MODULES * bench.HIDDEN)
+    cell.train_once(x)
+    assert (x.grad != 0).any(-1).all()
+    batch, burst = bench.start_cell(bench.CELLS[name])
+    assert (batch, burst()) == (2, 6)
+
+
+def test_shares_of_time_sum_to_one(small):
+    shares = bench.time_shares(bench.CELLS["RIMs null"], times=1)
+    assert sum(shares.values()) == pytest.approx(1)
+    assert min(shares.values()) > 0
+
+
+def test_a_clone_of_the_peer_takes_part(small, tmp_path):
+    with pytest.raises(UsageError, match=f"no RIM.py in {tmp_path}"):
+        bench.cells(tmp_path)
+    (tmp_path / "RIM.py").write_text("")
+    with pytest.raises(UsageError, match="has no class RIM"):
+        bench.cells(tmp_path)
+    (tmp_path / "RIM.py").write_text(PEER)
+    _, burst = bench.start_cell(bench.cells(tmp_path)[bench.PUBLIC])
+    assert burst() == 6
+
+
+def test_the_table_compares_with_what_is_there():
+    rates = {"RIMs null": [30.0, 10.0, 20.0], bench.LOOP: [40.0, 40.0, 40.0]}
+    parameters = {"RIMs null": 7, bench.LOOP: 8}
+    table = bench.table(rates, parameters)
+    assert "0.50 x" in table
+    assert "public RIMs: absent; --rims-repo" in table
+    assert "absent" not in bench.table(
+        {**rates, bench.PUBLIC: [1.0]}, {**parameters, bench.PUBLIC: 1}
+    )
