@@ -21,6 +21,7 @@ from agents.routing.makers import MAKERS, MakerConfig
 from agents.routing.router import RouterConfig
 from agents.routing.study import StudyConfig, study_estimators
 from metarims.errors import UsageError
+from run import main
 
 SMALL = ClassifyConfig(batch=32, width=16, learning_rate=0.1)
 
@@ -150,3 +151,10 @@ def test_wrong_settings_are_named(settings, message):
     with pytest.raises(UsageError) as error:
         ClassifyConfig(**settings)
     assert message in str(error.value)
+
+
+def test_the_command_says_what_is_missing(capsys):
+    assert main(["classify", "--data", "cifar100", "--folder", "nowhere"]) == 2
+    assert capsys.readouterr().err.startswith("run.py: cifar100: nowhere/train.bin is not there")
+    assert main(["classify", "--maker", "wp"]) == 2
+    assert capsys.readouterr().err == "run.py: unknown maker 'wp'; nearest: wpl\n"
