@@ -8,7 +8,9 @@ of what a module reads.
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -167,7 +169,7 @@ def time_shares(make: Callable[[], Cell], times: int = 5) -> dict[str, float]:
     """
     cell, x = make(), torch.randn(STEPS, BATCH, INPUTS, requires_grad=True)
     cell.train_once(x)
-    with profile(activities=[ProfilerActivity.CPU]) as seen:
+    with _silent_stderr(), profile(activities=[ProfilerActivity.CPU]) as seen:
         for _ in range(times):
             cell.train_once(x)
     spent = dict.fromkeys(SHARES, 0.0)
@@ -175,6 +177,19 @@ def time_shares(make: Callable[[], Cell], times: int = 5) -> dict[str, float]:
         spent[_kind(event.key)] += event.self_cpu_time_total
     total = sum(spent.values())
     return {name: part / total for name, part in spent.items()}
+
+
+@contextmanager
+def _silent_stderr() -> Iterator[None]:
+    """The profiler's C++ part logs every start and stop, whatever its log level."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def _kind(operator: str) -> str:
