@@ -11,9 +11,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from .cells import COLOR, DOOR_TYPE, EMPTY, GREY, KEY_TYPE, OPEN_DOOR, TYPE
+from .jit import rule
 from .record import NOTHING
 from .rules import DONE, DROP, PICKUP, TOGGLE, fail, front_index, success
 from .vocabulary import COLOR_WORDS, TYPE_WORDS, encode, token
@@ -46,7 +46,7 @@ _NEXT_TO = phrases("next to")
 # --- building one -------------------------------------------------------------------------------
 
 
-@njit
+@rule
 def instruct(e: Any, leaf: int, kind: int, type: int, color: int, place: int) -> None:
     """Make leaf ``leaf`` (0 and 1 in the first half, 2 and 3 in the second) ask for a thing."""
     e.leaf_kind[leaf] = kind
@@ -57,38 +57,38 @@ def instruct(e: Any, leaf: int, kind: int, type: int, color: int, place: int) ->
         e.root, e.root_strict = ALONE, 0
 
 
-@njit
+@rule
 def describe(e: Any, slot: int, type: int, color: int, place: int) -> None:
     """Set description ``slot``, and the things on the grid that match it now."""
     e.desc_type[slot], e.desc_color[slot], e.desc_place[slot] = type, color, place
     e.desc_things[slot] = matching(e, type, color, place)
 
 
-@njit
+@rule
 def join_halves(e: Any, root: int) -> None:
     """Ask for the first half BEFORE or AFTER the second."""
     e.root = root
 
 
-@njit
+@rule
 def go_to(e: Any, type: int, color: int) -> None:
     """The whole instruction: "go to the red ball"."""
     instruct(e, 0, GO_TO, type, color, ANY)
 
 
-@njit
+@rule
 def open_it(e: Any, color: int) -> None:
     """The whole instruction: "open the red door"."""
     instruct(e, 0, OPEN_IT, DOOR_TYPE, color, ANY)
 
 
-@njit
+@rule
 def pick_up(e: Any, type: int, color: int) -> None:
     """The whole instruction: "pick up the red ball"."""
     instruct(e, 0, PICK_UP, type, color, ANY)
 
 
-@njit
+@rule
 def put_next(e: Any, leaf: int, thing: int, neighbour: int) -> None:
     """Ask in ``leaf`` to put what looks like one thing next to what looks like another."""
     mover, fixed = e.thing_cell[thing], e.thing_cell[neighbour]
@@ -99,7 +99,7 @@ def put_next(e: Any, leaf: int, thing: int, neighbour: int) -> None:
 # --- descriptions -------------------------------------------------------------------------------
 
 
-@njit
+@rule
 def lies(e: Any, at: int, place: int) -> bool:
     """Whether cell ``at`` lies in the agent's room, to its left, right, front or back."""
     dx, dy = at % e.width - e.x, at // e.width - e.y
@@ -123,7 +123,7 @@ def lies(e: Any, at: int, place: int) -> bool:
     return inside and ahead < 0
 
 
-@njit
+@rule
 def matching(e: Any, type: int, color: int, place: int) -> Any:
     """The set of things on the grid that match a description, one bit a thing."""
     found = _NONE
@@ -142,13 +142,13 @@ def matching(e: Any, type: int, color: int, place: int) -> Any:
     return found
 
 
-@njit
+@rule
 def holds(things: Any, thing: int) -> bool:
     """Whether a set of things holds one."""
     return thing != NOTHING and (things >> np.uint64(thing)) & _ONE == _ONE
 
 
-@njit
+@rule
 def is_plural(e: Any, slot: int) -> bool:
     """Whether more than one cell matches: to upstream "a grey object" may be a wall."""
     things = e.desc_things[slot]
@@ -160,14 +160,14 @@ def is_plural(e: Any, slot: int) -> bool:
 # --- words --------------------------------------------------------------------------------------
 
 
-@njit
+@rule
 def say(e: Any, word: int) -> None:
     """Add one token to the mission."""
     e.mission[e.mission_length] = word
     e.mission_length += 1
 
 
-@njit
+@rule
 def say_phrase(e: Any, words: Any) -> None:
     """Add a padded row of tokens to the mission."""
     for word in words:
@@ -175,7 +175,7 @@ def say_phrase(e: Any, words: Any) -> None:
             say(e, word)
 
 
-@njit
+@rule
 def say_nothing(e: Any) -> None:
     """Empty the mission."""
     for i in range(e.mission.size):
@@ -183,7 +183,7 @@ def say_nothing(e: Any) -> None:
     e.mission_length = 0
 
 
-@njit
+@rule
 def say_description(e: Any, slot: int) -> None:
     """ "the red ball", "a box on your left"."""
     say(e, _A if is_plural(e, slot) else _THE)
@@ -194,7 +194,7 @@ def say_description(e: Any, slot: int) -> None:
         say_phrase(e, _PLACES[e.desc_place[slot]])
 
 
-@njit
+@rule
 def say_half(e: Any, half: int) -> None:
     """One half's leaves, joined by "and"."""
     for leaf in range(2 * half, 2 * half + e.half_leaves[half]):
@@ -207,7 +207,7 @@ def say_half(e: Any, half: int) -> None:
             say_description(e, 2 * leaf + 1)
 
 
-@njit
+@rule
 def say_instruction(e: Any) -> None:
     """The whole instruction in words."""
     say_nothing(e)
@@ -225,7 +225,7 @@ def say_instruction(e: Any) -> None:
 # --- the episode's start ------------------------------------------------------------------------
 
 
-@njit
+@rule
 def settle(e: Any) -> None:
     """Validate the drawn instruction, put it into words and begin to verify it.
 
@@ -247,14 +247,14 @@ def settle(e: Any) -> None:
         e.max_steps = navigations * e.room_size**2 * e.room_rows * e.room_columns
 
 
-@njit
+@rule
 def refresh_matches(e: Any, leaf: int) -> None:
     """Track what matches the leaf's descriptions now."""
     for slot in range(2 * leaf, 2 * leaf + (2 if e.leaf_kind[leaf] == PUT_NEXT else 1)):
         e.desc_things[slot] = matching(e, e.desc_type[slot], e.desc_color[slot], e.desc_place[slot])
 
 
-@njit
+@rule
 def validate(e: Any, leaf: int) -> None:
     """Reject what upstream's ``validate_instrs`` rejects.
 
@@ -277,7 +277,7 @@ def validate(e: Any, leaf: int) -> None:
                 reject(e)
 
 
-@njit
+@rule
 def is_lock_color(e: Any, color: int) -> bool:
     """Whether a door of this color is locked."""
     for thing in range(e.things):
@@ -291,14 +291,14 @@ def is_lock_color(e: Any, color: int) -> bool:
 # --- verification -------------------------------------------------------------------------------
 
 
-@njit
+@rule
 def look(e: Any) -> None:
     """Note where everything is: upstream does so at the start and at each drop action only."""
     for thing in range(e.things):
         e.thing_seen_at[thing] = e.thing_at[thing]
 
 
-@njit
+@rule
 def lies_next(e: Any, thing: int, slot: int) -> bool:
     """Whether a thing lies beside a place where one of the description's things was last seen."""
     at = e.thing_at[thing]
@@ -313,7 +313,7 @@ def lies_next(e: Any, thing: int, slot: int) -> bool:
     return False
 
 
-@njit
+@rule
 def verify(e: Any, action: int) -> None:
     """End the episode where the action fulfilled the instruction, or made it fail."""
     if action == DROP:
@@ -330,7 +330,7 @@ def verify(e: Any, action: int) -> None:
         fail(e)
 
 
-@njit
+@rule
 def verify_in_order(e: Any, first: int, second: int, action: int) -> int:
     """One half, then the other; the same action may fulfil both."""
     if e.half_status[first] != SUCCESS:
@@ -343,7 +343,7 @@ def verify_in_order(e: Any, first: int, second: int, action: int) -> int:
     return verify_half(e, second, action)
 
 
-@njit
+@rule
 def verify_half(e: Any, half: int, action: int) -> int:
     """One leaf, or two in any order; "and" swallows its leaves' failures, as upstream's does."""
     leaf = 2 * half
@@ -356,7 +356,7 @@ def verify_half(e: Any, half: int, action: int) -> int:
     return SUCCESS if both else CONTINUE
 
 
-@njit
+@rule
 def verify_leaf(e: Any, leaf: int, action: int) -> int:
     """One leaf; in done mode the agent must say that it is done, right after it is."""
     if e.done_mode:
@@ -367,7 +367,7 @@ def verify_leaf(e: Any, leaf: int, action: int) -> int:
     return verify_action(e, leaf, action)
 
 
-@njit
+@rule
 def verify_action(e: Any, leaf: int, action: int) -> int:
     """Whether this action did what the leaf asks for."""
     kind = e.leaf_kind[leaf]
@@ -382,7 +382,7 @@ def verify_action(e: Any, leaf: int, action: int) -> int:
     return verify_put_next(e, leaf, action, held_before)
 
 
-@njit
+@rule
 def verify_go_to(e: Any, leaf: int) -> int:
     """The agent faces a place where a matching thing was last seen."""
     front = front_index(e)
@@ -392,7 +392,7 @@ def verify_go_to(e: Any, leaf: int) -> int:
     return CONTINUE
 
 
-@njit
+@rule
 def verify_open(e: Any, leaf: int, action: int) -> int:
     """A toggle left a matching door open; strict: no other toggle of a door."""
     if action != TOGGLE:
@@ -408,7 +408,7 @@ def verify_open(e: Any, leaf: int, action: int) -> int:
     return FAILURE if e.leaf_strict[leaf] else CONTINUE
 
 
-@njit
+@rule
 def verify_pick_up(e: Any, leaf: int, action: int, held_before: int) -> int:
     """A pick-up took a matching thing into an empty hand; strict: it took nothing else."""
     if action != PICKUP:
@@ -418,7 +418,7 @@ def verify_pick_up(e: Any, leaf: int, action: int, held_before: int) -> int:
     return FAILURE if e.leaf_strict[leaf] and e.carrying != EMPTY else CONTINUE
 
 
-@njit
+@rule
 def verify_put_next(e: Any, leaf: int, action: int, held_before: int) -> int:
     """A drop laid a matching thing beside one of the others; strict: nothing is ever picked up."""
     if e.leaf_strict[leaf] and action == PICKUP and e.carrying != EMPTY:

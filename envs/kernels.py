@@ -8,9 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from numba import njit
-
 from .instructions import settle
+from .jit import rule
 from .record import NOTHING
 from .rng import restore_stream
 from .rules import take
@@ -25,7 +24,7 @@ MAX_ATTEMPTS = 1000  # layouts rejected in a row before an episode starts withou
 # process only, so that two levels cached by two processes would be taken for one another.
 
 
-@njit
+@rule
 def take_in_hand(e: Any) -> None:
     """Give the agent what it starts with."""
     if e.take_at_start != NOTHING:
@@ -51,7 +50,7 @@ def make_regenerate(generate: Any) -> Callable[[Any, Any], None]:
 
     source = generate.py_func
     regenerate.__qualname__ = f"regenerate-{source.__module__}-{source.__qualname__}"
-    return njit(regenerate)
+    return rule(regenerate)
 
 
 def make_advance_one(observe: Any) -> Callable[..., None]:
@@ -68,7 +67,7 @@ def make_advance_one(observe: Any) -> Callable[..., None]:
         ends[1, i] = e.truncated != 0
 
     advance_one.__qualname__ = f"advance_one-{name_of(observe)}"
-    return njit(advance_one)
+    return rule(advance_one)
 
 
 def make_look_one(observe: Any, settled: bool) -> Callable[..., None]:
@@ -88,7 +87,7 @@ def make_look_one(observe: Any, settled: bool) -> Callable[..., None]:
         take_in_hand(e)
 
     look_one.__qualname__ = f"look_one-{settled}-{name_of(observe)}"
-    return njit(look_one)
+    return rule(look_one)
 
 
 def name_of(compiled: Any) -> str:

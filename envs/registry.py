@@ -8,8 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from numba import njit
-
+from .jit import rule as compile_rule
 from .record import MAX_CELLS, MAX_ROOM_SIDE, MAX_ROOMS, MAX_WORDS
 from .step import STANDARD
 from .vocabulary import encode
@@ -125,7 +124,7 @@ def level(
                 f"{id}: {function.__name__} takes {names or 'nothing'}, got {sorted(params)}"
             )
         if function not in _COMPILED:
-            _COMPILED[function] = njit(function)
+            _COMPILED[function] = compile_rule(function)
         LEVELS[id] = Level(
             id=id,
             generate=_COMPILED[function],

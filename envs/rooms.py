@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from .cells import (
     BALL,
@@ -27,6 +26,7 @@ from .cells import (
     TYPE,
     WALL_TYPE,
 )
+from .jit import rule
 from .record import NOTHING
 from .rng import rand_bool, rand_int
 from .rules import front_index
@@ -53,7 +53,7 @@ LOOSE_TYPES = np.array([KEY_TYPE, BALL_TYPE, BOX_TYPE], np.int8)  # the order of
 _BIT = np.uint32(1)
 
 
-@njit
+@rule
 def loose_cell(type: int, color: int) -> int:
     """The cell of a key, ball or box."""
     if type == KEY_TYPE:
@@ -63,14 +63,14 @@ def loose_cell(type: int, color: int) -> int:
     return BOX + color
 
 
-@njit
+@rule
 def room_at(e: Any, x: int, y: int) -> int:
     """The number of the room that (x, y) belongs to; shared walls belong to the later room."""
     side = e.room_size - 1
     return (y // side) * e.room_columns + x // side
 
 
-@njit
+@rule
 def is_in_room(e: Any, room: int, at: int) -> bool:
     """Whether a cell lies in a room, its walls included."""
     side = e.room_size - 1
@@ -81,7 +81,7 @@ def is_in_room(e: Any, room: int, at: int) -> bool:
     return 0 <= x <= side and 0 <= y <= side
 
 
-@njit
+@rule
 def neighbour(e: Any, room: int, wall: int) -> int:
     """The room beyond a wall, or NOTHING."""
     i, j = room % e.room_columns, room // e.room_columns
@@ -94,7 +94,7 @@ def neighbour(e: Any, room: int, wall: int) -> int:
     return room - e.room_columns if j > 0 else NOTHING
 
 
-@njit
+@rule
 def build_rooms(e: Any) -> None:
     """Walls and door positions; until it is placed, the agent stands in the middle."""
     side = e.room_size - 1
@@ -121,7 +121,7 @@ def build_rooms(e: Any) -> None:
     set_agent(e, e.room_columns // 2 * side + middle, e.room_rows // 2 * side + middle, 0)
 
 
-@njit
+@rule
 def place_in_room(e: Any, i: int, j: int, thing: int) -> None:
     """Put a thing into room (i, j), not right beside the agent, on the room's list."""
     side = e.room_size - 1
@@ -133,7 +133,7 @@ def place_in_room(e: Any, i: int, j: int, thing: int) -> None:
     e.thing_listed[thing] = 1
 
 
-@njit
+@rule
 def add_object(e: Any, i: int, j: int, type: int, color: int) -> int:
     """A new key, ball or box in room (i, j); ANY type or color is drawn."""
     if type == ANY:
@@ -145,7 +145,7 @@ def add_object(e: Any, i: int, j: int, type: int, color: int) -> int:
     return thing
 
 
-@njit
+@rule
 def add_distractors(e: Any, i: int, j: int, count: int, unique: bool) -> int:
     """``count`` random objects in room (i, j), ANY room drawn for each; gives the first of them.
 
@@ -168,7 +168,7 @@ def add_distractors(e: Any, i: int, j: int, count: int, unique: bool) -> int:
     return first
 
 
-@njit
+@rule
 def is_listed(e: Any, cell: int) -> bool:
     """Whether an object of this look is on a room's list."""
     for thing in range(e.things):
@@ -177,13 +177,13 @@ def is_listed(e: Any, cell: int) -> bool:
     return False
 
 
-@njit
+@rule
 def has_passage(e: Any, room: int, wall: int) -> bool:
     """Whether a wall has a door or was removed."""
     return e.room_door[4 * room + wall] != NOTHING
 
 
-@njit
+@rule
 def add_door(e: Any, i: int, j: int, wall: int, color: int, locked: int) -> int:
     """A new door in room (i, j); ANY wall, color or lock is drawn. Gives the door."""
     room = j * e.room_columns + i
@@ -206,14 +206,14 @@ def add_door(e: Any, i: int, j: int, wall: int, color: int, locked: int) -> int:
     return door
 
 
-@njit
+@rule
 def join_rooms(e: Any, room: int, wall: int, door: int) -> None:
     """Note a door, or an OPENING, on both sides of a wall."""
     e.room_door[4 * room + wall] = door
     e.room_door[4 * neighbour(e, room, wall) + (wall + 2) % 4] = door
 
 
-@njit
+@rule
 def remove_wall(e: Any, i: int, j: int, wall: int) -> None:
     """Take the wall between two rooms away, but for its corners."""
     side = e.room_size - 1
@@ -226,7 +226,7 @@ def remove_wall(e: Any, i: int, j: int, wall: int) -> None:
     join_rooms(e, j * e.room_columns + i, wall, OPENING)
 
 
-@njit
+@rule
 def place_agent_in_room(e: Any, i: int, j: int) -> None:
     """Stand the agent in room (i, j), ANY is drawn, with nothing but a wall or air ahead."""
     if i == ANY:
@@ -247,7 +247,7 @@ def place_agent_in_room(e: Any, i: int, j: int) -> None:
     set_agent(e, i * side + 1, j * side + 1, 0)
 
 
-@njit
+@rule
 def place_agent_outside(e: Any, room: int) -> None:
     """Stand the agent anywhere but in one room (NOTHING: anywhere)."""
     for _ in range(TRIES):
@@ -257,7 +257,7 @@ def place_agent_outside(e: Any, room: int) -> None:
     reject(e)
 
 
-@njit
+@rule
 def connected_rooms(e: Any) -> int:
     """How many rooms the agent can get to through doors, locked ones too."""
     rooms = e.room_rows * e.room_columns
@@ -274,7 +274,7 @@ def connected_rooms(e: Any) -> int:
     return count
 
 
-@njit
+@rule
 def connect_all(e: Any, forbidden: int) -> None:
     """Add unlocked doors at random walls until every room is connected.
 
@@ -301,7 +301,7 @@ def connect_all(e: Any, forbidden: int) -> None:
     reject(e)
 
 
-@njit
+@rule
 def open_all_doors(e: Any) -> None:
     """Open every door."""
     for thing in range(e.things):
@@ -309,7 +309,7 @@ def open_all_doors(e: Any) -> None:
             e.grid[e.thing_at[thing]] = OPEN_DOOR + COLOR[e.thing_cell[thing]]
 
 
-@njit
+@rule
 def all_reachable(e: Any) -> bool:
     """Whether the agent can get beside every object without moving any; doors do not block.
 
@@ -339,7 +339,7 @@ def all_reachable(e: Any) -> bool:
     return True
 
 
-@njit
+@rule
 def spread(e: Any) -> bool:
     """One sweep down and up of the flood; false when nothing new was reached."""
     grown = False
@@ -362,7 +362,7 @@ def spread(e: Any) -> bool:
     return grown
 
 
-@njit
+@rule
 def require_reachable(e: Any) -> None:
     """Reject the layout where an object cannot be reached."""
     if not all_reachable(e):

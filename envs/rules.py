@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from numba import njit
-
 from .cells import (
     BOX_TYPE,
     CAN_OVERLAP,
@@ -21,6 +19,7 @@ from .cells import (
     OPEN_DOOR,
     TYPE,
 )
+from .jit import rule
 from .record import NOTHING
 from .world import put_thing, thing_on
 
@@ -28,7 +27,7 @@ LEFT, RIGHT, FORWARD, PICKUP, DROP, TOGGLE, DONE = range(7)
 ACTIONS = 7
 
 
-@njit
+@rule
 def front_index(e: Any) -> int:
     """The index of the cell that the agent faces; its own where it looks off the grid."""
     x, y = e.x, e.y
@@ -45,32 +44,32 @@ def front_index(e: Any) -> int:
     return e.y * e.width + e.x
 
 
-@njit
+@rule
 def success(e: Any) -> None:
     """End the episode with the reward for its length, 1 - 0.9 n / n_max."""
     e.terminated = 1
     e.reward = 1.0 - 0.9 * (e.steps / e.max_steps)
 
 
-@njit
+@rule
 def fail(e: Any) -> None:
     """End the episode without a reward."""
     e.terminated, e.reward = 1, 0.0
 
 
-@njit
+@rule
 def turn_left(e: Any) -> None:
     """A quarter turn, counter-clockwise."""
     e.direction = (e.direction + 3) % 4
 
 
-@njit
+@rule
 def turn_right(e: Any) -> None:
     """A quarter turn, clockwise."""
     e.direction = (e.direction + 1) % 4
 
 
-@njit
+@rule
 def move_forward(e: Any) -> None:
     """One step ahead where nothing stands; the goal and lava end the episode."""
     front = front_index(e)
@@ -83,7 +82,7 @@ def move_forward(e: Any) -> None:
         e.terminated = 1
 
 
-@njit
+@rule
 def take(e: Any, thing: int, at: int) -> None:
     """Take what lies at ``at`` in hand, as ``thing`` (NOTHING if it has no identity)."""
     e.carrying = e.grid[at]
@@ -93,7 +92,7 @@ def take(e: Any, thing: int, at: int) -> None:
         e.thing_at[thing] = NOTHING
 
 
-@njit
+@rule
 def pick_up_front(e: Any) -> None:
     """Take the object ahead into an empty hand."""
     front = front_index(e)
@@ -101,7 +100,7 @@ def pick_up_front(e: Any) -> None:
         take(e, thing_on(e, front), front)
 
 
-@njit
+@rule
 def drop(e: Any) -> None:
     """Lay what is carried on the empty cell ahead."""
     front = front_index(e)
@@ -113,7 +112,7 @@ def drop(e: Any) -> None:
         e.carrying, e.held = EMPTY, NOTHING
 
 
-@njit
+@rule
 def toggle_door(e: Any, at: int) -> None:
     """Open or close a door; a locked one opens to its color's key."""
     cell = e.grid[at]
@@ -127,7 +126,7 @@ def toggle_door(e: Any, at: int) -> None:
         e.grid[at] = CLOSED_DOOR + color
 
 
-@njit
+@rule
 def open_box(e: Any, at: int) -> None:
     """Replace a box by what it holds, be it nothing."""
     box = thing_on(e, at)
@@ -139,7 +138,7 @@ def open_box(e: Any, at: int) -> None:
             e.thing_inside[box] = NOTHING
 
 
-@njit
+@rule
 def toggle(e: Any) -> None:
     """Use what is ahead: a door or a box."""
     front = front_index(e)
@@ -150,7 +149,7 @@ def toggle(e: Any) -> None:
         open_box(e, front)
 
 
-@njit
+@rule
 def apply(e: Any, action: int) -> None:
     """Do one of the seven actions."""
     if action == LEFT:

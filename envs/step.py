@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from numba import njit
-
 from .cells import CLOSED_DOOR, EMPTY, GOAL_TYPE, OPEN_DOOR, TYPE
 from .instructions import verify
+from .jit import rule
 from .record import NOTHING
 from .rules import (
     DONE,
@@ -27,7 +26,7 @@ from .world import find_place, index, put_thing
 STANDARD, OBSTACLES, MEMORY, SAY_DONE, FETCH, PUT_NEAR, IN_ORDER = range(7)
 
 
-@njit
+@rule
 def step(e: Any, action: int) -> None:
     """Let the agent act once; the record then holds reward, terminated and truncated."""
     e.steps += 1
@@ -59,14 +58,14 @@ def step(e: Any, action: int) -> None:
         e.terminated, e.reward = 1, -1.0
 
 
-@njit
+@rule
 def is_blocked(e: Any) -> bool:
     """Whether something other than a goal is ahead, tested before the obstacles move."""
     cell = e.grid[front_index(e)]
     return cell != EMPTY and TYPE[cell] != GOAL_TYPE
 
 
-@njit
+@rule
 def move_obstacles(e: Any) -> None:
     """Move each thing to an empty cell around it, drawn from the environment's stream."""
     for thing in range(e.things):
@@ -77,7 +76,7 @@ def move_obstacles(e: Any) -> None:
             put_thing(e, thing, new)
 
 
-@njit
+@rule
 def compare_memory(e: Any) -> None:
     """The hallway's ends: one shows the object of the start room, the other does not."""
     here = index(e, e.x, e.y)
@@ -87,7 +86,7 @@ def compare_memory(e: Any) -> None:
         fail(e)
 
 
-@njit
+@rule
 def judge_done(e: Any, action: int) -> None:
     """The agent says that it is done beside the target's place; it may not toggle anything."""
     if action == DONE:
@@ -100,7 +99,7 @@ def judge_done(e: Any, action: int) -> None:
         fail(e)
 
 
-@njit
+@rule
 def judge_fetched(e: Any) -> None:
     """What is in hand looks like the target, or it was the wrong thing."""
     if e.carrying == e.target:
@@ -109,7 +108,7 @@ def judge_fetched(e: Any) -> None:
         fail(e)
 
 
-@njit
+@rule
 def judge_put_near(e: Any, action: int, held: int) -> None:
     """The target thing is laid on or around the place of the decoy; others are left alone."""
     if action == PICKUP and e.carrying != EMPTY and e.held != e.target:
@@ -123,13 +122,13 @@ def judge_put_near(e: Any, action: int, held: int) -> None:
             fail(e)
 
 
-@njit
+@rule
 def is_open(e: Any, at: int) -> bool:
     """Whether the door at a cell is open."""
     return OPEN_DOOR <= e.grid[at] < CLOSED_DOOR
 
 
-@njit
+@rule
 def judge_order(e: Any, was_open: bool) -> None:
     """The target door must be open before the decoy is opened."""
     if is_open(e, e.decoy):

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from numba import njit
-
 from .cells import ALPHABETICAL, COLOR, EMPTY, GOAL, TYPE, WALL
+from .jit import rule
 from .record import MAX_THINGS, NOTHING
 from .rng import rand_int, save_stream
 
@@ -18,7 +17,7 @@ TRIES = 1000  # upstream's patience where it has one
 ENDLESS = 100_000  # ours where upstream would try for ever
 
 
-@njit
+@rule
 def reject(e: Any) -> None:
     """Throw this layout away; a fresh one is drawn from where the stream stands now.
 
@@ -29,7 +28,7 @@ def reject(e: Any) -> None:
         save_stream(e)
 
 
-@njit
+@rule
 def begin(e: Any) -> None:
     """Empty the grid and forget the last episode."""
     e.width, e.height = e.full_width, e.full_height
@@ -43,13 +42,13 @@ def begin(e: Any) -> None:
     e.rejected, e.take_at_start, e.locked_room, e.unblocking = 0, NOTHING, NOTHING, 0
 
 
-@njit
+@rule
 def index(e: Any, x: int, y: int) -> int:
     """The index of cell (x, y)."""
     return y * e.width + x
 
 
-@njit
+@rule
 def cell_at(e: Any, x: int, y: int) -> int:
     """The cell at (x, y), a wall outside the grid."""
     if x < 0 or y < 0 or x >= e.width or y >= e.height:
@@ -57,27 +56,27 @@ def cell_at(e: Any, x: int, y: int) -> int:
     return e.grid[y * e.width + x]
 
 
-@njit
+@rule
 def set_cell(e: Any, x: int, y: int, cell: int) -> None:
     """Put a cell without an identity (wall, goal, lava, nothing) at (x, y)."""
     e.grid[y * e.width + x] = cell
 
 
-@njit
+@rule
 def wall_row(e: Any, x: int, y: int, length: int) -> None:
     """A horizontal wall from (x, y)."""
     for i in range(length):
         set_cell(e, x + i, y, WALL)
 
 
-@njit
+@rule
 def wall_column(e: Any, x: int, y: int, length: int) -> None:
     """A vertical wall from (x, y)."""
     for i in range(length):
         set_cell(e, x, y + i, WALL)
 
 
-@njit
+@rule
 def wall_rect(e: Any, x: int, y: int, width: int, height: int) -> None:
     """The four walls of a rectangle."""
     wall_row(e, x, y, width)
@@ -86,19 +85,19 @@ def wall_rect(e: Any, x: int, y: int, width: int, height: int) -> None:
     wall_column(e, x + width - 1, y, height)
 
 
-@njit
+@rule
 def walled(e: Any) -> None:
     """Walls around the whole grid."""
     wall_rect(e, 0, 0, e.width, e.height)
 
 
-@njit
+@rule
 def goal_in_corner(e: Any) -> None:
     """The green goal, bottom right."""
     set_cell(e, e.width - 2, e.height - 2, GOAL)
 
 
-@njit
+@rule
 def new_thing(e: Any, cell: int) -> int:
     """A new thing, not on the grid yet; with 64 of them the layout is rejected."""
     if e.things >= MAX_THINGS:
@@ -113,7 +112,7 @@ def new_thing(e: Any, cell: int) -> int:
     return thing
 
 
-@njit
+@rule
 def thing_on(e: Any, at: int) -> int:
     """The thing at a cell index, or NOTHING."""
     for thing in range(e.things):
@@ -122,7 +121,7 @@ def thing_on(e: Any, at: int) -> int:
     return NOTHING
 
 
-@njit
+@rule
 def put_thing(e: Any, thing: int, at: int) -> None:
     """Put a thing on a cell; what lay there leaves the grid."""
     buried = thing_on(e, at)
@@ -132,7 +131,7 @@ def put_thing(e: Any, thing: int, at: int) -> None:
     e.grid[at] = e.thing_cell[thing]
 
 
-@njit
+@rule
 def put(e: Any, x: int, y: int, cell: int) -> int:
     """Put a new thing that looks like ``cell`` at (x, y); gives the thing."""
     thing = new_thing(e, cell)
@@ -140,7 +139,7 @@ def put(e: Any, x: int, y: int, cell: int) -> int:
     return thing
 
 
-@njit
+@rule
 def find_place(e: Any, x: int, y: int, width: int, height: int, distance: int, tries: int) -> int:
     """An empty cell of a rectangle, at least ``distance`` steps from the agent, or NOTHING.
 
@@ -156,7 +155,7 @@ def find_place(e: Any, x: int, y: int, width: int, height: int, distance: int, t
     return NOTHING
 
 
-@njit
+@rule
 def place_thing(e: Any, thing: int, x: int, y: int, width: int, height: int) -> None:
     """Put a thing on an empty cell of a rectangle."""
     at = find_place(e, x, y, width, height, 1, ENDLESS)
@@ -166,7 +165,7 @@ def place_thing(e: Any, thing: int, x: int, y: int, width: int, height: int) -> 
         put_thing(e, thing, at)
 
 
-@njit
+@rule
 def place(e: Any, cell: int, x: int, y: int, width: int, height: int) -> int:
     """Put a new thing on an empty cell of a rectangle; gives the thing."""
     thing = new_thing(e, cell)
@@ -174,7 +173,7 @@ def place(e: Any, cell: int, x: int, y: int, width: int, height: int) -> int:
     return thing
 
 
-@njit
+@rule
 def place_cell(e: Any, cell: int, x: int, y: int, width: int, height: int) -> None:
     """Put a cell without an identity on an empty cell of a rectangle."""
     at = find_place(e, x, y, width, height, 1, ENDLESS)
@@ -184,13 +183,13 @@ def place_cell(e: Any, cell: int, x: int, y: int, width: int, height: int) -> No
         e.grid[at] = cell
 
 
-@njit
+@rule
 def set_agent(e: Any, x: int, y: int, direction: int) -> None:
     """Stand the agent at (x, y); directions are right, down, left, up."""
     e.x, e.y, e.direction = x, y, direction
 
 
-@njit
+@rule
 def place_agent(e: Any, x: int, y: int, width: int, height: int) -> None:
     """Stand the agent on an empty cell of a rectangle, looking anywhere."""
     e.x, e.y = -1, -1
@@ -201,13 +200,13 @@ def place_agent(e: Any, x: int, y: int, width: int, height: int) -> None:
     set_agent(e, at % e.width, at // e.width, rand_int(e, 0, 4))
 
 
-@njit
+@rule
 def rand_color(e: Any) -> int:
     """A color, drawn from upstream's alphabetical list."""
     return ALPHABETICAL[rand_int(e, 0, 6)]
 
 
-@njit
+@rule
 def rand_color_among(e: Any, colors: int) -> int:
     """A color, drawn from the alphabetical list of those whose bit is set."""
     count = 0
@@ -222,7 +221,7 @@ def rand_color_among(e: Any, colors: int) -> int:
     return ALPHABETICAL[0]
 
 
-@njit
+@rule
 def draw_colors(e: Any, count: int) -> int:
     """Different colors in random order, four bits each, the first one lowest."""
     left, drawn = ALL_COLORS, 0
@@ -233,26 +232,26 @@ def draw_colors(e: Any, count: int) -> int:
     return drawn
 
 
-@njit
+@rule
 def color_in(drawn: int, i: int) -> int:
     """The i-th of some drawn colors."""
     return (drawn >> (4 * i)) & 15
 
 
-@njit
+@rule
 def draw_pair(e: Any, count: int) -> tuple[int, int]:
     """Two different numbers below ``count``, in random order."""
     first, second = rand_int(e, 0, count), rand_int(e, 0, count - 1)
     return first, second + (second >= first)
 
 
-@njit
+@rule
 def type_of(e: Any, thing: int) -> int:
     """A thing's type."""
     return TYPE[e.thing_cell[thing]]
 
 
-@njit
+@rule
 def color_of(e: Any, thing: int) -> int:
     """A thing's color."""
     return COLOR[e.thing_cell[thing]]

@@ -5,10 +5,9 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from numba import njit
-
 from ..cells import BALL_TYPE, BLUE, BOX, DOOR_TYPE, KEY, KEY_TYPE, RED
 from ..instructions import AFTER, BEFORE, GO_TO, OPEN_IT, instruct, join_halves, open_it, pick_up
+from ..jit import rule
 from ..registry import level
 from ..rng import rand_bool, rand_int
 from ..rooms import (
@@ -32,7 +31,7 @@ two_doors = partial(level, rooms=(6, 3, 3), max_steps=720, words=10)
 ordered_doors = partial(level, rooms=(6, 3, 3), max_steps=720, words=10)
 
 
-@njit
+@rule
 def nth_door(e: Any, n: int) -> int:
     """The n-th door of all rooms' walls, column by column; each is in two rooms' walls."""
     for column in range(e.room_columns):

@@ -5,10 +5,9 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from numba import njit
-
 from ..cells import BALL, BALL_TYPE, BLUE, DOOR_TYPE, GREY, RED
 from ..instructions import GO_TO, OPEN_IT, PICK_UP, go_to, instruct, pick_up
+from ..jit import rule
 from ..registry import level
 from ..rng import rand_bool, rand_int
 from ..rooms import (
@@ -106,7 +105,7 @@ def go_to_red_or_blue_ball(e: Any) -> None:
     go_to(e, BALL_TYPE, color)
 
 
-@njit
+@rule
 def add_four_doors(e: Any, locked: int) -> int:
     """Doors of any color in the middle room's walls; gives the first of them."""
     first = e.things

@@ -6,7 +6,6 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from ..cells import ALPHABETICAL, BALL_TYPE, BOX_TYPE, DOOR_TYPE, KEY_TYPE
 from ..instructions import (
@@ -21,6 +20,7 @@ from ..instructions import (
     instruct,
     join_halves,
 )
+from ..jit import rule
 from ..record import NOTHING
 from ..registry import level
 from ..rng import rand_bool, rand_float, rand_int
@@ -117,7 +117,7 @@ def synthesize(
         join_halves(e, BEFORE if rand_int(e, 0, 2) == 0 else AFTER)
 
 
-@njit
+@rule
 def lock_room(e: Any) -> None:
     """Lock a room with a door at random, and put the key into another one."""
     door = NOTHING
@@ -139,14 +139,14 @@ def lock_room(e: Any) -> None:
     reject(e)
 
 
-@njit
+@rule
 def draw_half(e: Any, half: int, both: int, verb: int, places: int, implicit: int) -> None:
     """One action, or two joined by "and"."""
     for leaf in range(2 * half, 2 * half + 1 + both):
         draw_leaf(e, leaf, verb, places, implicit)
 
 
-@njit
+@rule
 def draw_leaf(e: Any, leaf: int, verb: int, places: int, implicit: int) -> None:
     """One action on things that are there."""
     kind = _VERBS[rand_int(e, 0, 4)] if verb == ANY else verb
@@ -161,7 +161,7 @@ def draw_leaf(e: Any, leaf: int, verb: int, places: int, implicit: int) -> None:
         draw_description(e, 2 * leaf + 1, 0, 4, places, implicit)
 
 
-@njit
+@rule
 def draw_description(e: Any, slot: int, first: int, last: int, places: int, implicit: int) -> None:
     """A description that something matches, outside the locked room unless ``implicit``."""
     for _ in range(DESCRIPTION_TRIES):
@@ -177,7 +177,7 @@ def draw_description(e: Any, slot: int, first: int, last: int, places: int, impl
     reject(e)
 
 
-@njit
+@rule
 def is_met(e: Any, slot: int, implicit: int) -> bool:
     """Whether a thing matches, and one outside the locked room unless ``implicit``."""
     for thing in range(e.things):

@@ -5,9 +5,8 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from numba import njit
-
 from ..cells import EMPTY, GOAL, LAVA, WALL
+from ..jit import rule
 from ..registry import level
 from ..rng import rand_below_or_at, rand_int
 from ..world import goal_in_corner, set_agent, set_cell, walled
@@ -21,7 +20,7 @@ walls = partial(level, mission=FIND_OPENING, cell=WALL)
 strips = partial(level, size=(9, 7), max_steps=252, mission=GET_TO_GOAL, see_through=True)
 
 
-@njit
+@rule
 def swap(bits: int, i: int, j: int) -> int:
     """Swap bits i and j of a mask."""
     if (bits >> i) & 1 != (bits >> j) & 1:
@@ -29,7 +28,7 @@ def swap(bits: int, i: int, j: int) -> int:
     return bits
 
 
-@njit
+@rule
 def nth_line(lines: int, n: int, last: int) -> int:
     """The n-th of an ascending list of lines: 0, twice each bit's place, ``last``."""
     if n == 0:
@@ -42,7 +41,7 @@ def nth_line(lines: int, n: int, last: int) -> int:
     return last
 
 
-@njit
+@rule
 def draw_rivers(e: Any, count: int) -> int:
     """Choose ``count`` rivers: line 2 i is bit i if vertical, bit 16 + i if horizontal.
 

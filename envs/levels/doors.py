@@ -5,8 +5,6 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from numba import njit
-
 from ..cells import (
     BALL,
     BALL_TYPE,
@@ -21,6 +19,7 @@ from ..cells import (
     YELLOW,
 )
 from ..instructions import open_it, phrases, pick_up, say, say_nothing, say_phrase
+from ..jit import rule
 from ..registry import level
 from ..rng import rand_int
 from ..rooms import (
@@ -183,7 +182,7 @@ def go_to_door(e: Any) -> None:
     say_phrase(e, _DOOR)
 
 
-@njit
+@rule
 def draw_other_color(e: Any, used: int) -> int:
     """Draw colors until one is not among those used."""
     for _ in range(ENDLESS):
@@ -230,7 +229,7 @@ def locked_room(e: Any) -> None:
     say_phrase(e, _AND_GO)
 
 
-@njit
+@rule
 def place_in_side_room(e: Any, room: int, cell: int) -> None:
     """Put a cell anywhere inside one of the six rooms; even ones are on the left."""
     left = 0 if room % 2 == 0 else e.width // 2 + 2

@@ -5,10 +5,9 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from numba import njit
-
 from ..cells import BALL, BALL_TYPE, BLUE, BOX, CLOSED_DOOR, GOAL, GREEN, GREY, KEY
 from ..instructions import pick_up, say_nothing
+from ..jit import rule
 from ..record import NOTHING
 from ..registry import level
 from ..rng import rand_int
@@ -74,14 +73,14 @@ def multi_room(e: Any, rooms_wanted: int, largest: int) -> None:
     place_cell(e, GOAL, *box_of(e, rooms_wanted - 1))
 
 
-@njit
+@rule
 def box_of(e: Any, room: int) -> tuple[int, int, int, int]:
     """A room's left, top, width and height."""
     box = e.room_box[4 * room : 4 * room + 4]
     return box[0], box[1], box[2], box[3]
 
 
-@njit
+@rule
 def chain_rooms(e: Any, entry: int, wanted: int, largest: int) -> bool:
     """Lay out a chain of rooms, each from a door of the last; false where it gets stuck."""
     if not fit_room(e, 0, 2, entry, largest):
@@ -100,7 +99,7 @@ def chain_rooms(e: Any, entry: int, wanted: int, largest: int) -> bool:
     return True
 
 
-@njit
+@rule
 def draw_exit(e: Any, room: int, wall: int) -> int:
     """A door's place in a wall (right, down, left, up) of a room."""
     x, y, width, height = box_of(e, room)
@@ -113,7 +112,7 @@ def draw_exit(e: Any, room: int, wall: int) -> int:
     return index(e, x + rand_int(e, 1, width - 1), y)
 
 
-@njit
+@rule
 def fit_room(e: Any, room: int, entry_wall: int, entry: int, largest: int) -> bool:
     """Draw a room that is entered through a wall of its own at ``entry``, if it finds space."""
     width, height = rand_int(e, 4, largest + 1), rand_int(e, 4, largest + 1)
@@ -242,7 +241,7 @@ def obstructed_maze(e: Any, quarters: int, start: int, boxed: int, blocked: int,
     pick_up(e, BALL_TYPE, BLUE)
 
 
-@njit
+@rule
 def side_room(side: int) -> tuple[int, int]:
     """The room on one side of the middle one: right, down, left, up."""
     if side % 2 == 0:
@@ -250,7 +249,7 @@ def side_room(side: int) -> tuple[int, int]:
     return 1, 3 - side
 
 
-@njit
+@rule
 def add_obstructed_door(e: Any, i: int, j: int, wall: int, color: int, blocked: int) -> None:
     """A locked door, maybe with a green ball before it, which may bury what lies there."""
     door = add_door(e, i, j, wall, color, 1)
@@ -263,7 +262,7 @@ def add_obstructed_door(e: Any, i: int, j: int, wall: int, color: int, blocked: 
         put_thing(e, new_thing(e, BALL + GREEN), at)
 
 
-@njit
+@rule
 def add_key(e: Any, i: int, j: int, color: int, boxed: int) -> None:
     """A key in a room, maybe in a grey box."""
     thing = new_thing(e, KEY + color)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from numba import njit
-
 from ..cells import BALL_TYPE, COLOR, KEY, KEY_TYPE, TYPE
 from ..instructions import phrases, say, say_nothing, say_phrase
+from ..jit import rule
 from ..record import NOTHING
 from ..registry import level
 from ..rng import rand_int
@@ -34,14 +33,14 @@ _PUT, _NEAR = phrases("put the", "near the")
 seen_through = partial(level, see_through=True)
 
 
-@njit
+@rule
 def say_cell(e: Any, cell: int) -> None:
     """ "red ball"."""
     say(e, COLOR_WORDS[COLOR[cell]])
     say(e, TYPE_WORDS[TYPE[cell]])
 
 
-@njit
+@rule
 def draw_new_look(e: Any) -> int:
     """The cell of a key, ball or box that looks like no thing before."""
     for _ in range(ENDLESS):
@@ -56,7 +55,7 @@ def draw_new_look(e: Any) -> int:
     return KEY
 
 
-@njit
+@rule
 def place_apart(e: Any, cell: int) -> None:
     """Put a new thing where no other lies around."""
     for _ in range(ENDLESS):
@@ -67,7 +66,7 @@ def place_apart(e: Any, cell: int) -> None:
     reject(e)
 
 
-@njit
+@rule
 def lies_around(e: Any, at: int) -> bool:
     """Whether a thing lies on one of the eight cells around."""
     for thing in range(e.things):
