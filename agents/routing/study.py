@@ -32,7 +32,7 @@ class StudyConfig:
     estimators: tuple[str, ...] = ESTIMATORS
     dimensions: tuple[int, ...] = (2, 4, 8, 16, 32, 64)
     pairs: int = 22
-    samples: int = 1000
+    samples: int = 200
     warm: int = 200
     seed: int = 1
     learning: MakerConfig = field(default_factory=MakerConfig)
