@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
 from metarims.errors import UsageError
+from metarims.memory import keep_freed_memory
 from metarims.rims import RIMs, RIMsConfig
 
 from .lstm import LSTM
@@ -149,6 +150,7 @@ def cells(rims_repo: Path | None) -> dict[str, Callable[[], Cell]]:
 
 def start_cell(make: Callable[[], Cell], device: str = "cpu") -> tuple[int, Callable[[], int]]:
     """The batch, and a burst that learns from its frames once and gives their number."""
+    keep_freed_memory()
     with torch.device(device):
         cell, x = make(), torch.randn(STEPS, BATCH, INPUTS, requires_grad=True)
 
