@@ -36,6 +36,7 @@ from metarims import TrainConfig, UsageError
 from metarims.analysis import describe_modules, watch
 from metarims.config import Setting
 from metarims.errors import check_between, check_choice, check_positive
+from metarims.memory import keep_freed_memory
 from metarims.recording import record_episodes, save_gif
 from metarims.rollout import Rollout
 
@@ -414,6 +415,7 @@ def build(config: TrainConfig) -> tuple[envs.Environments, Any, metarims.Schedul
     """Environments, agent and schedule of a run."""
     if config.device == "cpu":  # small products gain nothing from a second core's waiting threads
         torch.set_num_threads(1)
+        keep_freed_memory()
     env = make_env(config.env, config.num_envs, config.device, config.seed)
     agent = agents.make(config.agent, env, config.options, seed=config.seed)
     return env, agent, agents.schedule(config.agent, config.options)
