@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from .jit import rule
+
 _LOW32 = np.uint64(0xFFFFFFFF)
 _SHIFT32 = np.uint64(32)
 _MULTIPLIER_HIGH = np.uint64(0x2360ED051FC65DA4)
@@ -32,7 +34,7 @@ def _multiply_high(a: Any, b: Any) -> Any:
     return a_high * b_high + (first >> _SHIFT32) + (middle >> _SHIFT32)
 
 
-@njit
+@rule
 def next_uint64(e: Any) -> Any:
     """Advance the stream by one 128-bit step and give 64 random bits."""
     low, high = e.rng_low, e.rng_high
@@ -48,7 +50,7 @@ def next_uint64(e: Any) -> Any:
     return (word >> turn) | (word << ((_SIXTY_FOUR - turn) & _SIXTY_THREE))
 
 
-@njit
+@rule
 def next_uint32(e: Any) -> Any:
     """32 random bits: a 64-bit word serves two draws, its low half first."""
     if e.has_half_word:
@@ -60,7 +62,7 @@ def next_uint32(e: Any) -> Any:
     return word & _LOW32
 
 
-@njit
+@rule
 def rand_int(e: Any, low: int, high: int) -> Any:
     """An integer in [low, high), as ``Generator.integers``; a range of one draws nothing."""
     if high - low <= 1:
@@ -74,7 +76,7 @@ def rand_int(e: Any, low: int, high: int) -> Any:
     return np.int64(low) + np.int64(product >> _SHIFT32)
 
 
-@njit
+@rule
 def rand_below_or_at(e: Any, highest: int) -> Any:
     """An integer in [0, highest] as ``Generator.shuffle`` draws it: by masks, unlike the rest."""
     mask = np.int64(highest)
@@ -86,26 +88,26 @@ def rand_below_or_at(e: Any, highest: int) -> Any:
     return drawn
 
 
-@njit
+@rule
 def rand_float(e: Any) -> float:
     """A float in [0, 1) with 53 bits, as ``Generator.uniform(0, 1)``."""
     return np.float64(next_uint64(e) >> _SHIFT11) * _DOUBLE_STEP
 
 
-@njit
+@rule
 def rand_bool(e: Any) -> bool:
     """A fair coin, as upstream's ``_rand_bool``: true where the draw is 0."""
     return rand_int(e, 0, 2) == 0
 
 
-@njit
+@rule
 def save_stream(e: Any) -> None:
     """Remember where the stream stands."""
     e.saved_high, e.saved_low = e.rng_high, e.rng_low
     e.saved_half_word, e.saved_has_half_word = e.half_word, e.has_half_word
 
 
-@njit
+@rule
 def restore_stream(e: Any) -> None:
     """Go back to where the stream stood at ``save_stream``."""
     e.rng_high, e.rng_low = e.saved_high, e.saved_low
