@@ -54,7 +54,7 @@ class Preset:
     hidden_state: str = "reset"
     learning_rate: float = 1e-3
     epochs: int = 3
-    minibatches: int = 4
+    minibatches: int = 8
     slow_learning_rate: float = 1e-3
     slow_epochs: int = 1
     slow_minibatches: int = 4
