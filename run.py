@@ -19,6 +19,7 @@ from pathlib import Path
 from statistics import median
 from typing import Annotated, Any, Literal
 
+import gymnasium
 import torch
 import tyro
 from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes, Positional, subcommand
@@ -131,7 +132,7 @@ class Evaluate:
         config = run.config
         levels = self.env or config.env
         for level in levels:
-            check_choice("level", level, envs.levels())
+            check_level(level)
         device = resolve_device(self.device)
         lesions = knock_outs(config, self.knock_out)
         reports = []
@@ -331,7 +332,7 @@ class Search:
         check_positive(trials=self.trials, finalists=self.finalists, jobs=self.jobs)
         check_positive(seeds=self.seeds)
         for level in self.env:
-            check_choice("level", level, envs.levels())
+            check_level(level)
         for agent in self.agent:
             base = TrainConfig(env=self.env, agent=agent, frames=self.frames, out=self.out)
             agents.schedule(agent)  # refuses unknown ones before any work is done
@@ -397,6 +398,12 @@ def resolve_device(name: str) -> str:
     if name not in (*here, "cuda") or (name == "cuda" and len(here) == 1):
         raise UsageError(f"device {name!r} is not here; there is {', '.join(here)}")
     return name
+
+
+def check_level(id: str) -> None:
+    """Refuse what is neither a level nor known to Gymnasium, before any work is done."""
+    if id not in gymnasium.registry:
+        check_choice("level", id, envs.levels())
 
 
 def make_env(
