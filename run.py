@@ -74,7 +74,9 @@ class Train(TrainConfig):
     def run(self) -> None:
         """Train and say where everything is."""
         settings = {field.name: getattr(self, field.name) for field in fields(TrainConfig)}
-        config = TrainConfig(**settings | {"device": resolve_device(self.device)})
+        settings["device"] = resolve_device(self.device)
+        settings["options"] = agents.settings(self.agent, self.options)
+        config = TrainConfig(**settings)
         with told_how_to_resume(config.out):
             show(metarims.train(config, *build(config)))
 
@@ -230,7 +232,7 @@ class Plot:
         check_folder(self.out)
         runs = [metarims.load_run(path) for path in self.runs]
         rollouts = [self.watch(run, device) for run in runs]
-        figures.draw_curves(runs, self.out / "curves.png")
+        figures.draw_curves(runs, agents.settings, self.out / "curves.png")
         for run, rollout in zip(runs, rollouts, strict=True):
             folder = self.out / "-".join(run.path.resolve().parts[-2:])
             figures.draw_run(rollout, folder)
@@ -296,9 +298,8 @@ class Compare:
         """Print one row for each level, agent and settings."""
         check_between(0, 1, target=self.target)
         check_writable(self.json)
-        rows = metarims.studies.compare(
-            (metarims.load_run(path) for path in self.runs), self.target
-        )
+        runs = [metarims.load_run(path) for path in self.runs]
+        rows = metarims.studies.compare(runs, agents.settings, self.target)
         print(metarims.studies.comparison_table(rows, self.target))
         write_json(self.json, [asdict(row) for row in rows])
 

@@ -14,13 +14,13 @@ from metarims.schedule import Schedule
 from .encoder import Encoder
 from .lstm import LSTM
 from .policy import Core, Last, RecurrentPolicy
-from .presets import Preset, names, preset
+from .presets import Preset, names, preset, settings
 from .routing.makers import MakerConfig
 from .routing.network import RoutingNetwork
 from .routing.policy import Memoryless, RoutingPolicy, blocks, number_levels
 from .routing.router import RouterConfig
 
-__all__ = ["RecurrentPolicy", "Spec", "make", "names", "preset", "schedule"]
+__all__ = ["RecurrentPolicy", "Spec", "make", "names", "preset", "schedule", "settings"]
 
 
 class Spec(Protocol):

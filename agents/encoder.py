@@ -34,6 +34,13 @@ class Encoder(nn.Module):
         self.film = nn.Linear(width, 2 * width)
         self.project = nn.Linear(width, features)
 
+    def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *rest: Any) -> None:
+        """Words that came after a checkpoint was written keep their first vectors."""
+        name, own = f"{prefix}words.weight", self.words.weight.detach()
+        if name in state and len(state[name]) < len(own):
+            state[name] = torch.cat([state[name], own[len(state[name]) :].to(state[name])])
+        super()._load_from_state_dict(state, prefix, *rest)
+
     def forward(self, obs: Observation) -> Tensor:
         """Images uint8 [T, B, 7, 7, 3] and missions int16 [T, B, L] to features [T, B, D]."""
         image, mission = obs["image"], obs["mission"]

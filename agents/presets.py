@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from metarims.config import Setting
@@ -176,6 +176,15 @@ def preset(name: str, options: Mapping[str, Setting] | None = None) -> Preset:
         check_choice("setting", setting, kinds)
         changes[setting] = _converted(setting, value, kinds[setting])
     return replace(row, **changes)
+
+
+def settings(name: str, options: Mapping[str, Setting] | None = None) -> dict[str, Setting]:
+    """Every setting of a preset with some changed: what a run keeps, so that it stays what it is.
+
+    Raises:
+        UsageError: as `preset`.
+    """
+    return asdict(preset(name, options))
 
 
 def _converted(setting: str, value: Setting, kind: type) -> Setting:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import matplotlib
@@ -19,6 +19,7 @@ from .analysis import (
     use_by_event,
     value_before_success,
 )
+from .config import Setting
 from .rollout import Rollout
 from .runs import Run
 from .studies import (
@@ -36,13 +37,21 @@ EPISODES = 9  # in the figure of one environment's episodes, as in Meta-RIMs' Fi
 MARKED = ("facing a door", "carrying", "about to succeed")
 
 
-def draw_curves(runs: Iterable[Run], path: Path) -> None:
+def draw_curves(
+    runs: Iterable[Run], preset: Callable[[str], Mapping[str, Setting]], path: Path
+) -> None:
     """Success rate over frames, a panel a level, a line an agent: the interquartile mean over seeds
     with its 95 % bootstrap band.
+
+    Args:
+        runs: what to draw.
+        preset: an agent's settings by its name; a line's label has what its runs changed of them.
+        path: the file.
     """
     panels: dict[str, dict[str, list[Curve]]] = {}
     for run in runs:
-        label = f"{run.config.agent} {changed_settings(run.config)}".strip()
+        config = run.config
+        label = f"{config.agent} {changed_settings(config, preset(config.agent))}".strip()
         panel = panels.setdefault("+".join(run.config.env), {})
         panel.setdefault(label, []).append(read_curve(run))
     figure = Figure(figsize=(6 * len(panels), 4), layout="constrained")

@@ -134,24 +134,36 @@ class Comparison:
     episodes_to_target: float
 
 
-def compare(runs: Iterable[Run], target: float = TARGET) -> list[Comparison]:
-    """One row for each level, agent and settings, best area first within a level."""
+def compare(
+    runs: Iterable[Run],
+    preset: Callable[[str], Mapping[str, Setting]],
+    target: float = TARGET,
+) -> list[Comparison]:
+    """One row for each level, agent and settings, best area first within a level.
+
+    Args:
+        runs: what to compare.
+        preset: an agent's settings by its name, where nothing is changed.
+        target: the success rate whose frames are asked for.
+    """
     groups: dict[tuple[str, str, str], list[Curve]] = {}
     for run in runs:
         config = run.config
-        key = ("+".join(config.env), config.agent, changed_settings(config))
+        key = ("+".join(config.env), config.agent, changed_settings(config, preset(config.agent)))
         groups.setdefault(key, []).append(read_curve(run, target))
     rows = [_summarise(key, curves) for key, curves in groups.items()]
     return sorted(rows, key=lambda row: (row.env, -row.area))
 
 
-def changed_settings(config: TrainConfig) -> str:
+def changed_settings(config: TrainConfig, preset: Mapping[str, Setting]) -> str:
     """What a run changed of its preset and of the defaults, seed and length aside."""
-    plain = TrainConfig(env=config.env, agent=config.agent, out=config.out)
+    plain = TrainConfig(env=config.env, agent=config.agent, out=config.out).as_json()
     passed_over = {"env", "agent", "out", "options", "seed", "frames", "device"}
-    names = [field.name for field in fields(TrainConfig) if field.name not in passed_over]
-    changed = {n: getattr(config, n) for n in names if getattr(config, n) != getattr(plain, n)}
-    return " ".join(f"{name}={value}" for name, value in {**config.options, **changed}.items())
+    changed = {n: v for n, v in config.options.items() if n not in preset or preset[n] != v}
+    for name, value in config.as_json().items():
+        if name not in passed_over and value != plain[name]:
+            changed[name] = value
+    return " ".join(f"{name}={value}" for name, value in changed.items())
 
 
 def _summarise(key: tuple[str, str, str], curves: list[Curve]) -> Comparison:

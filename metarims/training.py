@@ -109,7 +109,7 @@ class Training:
         for name, parameter in self.agent.named_parameters():
             prefix = f"adam.{name}."
             moments = {
-                key.removeprefix(prefix): tensor.to(parameter.device)
+                key.removeprefix(prefix): _grown(tensor, parameter).to(parameter.device)
                 for key, tensor in tensors.items()
                 if key.startswith(prefix)
             }
@@ -151,6 +151,14 @@ def resume(
     training.restore(run.load())
     run.forget_metrics_after(training.tally.frames)
     return _go_on(run, training, frames or run.config.frames)
+
+
+def _grown(moment: Tensor, parameter: Tensor) -> Tensor:
+    """A moment with a row of zeros for each that the parameter gained: vocabularies grow."""
+    if moment.dim() == 0 or moment.shape == parameter.shape:
+        return moment
+    missing = len(parameter) - len(moment)
+    return torch.cat([moment, moment.new_zeros(missing, *moment.shape[1:])])
 
 
 def _go_on(run: Run, training: Training, frames: int) -> Summary:

@@ -54,3 +54,11 @@ def test_one_mission_more_changes_nothing_in_the_gradients():
         torch.autograd.grad(together, parameters),
         torch.autograd.grad(torch.stack(alone).sum(), parameters),
     )
+
+
+def test_a_grown_vocabulary_keeps_what_was_learnt():
+    before, after = Encoder(vocabulary=20), Encoder(vocabulary=25)
+    fresh = after.words.weight.detach().clone()
+    after.load_state_dict(before.state_dict())
+    assert torch.equal(after.words.weight[:20], before.words.weight)
+    assert torch.equal(after.words.weight[20:], fresh[20:])

@@ -25,7 +25,7 @@ def make_run(folder, seed, successes):
 
 def test_curves_of_runs_of_different_length_share_a_panel(tmp_path):
     runs = [make_run(tmp_path / "a", 1, [0, 0.5, 1]), make_run(tmp_path / "b", 2, [0.2, 0.6])]
-    draw_curves(runs, tmp_path / "figures" / "curves.png")
+    draw_curves(runs, lambda agent: {}, tmp_path / "figures" / "curves.png")
     assert [path.name for path in (tmp_path / "figures").iterdir()] == ["curves.png"]
     assert np.asarray(Image.open(tmp_path / "figures" / "curves.png")).std() > 1
 

@@ -58,7 +58,7 @@ def test_interquartile_mean_leaves_out_the_outer_quarters():
 def test_runs_are_grouped_by_settings_and_sorted(tmp_path):
     runs = [make_run(tmp_path / f"l{s}", [0.2, 0.4], seed=s) for s in range(4)]
     runs += [make_run(tmp_path / f"r{s}", [1.0, 1.0], "rims", seed=s, clip=0.1) for s in range(2)]
-    best, other = compare(runs)
+    best, other = compare(runs, lambda agent: {})
     assert (best.agent, best.seeds, best.settings) == ("rims", 2, "clip=0.1")
     assert best.frames_to_target == 100
     assert (other.agent, other.seeds, other.final) == ("lstm", 4, 0.4)

@@ -107,7 +107,7 @@ def test_scalars_have_the_names_of_stable_baselines(tmp_path, capsys):
     assert [event.step for event in events.Scalars("time/fps")] == [160, 320, 480]
     last = rows(tmp_path)[-1]
     assert last["frames"] == 480
-    assert last["train/n_updates"] == 3 * (3 * 4 + 1 * 4)
+    assert last["train/n_updates"] == 3 * (3 * 8 + 1 * 4)
     assert summary.frames == 480
     assert summary.success_rate == last["rollout/success_rate"]
     assert sum(last[f"modules/use_{j}"] for j in range(5)) == pytest.approx(3)
