@@ -28,6 +28,7 @@ class TrainConfig:
         clip: ε of PPO's ratio.
         entropy, value_weight: their weights in the loss.
         max_grad_norm: each loop's gradient is clipped to this norm.
+        target_kl: a minibatch whose policy is further than this from the one that acted is skipped.
         anneal_frames: frames over which learning rates fall to a tenth, linearly; there they stay.
         reward_scale: factor on rewards in the loss; reported returns are the environment's.
         checkpoint_frames: a checkpoint is written this often, and at the end.
@@ -47,6 +48,7 @@ class TrainConfig:
     entropy: float = 0.01
     value_weight: float = 0.5
     max_grad_norm: float = 0.5
+    target_kl: float = 0.05
     anneal_frames: int = 1_000_000
     reward_scale: float = 1.0
     checkpoint_frames: int = 100_000
@@ -59,6 +61,7 @@ class TrainConfig:
             num_envs=self.num_envs,
             clip=self.clip,
             max_grad_norm=self.max_grad_norm,
+            target_kl=self.target_kl,
             anneal_frames=self.anneal_frames,
             reward_scale=self.reward_scale,
             checkpoint_frames=self.checkpoint_frames,

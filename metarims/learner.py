@@ -139,6 +139,10 @@ class Learner:
         loss.backward()
         learning = [p for name in loop.groups for p in self.groups[name]]
         norm = torch.nn.utils.clip_grad_norm_(learning, config.max_grad_norm)
+        kl = approximate_kl(log_ratio.detach())
+        # Fused Adam looks at this, on the device, and leaves everything as it was where it is 1.
+        skip = (kl > config.target_kl) | ~torch.isfinite(norm)
+        self.optimizer.found_inf = skip.float()  # type: ignore[attr-defined]
         self.optimizer.step()
         self.updates += 1
         with torch.no_grad():
@@ -147,7 +151,8 @@ class Learner:
                 "policy_gradient_loss": policy_loss.detach(),
                 "value_loss": value_loss.detach(),
                 "entropy_loss": -entropy.detach(),
-                "approx_kl": approximate_kl(log_ratio),
+                "approx_kl": kl,
+                "skipped": skip.float(),
                 "clip_fraction": ((ratio - 1).abs() > config.clip).float().mean(),
                 "explained_variance": explained_variance(output.value, batch.returns),
                 "gradient_norm": norm,
