@@ -229,3 +229,26 @@ def test_inner_steps_task_by_task():
 def test_wrong_settings_are_refused(build, message):
     with pytest.raises(UsageError, match=message):
         build()
+
+
+def test_no_step_is_taken_once_the_policy_has_moved_too_far():
+    """The first minibatch is learnt from, the others find the policy too far away by then."""
+    loop = Loop("joint", span=5, learning_rate=1e-2, epochs=1, minibatches=4)
+    bounded, free = make_agent(seed=2), make_agent(seed=2)
+    _, iteration = learn(bounded, Schedule((loop,), 20), config=replace(CONFIG, target_kl=1e-6))
+    assert iteration.figures["joint"]["skipped"].item() == 0.75
+    _, iteration = learn(free, Schedule((loop,), 20), config=replace(CONFIG, target_kl=1e6))
+    assert iteration.figures["joint"]["skipped"].item() == 0.0
+    assert moved(bounded, snapshot(make_agent(seed=2))) == moved(free, snapshot(bounded))
+
+
+def test_a_gradient_that_is_no_number_is_not_followed():
+    agent = make_agent()
+    before = snapshot(agent)
+    with torch.no_grad():
+        next(agent.encoder.parameters()).fill_(float("nan"))
+    learn(agent, schedule())
+    after = snapshot(agent)
+    for group in ("modules", "attention", "policy", "value"):
+        for a, b in zip(after[group], before[group], strict=True):
+            assert torch.equal(a, b), group
