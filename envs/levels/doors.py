@@ -48,6 +48,7 @@ from ..world import (
     put,
     rand_color,
     rand_color_among,
+    reject,
     set_cell,
     wall_column,
     wall_rect,
@@ -189,6 +190,7 @@ def draw_other_color(e: Any, used: int) -> int:
         color = rand_color_among(e, ALL_COLORS)
         if not (used >> color) & 1:
             return color
+    reject(e)
     return RED
 
 
@@ -217,6 +219,8 @@ def locked_room(e: Any) -> None:
         room = rand_int(e, 0, 6)
         if room != locked:
             break
+    if room == locked:
+        reject(e)
     place_in_side_room(e, room, KEY + lock)
     place_agent(e, left, 0, right - left, e.height)
     say_nothing(e)

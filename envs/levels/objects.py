@@ -122,6 +122,8 @@ def put_near(e: Any, n: int) -> None:
         near = rand_int(e, 0, n)
         if near != e.target:
             break
+    if near == e.target:
+        reject(e)
     e.decoy = e.thing_at[near]
     say_nothing(e)
     say_phrase(e, _PUT)
