@@ -1,8 +1,10 @@
 """Ours against upstream, step by step: ``python -m tests.parity`` (see ``--help``).
 
-Two drivers. The walker takes random actions: each round of every seed begins with a reset (the
+Three drivers. The walker takes random actions: each round of every seed begins with a reset (the
 first one seeded) and goes on through the episodes that end meanwhile. The bot takes upstream's
-``BabyAIBot``'s actions, chosen on upstream's side, until the mission is accomplished. Both compare
+``BabyAIBot``'s actions, chosen on upstream's side, until the mission is accomplished. The jumper
+sets both agents before a random object every other step, where random actions do more than bump
+into walls: most goals that the walker never reaches, it does. All compare
 image, direction, mission, reward and both flags of every transition, the last observation of every
 episode and the first of the next.
 """
@@ -28,12 +30,15 @@ import minigrid  # noqa: F401 (registers upstream's levels)
 import numpy as np
 import torch
 import tyro
+from minigrid.core.constants import DIR_TO_VEC
 from minigrid.utils.baby_ai_bot import BabyAIBot
 
 import envs
+from envs.record import RECORD
 from envs.vocabulary import decode
 
 NUM_ACTIONS, DONE = 7, 6
+AGENT = RECORD.fields["x"][1]  # type: ignore[index]  # x, y and direction, two bytes each
 WALKING = np.array([2, 2, 6, 2, 1, 3, 1]) / 17  # odd seeds walk and toggle more than even ones do
 PATIENCE = 10.0  # seconds that one upstream reset or bot decision may take
 
@@ -45,7 +50,7 @@ class Report:
     Attributes:
         id: the level.
         transitions: how many were compared.
-        successes: episodes that the bot finished.
+        successes: episodes that the bot finished, or the jumper won.
         skipped: why seeds were given up, one line each: upstream or its bot failed or hung.
         differences: a description each, at most one a seed.
     """
@@ -91,7 +96,7 @@ class Seed:
     def __init__(self, report: Report, row: int, seed: int) -> None:
         self.report, self.row, self.seed = report, row, seed
         self.env = make_upstream(report.id)
-        self.alive = True
+        self.alive, self.won = True, False
         self.history: list[str] = []
         self.obs: dict[str, Any] = {}
 
@@ -120,6 +125,7 @@ class Seed:
         self.obs, reward, terminated, truncated, _ = self.env.step(action)
         self.history.append(str(action))
         self.report.transitions += 1
+        self.won = bool(terminated and reward > 0)
         theirs = {
             "reward": np.float32(reward),
             "terminated": bool(terminated),
@@ -259,6 +265,55 @@ def compare_bot(
     return report
 
 
+def compare_jumps(id: str, first_seed: int = 0, seeds: int = 16, steps: int = 200) -> Report:
+    """Act at random before random objects, on through the episodes of each of `seeds` seeds."""
+    report = Report(id)
+    env = envs.make(id, num_envs=seeds)
+    jumpers = [Seed(report, row, first_seed + row) for row in range(seeds)]
+    firsts = rows(env.reset(seed=first_seed))
+    for jumper in jumpers:
+        jumper.reset(firsts[jumper.row], jumper.seed)
+    random = np.random.default_rng([first_seed, 11])
+    for step in range(steps):
+        if step % 2 == 0:
+            jump(env, [jumper for jumper in jumpers if jumper.alive], random)
+        for jumper in step_both(env, jumpers, random.choice(NUM_ACTIONS, seeds)):
+            report.successes += jumper.won
+    return report
+
+
+def jump(env: Any, jumpers: list[Seed], random: np.random.Generator) -> None:
+    """Set both agents before an object, wherever there is one within reach."""
+    state = env.state.cpu().numpy()
+    for jumper in jumpers:
+        spots = spots_before_objects(jumper.env.unwrapped)
+        if spots:
+            x, y, direction = spots[random.integers(len(spots))]
+            jumper.env.unwrapped.agent_pos = (x, y)
+            jumper.env.unwrapped.agent_dir = direction
+            state[jumper.row, AGENT : AGENT + 6].view(np.int16)[:] = x, y, direction
+            jumper.history.append(f"jump to {x},{y},{direction}")
+    env.state = torch.from_numpy(state)
+
+
+def spots_before_objects(env: Any) -> list[tuple[int, int, int]]:
+    """Free cells that the agent could walk to now, and directions that face an object from them."""
+    seen, spots = set(), []
+    ahead = [tuple(int(v) for v in env.agent_pos)]
+    while ahead:
+        x, y = ahead.pop()
+        cell = env.grid.get(x, y)
+        if (x, y) in seen or (cell is not None and not cell.can_overlap()):
+            continue
+        seen.add((x, y))
+        for direction, (dx, dy) in enumerate(DIR_TO_VEC):
+            there = env.grid.get(x + dx, y + dy)
+            if cell is None and there is not None and there.type != "wall":
+                spots.append((x, y, direction))
+            ahead.append((x + dx, y + dy))
+    return spots
+
+
 def choose(leader: Seed, bot: Any, last: int) -> int:
     """The bot's next action, `done` where it gives up."""
     previous = int(last) if leader.history[-1] != "reset" else None
@@ -275,7 +330,7 @@ def run(task: Callable[[], Report]) -> Report:
 def print_report(reports: Sequence[Report]) -> None:
     """Print a line a level and then what differed."""
     for report in reports:
-        successes = f"{report.successes:4} episodes by the bot" if report.successes else ""
+        successes = f"{report.successes:4} successes" if report.successes else ""
         print(
             f"{report.id:44}{report.transitions:10,} transitions "
             f"{len(report.differences):4} differences {len(report.skipped):4} skipped {successes}"
@@ -294,6 +349,7 @@ def main(
     episodes: int = 3,
     steps: int = 300,
     bot_seeds: int = 20,
+    jump_seeds: int = 16,
     min_transitions: int = 0,
     jobs: int = os.cpu_count() or 1,
 ) -> int:
@@ -306,6 +362,7 @@ def main(
         episodes: rounds a seed, each begun with a reset.
         steps: random steps a round.
         bot_seeds: seeds that the bot leads on each BabyAI level.
+        jump_seeds: seeds of the jumper on each level.
         min_transitions: fail when fewer were compared.
         jobs: processes.
     """
@@ -319,6 +376,7 @@ def main(
         for id in chosen
         if bot_seeds and re.match("BabyAI-", id)
     ]
+    tasks += [partial(compare_jumps, id, first_seed, jump_seeds) for id in chosen if jump_seeds]
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
         reports = list(pool.map(run, tasks))
     print_report(reports)

@@ -5,7 +5,8 @@ import dataclasses
 import pytest
 
 import envs
-from tests.parity import compare_bot, compare_walks, run
+from envs.registry import LEVELS
+from tests.parity import compare_bot, compare_jumps, compare_walks, run
 
 BABYAI = [id for id in envs.levels() if id.startswith("BabyAI-")]
 CORNER = "MiniGrid-Empty-5x5-v0"
@@ -23,6 +24,17 @@ def test_the_bot_succeeds_alike(id):
     report = run(lambda: compare_bot(id, seeds=2))
     assert not report.differences, report.differences[0]
     assert report.successes + len(report.skipped) == 2
+
+
+def one_level_a_function():
+    return sorted({level.generate: id for id, level in LEVELS.items()}.values())
+
+
+@pytest.mark.parametrize("id", one_level_a_function())
+def test_random_acts_before_objects_equal_upstream(id):
+    report = run(lambda: compare_jumps(id, seeds=4, steps=60))
+    assert not report.differences, report.differences[0]
+    assert report.transitions > 0, report.skipped
 
 
 class Faulty:
