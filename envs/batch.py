@@ -20,6 +20,7 @@ from torch import Tensor
 from . import cpu
 from .cells import EMPTY
 from .foreign import Factory, Layouts, make_foreign_level
+from .kernels import MAX_ATTEMPTS
 from .record import MISSION_OFFSET, NOTHING, RECORD, record_bytes, view_records
 from .registry import LEVELS, Level, find_level
 from .render import render
@@ -183,17 +184,30 @@ class Environments:
             mask: bool [B], the environments to begin anew; default: all, as at the first reset.
 
         Raises:
-            ValueError: a negative seed, too few or many seeds, a mask of another shape or type.
+            ValueError: a negative seed, too few or many seeds, a mask of another shape or type, a
+                level whose function gives no layout that can be played.
         """
         chosen = self._choose(mask)
         seed, self._seed = self._seed if seed is None else seed, None
         if seed is not None:
             self._seed_streams(seed, chosen)
-        self._begun = True
         image, direction = self._empty_view(self.num_envs)
         self._begin_episodes(chosen)
+        if not self._begun:
+            self._check_layouts()
+        self._begun = True
         self._look_at(self._everyone, image, direction)
         return self._observation(image, direction)
+
+    def _check_layouts(self) -> None:
+        """Refuse a level none of whose layouts can be played."""
+        given_up = _column(self._rows, "given_up")
+        for id, start, end in zip(self.level_ids, self._bounds, self._bounds[1:], strict=False):
+            if given_up[start:end].all():
+                raise ValueError(
+                    f"{id}: {MAX_ATTEMPTS} layouts were rejected in a row: does its function place "
+                    "the agent, and everything on the grid?"
+                )
 
     def _choose(self, mask: Tensor | None) -> Tensor:
         """The indices of the environments that a reset is for."""
@@ -348,10 +362,23 @@ class Environments:
                 f"expected a uint8 state of shape {expected}, "
                 f"got {saved.dtype} {tuple(saved.shape)}"
             )
+        self._check_levels(saved)
         self._rows[:] = saved
         self._seed, self._begun = None, True
         words = saved[:, MISSION_OFFSET : MISSION_OFFSET + self.mission_length]
         self._mission = words.to(self.device, torch.int16)
+
+    def _check_levels(self, saved: Tensor) -> None:
+        """Refuse the state of other levels, or what is no state: kernels would leave the grid."""
+        width, height = _column(saved, "full_width"), _column(saved, "full_height")
+        x, y = _column(saved, "x"), _column(saved, "y")
+        fits = (width == _column(self._rows, "full_width")) & (x >= 0) & (x < width)
+        fits &= (height == _column(self._rows, "full_height")) & (y >= 0) & (y < height)
+        if not fits.all():
+            i = int(fits.argmin())
+            raise ValueError(
+                f"environment {i}'s state is none of {self.level_ids[int(self.task[i])]}"
+            )
 
 
 def _launcher(device: torch.device) -> ModuleType:
@@ -375,6 +402,12 @@ def _rows(tensor: Tensor, indices: Tensor) -> Tensor:
     if tensor.is_cuda:
         return tensor[indices]
     return torch.from_numpy(tensor.numpy()[indices.numpy()])
+
+
+def _column(rows: Tensor, name: str) -> np.ndarray:
+    """One field of every record, a copy on the host."""
+    kind, offset = RECORD.fields[name][:2]  # type: ignore[index]
+    return rows[:, offset : offset + kind.itemsize].cpu().numpy().copy().view(kind)[:, 0]
 
 
 def _copy(tensor: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from numba.core.caching import FunctionCache, IndexDataCacheFile
 from numba.extending import intrinsic
 from torch import Tensor
 
+from .jit import fingerprint
 from .kernels import make_advance_one, make_look_one, make_regenerate, name_of
 from .record import view_records
 from .rgb import make_paint_row
@@ -74,14 +75,16 @@ NOT_COMPILED = {
 }
 
 
-@functools.cache
-def _engine_stamp() -> str:
+def _digest_engine() -> str:
     """A digest of the engine's source: compiled code is kept for as long as it stays the same."""
     digest = hashlib.sha256()
     for path in sorted(Path(__file__).parent.glob("*.py")):
         if path.stem not in NOT_COMPILED:
             digest.update(path.read_bytes())
     return digest.hexdigest()
+
+
+ENGINE = _digest_engine()  # when imported: what is compiled later is that source
 
 
 class _SourceCache(FunctionCache):
@@ -98,11 +101,11 @@ class _SourceCache(FunctionCache):
         return sig, codegen.magic_tuple()
 
 
-def _compile(kernel: Callable[..., None], name: str, source: str) -> Any:
-    """Compile a batch kernel; ``source`` is what it is made of besides the engine."""
+def _compile(kernel: Callable[..., None], name: str, made_of: str) -> Any:
+    """Compile a batch kernel; ``made_of`` stands for what it is made of besides the engine."""
     kernel.__qualname__ = name  # see envs.kernels
     compiled = njit(nogil=True)(kernel)
-    stamp = hashlib.sha256((_engine_stamp() + source).encode()).hexdigest()
+    stamp = hashlib.sha256((ENGINE + made_of).encode()).hexdigest()
     compiled._cache = _SourceCache(kernel, name, stamp)
     return compiled
 
@@ -137,9 +140,10 @@ def make_renew(generate: Any) -> Any:
         for n in range(start, end):
             regenerate(state[ended[n]], params)
 
-    source = Path(inspect.getfile(generate.py_func)).read_text()
-    name = f"renew-{generate.py_func.__module__}-{generate.py_func.__qualname__}"
-    return _compile(renew, name, source)
+    source = generate.py_func
+    if not Path(inspect.getfile(source)).is_file():
+        return njit(nogil=True)(renew)  # typed in: the next one of that name is another function
+    return _compile(renew, f"renew-{source.__module__}-{name_of(generate)}", fingerprint(source))
 
 
 @functools.cache

@@ -14,7 +14,7 @@ from .record import NOTHING
 from .rng import restore_stream
 from .rules import take
 from .step import step
-from .world import begin
+from .world import begin, reject
 
 MAX_ATTEMPTS = 1000  # layouts rejected in a row before an episode starts without a mission
 
@@ -39,6 +39,8 @@ def make_regenerate(generate: Any) -> Callable[[Any, Any], None]:
         for _ in range(MAX_ATTEMPTS):
             begin(e)
             generate(e, *params)
+            if e.x < 0:
+                reject(e)  # the level placed no agent
             if e.root:
                 settle(e)
             if not e.rejected:
@@ -47,9 +49,9 @@ def make_regenerate(generate: Any) -> Callable[[Any, Any], None]:
             restore_stream(e)
         e.given_up += 1
         e.root = 0
+        e.x, e.y = max(e.x, 0), max(e.y, 0)
 
-    source = generate.py_func
-    regenerate.__qualname__ = f"regenerate-{source.__module__}-{source.__qualname__}"
+    regenerate.__qualname__ = f"regenerate-{generate.py_func.__module__}-{name_of(generate)}"
     return rule(regenerate)
 
 

@@ -124,6 +124,7 @@ def level(
                 f"{id}: {function.__name__} takes {names or 'nothing'}, got {sorted(params)}"
             )
         if function not in _COMPILED:
+            function.__qualname__ += f"-{id}"  # see envs.kernels
             _COMPILED[function] = compile_rule(function)
         LEVELS[id] = Level(
             id=id,

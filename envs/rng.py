@@ -21,6 +21,7 @@ _MULTIPLIER_LOW = np.uint64(0x4385DF649FCCF645)
 _ONE = np.uint64(1)
 _SHIFT58, _SHIFT11 = np.uint64(58), np.uint64(11)
 _SIXTY_THREE, _SIXTY_FOUR = np.uint64(63), np.uint64(64)
+REDRAWS = 200  # at most one draw in two is thrown away, unless the stream was never seeded
 _DOUBLE_STEP = 1.0 / 9007199254740992.0  # 2 ** -53
 
 
@@ -71,7 +72,9 @@ def rand_int(e: Any, low: int, high: int) -> Any:
     product = next_uint32(e) * span
     if (product & _LOW32) < span:
         threshold = (_LOW32 - (span - _ONE)) % span
-        while (product & _LOW32) < threshold:
+        for _ in range(REDRAWS):
+            if (product & _LOW32) >= threshold:
+                break
             product = next_uint32(e) * span
     return np.int64(low) + np.int64(product >> _SHIFT32)
 
@@ -82,10 +85,11 @@ def rand_below_or_at(e: Any, highest: int) -> Any:
     mask = np.int64(highest)
     for shift in (1, 2, 4, 8, 16):
         mask |= mask >> shift
-    drawn = np.int64(next_uint32(e)) & mask
-    while drawn > highest:
+    for _ in range(REDRAWS):
         drawn = np.int64(next_uint32(e)) & mask
-    return drawn
+        if drawn <= highest:
+            return drawn
+    return np.int64(highest)
 
 
 @rule

@@ -21,7 +21,7 @@ from .cells import (
 )
 from .jit import rule
 from .record import NOTHING
-from .world import put_thing, thing_on
+from .world import index, is_inside, put_thing, thing_on
 
 LEFT, RIGHT, FORWARD, PICKUP, DROP, TOGGLE, DONE = range(7)
 ACTIONS = 7
@@ -39,9 +39,7 @@ def front_index(e: Any) -> int:
         x -= 1
     else:
         y -= 1
-    if 0 <= x < e.width and 0 <= y < e.height:
-        return y * e.width + x
-    return e.y * e.width + e.x
+    return index(e, x, y) if is_inside(e, x, y) else index(e, e.x, e.y)
 
 
 @rule

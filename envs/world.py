@@ -49,17 +49,18 @@ def index(e: Any, x: int, y: int) -> int:
 
 
 @rule
-def cell_at(e: Any, x: int, y: int) -> int:
-    """The cell at (x, y), a wall outside the grid."""
-    if x < 0 or y < 0 or x >= e.width or y >= e.height:
-        return WALL
-    return e.grid[y * e.width + x]
+def is_inside(e: Any, x: int, y: int) -> bool:
+    """Whether (x, y) is on the grid."""
+    return 0 <= x < e.width and 0 <= y < e.height
 
 
 @rule
 def set_cell(e: Any, x: int, y: int, cell: int) -> None:
-    """Put a cell without an identity (wall, goal, lava, nothing) at (x, y)."""
-    e.grid[y * e.width + x] = cell
+    """Put a cell without an identity (wall, goal, lava, nothing) at (x, y), which must be there."""
+    if is_inside(e, x, y):
+        e.grid[y * e.width + x] = cell
+    else:
+        reject(e)
 
 
 @rule
@@ -133,9 +134,12 @@ def put_thing(e: Any, thing: int, at: int) -> None:
 
 @rule
 def put(e: Any, x: int, y: int, cell: int) -> int:
-    """Put a new thing that looks like ``cell`` at (x, y); gives the thing."""
+    """Put a new thing that looks like ``cell`` at (x, y), which must be there; gives the thing."""
     thing = new_thing(e, cell)
-    put_thing(e, thing, index(e, x, y))
+    if is_inside(e, x, y):
+        put_thing(e, thing, index(e, x, y))
+    else:
+        reject(e)
     return thing
 
 
@@ -185,8 +189,11 @@ def place_cell(e: Any, cell: int, x: int, y: int, width: int, height: int) -> No
 
 @rule
 def set_agent(e: Any, x: int, y: int, direction: int) -> None:
-    """Stand the agent at (x, y); directions are right, down, left, up."""
-    e.x, e.y, e.direction = x, y, direction
+    """Stand the agent at (x, y), which must be there; directions are right, down, left, up."""
+    if is_inside(e, x, y):
+        e.x, e.y, e.direction = x, y, direction
+    else:
+        reject(e)
 
 
 @rule

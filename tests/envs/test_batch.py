@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 
 import envs
+from envs.cells import BALL, GOAL
+from envs.record import RECORD
+from envs.registry import LEVELS
+from envs.world import goal_in_corner, put, set_agent, set_cell, walled
 
 DYNAMIC = "MiniGrid-Dynamic-Obstacles-8x8-v0"
 LOCAL = "BabyAI-GoToLocal-v0"
@@ -142,11 +149,38 @@ def test_bad_state_is_refused():
     env = envs.make(DOOR_KEY, num_envs=2)
     with pytest.raises(ValueError, match="state of shape"):
         env.state = torch.zeros(3, 4, dtype=torch.uint8)
+    with pytest.raises(ValueError, match=f"environment 0's state is none of {DOOR_KEY}"):
+        env.state = torch.zeros_like(env.state)
+    other = envs.make("MiniGrid-Empty-5x5-v0", num_envs=2)
+    other.reset()
+    outside = other.state
+    outside[1, RECORD.fields["x"][1]] = 7
+    with pytest.raises(ValueError, match="environment 1's state"):
+        other.state = outside
+
+
+def test_a_level_that_leaves_the_grid_is_refused():
+    def edge(e, agent, cell, thing):
+        if agent:
+            set_agent(e, agent, 1, 0)
+        set_cell(e, cell, 2, GOAL)
+        put(e, thing, 3, BALL)
+
+    row = partial(envs.level, "Test-Edge-v0", size=5, max_steps=20, mission="x")
+    inside: dict[str, Any] = {"agent": 1, "cell": 4, "thing": 4}
+    wrong = [{"agent": 0}, {"agent": 5}, {"cell": -1}, {"cell": 5}, {"thing": -1}, {"thing": 5}]
+    try:
+        row(**inside)(edge)
+        envs.make("Test-Edge-v0", num_envs=2).reset()
+        for places in wrong:
+            row(**(inside | places))(edge)
+            with pytest.raises(ValueError, match="Test-Edge-v0: 1000 layouts were rejected"):
+                envs.make("Test-Edge-v0", num_envs=2).reset()
+    finally:
+        LEVELS.pop("Test-Edge-v0")
 
 
 def test_a_level_of_ones_own():
-    from envs.registry import LEVELS
-    from envs.world import goal_in_corner, set_agent, walled
 
     @envs.level("Test-Corner-v0", size=5, max_steps=20, mission="get to the corner", start=1)
     def corner(e, start):

@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
+
+from envs.jit import fingerprint
 
 WARM = "import envs; envs.make('{id}', 2, view={view}).reset(1)"
 CHECK = """
@@ -35,3 +38,62 @@ def test_levels_and_views_cached_by_two_processes_stay_apart(tmp_path):
     use_key = "use the key to open the door and then get to the goal"
     expected = [(GO_TO, 7, "go to the yellow key"), (DOOR_KEY, 5, use_key)]
     run(CHECK.format(expected=expected), tmp_path)
+
+
+FACTORY = """
+from envs import level
+from envs.cells import GOAL, LAVA
+from envs.world import set_agent, set_cell, walled
+
+
+def register(name, cell):
+    @level(f"My-{name}-v0", size=5, max_steps=10, mission="get there")
+    def room(e):
+        walled(e)
+        set_cell(e, 2, 1, cell)
+        set_agent(e, 1, 1, 0)
+
+
+register("Goal", GOAL)
+register("Lava", LAVA)
+"""
+AHEAD = """
+import sys
+sys.path.insert(0, {folder!r})
+import envs, rooms
+for name, kind in {expected}:
+    image = envs.make(f"My-{{name}}-v0", 1).reset()["image"]
+    assert image[0, 3, 5, 0] == kind, (name, image[0, 3, 5])
+"""
+GOAL, LAVA = ("Goal", 8), ("Lava", 9)
+
+
+def test_levels_of_one_function_that_closes_over_their_difference_stay_apart(tmp_path):
+    (tmp_path / "rooms.py").write_text(FACTORY)
+    for expected in ([GOAL], [LAVA], [LAVA, GOAL]):
+        run(AHEAD.format(folder=str(tmp_path), expected=expected), tmp_path)
+
+
+def test_a_level_that_was_typed_in_compiles(tmp_path):
+    source = FACTORY + "import envs\nenvs.make('My-Lava-v0', 1).reset()"
+    run(source, tmp_path)
+    run(source, tmp_path)
+
+
+def make_function(**names):
+    names["__name__"] = "mine"
+    exec("def use(e):\n    return help(e, SIZE)", names)
+    return names["use"]
+
+
+def make_helper(body):
+    names = {"__name__": "mine"}
+    exec(f"def help(e, size):\n    return {body}", names)
+    return SimpleNamespace(py_func=names["help"])
+
+
+def test_a_fingerprint_tells_what_a_function_is_made_of():
+    one = fingerprint(make_function(help=make_helper("e + size"), SIZE=1))
+    assert fingerprint(make_function(help=make_helper("e + size"), SIZE=1)) == one
+    assert fingerprint(make_function(help=make_helper("e + size"), SIZE=2)) != one
+    assert fingerprint(make_function(help=make_helper("e - size"), SIZE=1)) != one

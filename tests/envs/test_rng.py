@@ -49,3 +49,10 @@ def test_an_empty_range_draws_nothing():
     before = records.copy()
     assert rand_int(records[0], 4, 5) == 4
     assert np.array_equal(records, before)
+
+
+def test_a_stream_that_was_never_seeded_ends_too():
+    record = np.zeros(1, RECORD)[0]
+    assert rand_int(record, 0, 3) == 0
+    record["rng_high"] = 2**63  # with no increment, all high bits for ever
+    assert 0 <= rand_below_or_at(record, 4) <= 4
