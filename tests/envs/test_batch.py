@@ -154,7 +154,7 @@ def test_bad_state_is_refused():
     other = envs.make("MiniGrid-Empty-5x5-v0", num_envs=2)
     other.reset()
     outside = other.state
-    outside[1, RECORD.fields["x"][1]] = 7  # type: ignore[index]  # type: ignore[index]
+    outside[1, RECORD.fields["x"][1]] = 7  # type: ignore[index]
     with pytest.raises(ValueError, match="environment 1's state"):
         other.state = outside
 
