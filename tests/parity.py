@@ -356,7 +356,8 @@ def main(
     """Compare the engine with upstream; the exit code is 1 at any difference.
 
     Args:
-        ids: levels, or parts of their names (default: all).
+        ids: levels, or parts of their names (default: all); whole names of others that Gymnasium
+            knows, WFC's for instance.
         seeds: seeds walked at random on each level.
         first_seed: the first of them.
         episodes: rounds a seed, each begun with a reset.
@@ -368,6 +369,7 @@ def main(
     """
     start = time.monotonic()
     chosen = [id for id in envs.levels() if not ids or any(part in id for part in ids)]
+    chosen += [id for id in ids if id in gymnasium.registry and id not in chosen]
     tasks = [
         partial(compare_walks, id, first_seed, seeds, episodes, steps) for id in chosen if seeds
     ]
