@@ -113,6 +113,9 @@ def write_record(record: Any, env: MiniGridEnv) -> None:
     """
     if env.agent_pos is None:
         raise ForeignRulesError(f"{type(env).__name__} was not reset")
+    made, drawn = (env.width, env.height), (env.grid.width, env.grid.height)
+    if drawn != made:
+        raise ForeignRulesError(f"{type(env).__name__} is made for {made} cells, drew {drawn}")
     things = Things(env)
     record["width"], record["height"] = env.grid.width, env.grid.height
     record["full_width"], record["full_height"] = env.grid.width, env.grid.height

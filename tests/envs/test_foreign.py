@@ -59,6 +59,13 @@ class Wooden(Vault):
         self.place_obj(self.Barrel("red"))
 
 
+class Growing(Vault):
+    """Draws grids of another size."""
+
+    def _gen_grid(self, width, height):
+        super()._gen_grid(width + 1, height + 1)
+
+
 class Blind(gymnasium.ObservationWrapper):
     """Changes what is seen."""
 
@@ -148,6 +155,7 @@ def test_its_state_can_be_saved_and_restored():
     [
         (Slippery, "Slippery cannot run on the engine: Slippery has a step.. of its own"),
         (Wooden, "Wooden cannot run on the engine: objects of type Barrel are not upstream's"),
+        (Growing, r"Growing is made for \(8, 8\) cells, drew \(9, 9\)"),
         (lambda: Blind(Vault()), "Blind changes what the environment does"),
         (lambda: gymnasium.make("CartPole-v1").unwrapped, "CartPoleEnv is not a MiniGridEnv"),
         (lambda: Vault(size=-1), "does not work"),
