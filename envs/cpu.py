@@ -141,8 +141,8 @@ def make_renew(generate: Any) -> Any:
             regenerate(state[ended[n]], params)
 
     source = generate.py_func
-    if not Path(inspect.getfile(source)).is_file():
-        return njit(nogil=True)(renew)  # typed in: the next one of that name is another function
+    if not Path(inspect.getfile(source)).is_file() or inspect.getmodule(source) is None:
+        return njit(nogil=True)(renew)  # typed in, or of no module: Numba could not find it again
     return _compile(renew, f"renew-{source.__module__}-{name_of(generate)}", fingerprint(source))
 
 

@@ -74,8 +74,11 @@ def test_levels_of_one_function_that_closes_over_their_difference_stay_apart(tmp
         run(AHEAD.format(folder=str(tmp_path), expected=expected), tmp_path)
 
 
-def test_a_level_that_was_typed_in_compiles(tmp_path):
-    source = FACTORY + "import envs\nenvs.make('My-Lava-v0', 1).reset()"
+def test_levels_that_are_in_no_module_compile_every_time(tmp_path):
+    (tmp_path / "rooms.py").write_text(FACTORY)
+    make = "envs.make('My-Lava-v0', 1).reset()\n"
+    from_file = f"runpy.run_path({str(tmp_path / 'rooms.py')!r}, run_name='rooms')\n"
+    source = "import envs, runpy\n" + FACTORY + make + from_file + make
     run(source, tmp_path)
     run(source, tmp_path)
 
