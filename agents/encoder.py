@@ -20,7 +20,8 @@ class Encoder(nn.Module):
     """Cells and mission to features.
 
     Each of the 49 cells of the view adds its own vector for its type, its color and its state (a
-    linear layer on one-hot cells); the mission scales and shifts the sum (FiLM, Perez et al. 2018).
+    linear layer on one-hot cells), at first of variance one, for the one cell that matters must not
+    drown among walls; the mission scales and shifts the sum (FiLM, Perez et al. 2018).
     """
 
     def __init__(
@@ -28,7 +29,7 @@ class Encoder(nn.Module):
     ) -> None:
         super().__init__()
         cells = 49
-        self.cells = nn.Parameter(torch.randn(cells * TRAITS, width) / (3 * cells) ** 0.5)
+        self.cells = nn.Parameter(torch.randn(cells * TRAITS, width) / 3**0.5)
         self.words = nn.Embedding(vocabulary, words, padding_idx=0)
         self.instruction = nn.GRU(words, width)
         self.film = nn.Linear(width, 2 * width)

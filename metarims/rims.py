@@ -554,15 +554,8 @@ def _communicate_back(d_heard: Tensor, said: Tensor, listening: Tensor) -> Tenso
 
 
 def _pair(left: Tensor, right: Tensor) -> Tensor:
-    """Each module's product with each other's, [n, Hc, e, B] twice to [n, n, Hc, B].
-
-    Feature by feature: their products all at once would not fit in a cache.
-    """
-    lefts, rights = left.unsqueeze(1).unbind(3), right.unbind(2)
-    total = lefts[0] * rights[0]
-    for one, other in zip(lefts[1:], rights[1:], strict=True):
-        total.addcmul_(one, other)
-    return total
+    """Each module's product with each other's, [n, Hc, e, B] twice to [n, n, Hc, B]."""
+    return (left.unsqueeze(1) * right).sum(3)
 
 
 def _softmax_back(gradient: Tensor, softmax: Tensor, dim: int | tuple[int, ...]) -> Tensor:
@@ -605,12 +598,13 @@ def _sparse_back(gradient: Tensor, saved: Any) -> Tensor:
     competing, mask, runner_up, share, total, slots = saved
     weighted = gradient * slots
     d_share = weighted.sum((1, 2))
-    d_scores: Tensor = share[:, None, None] * _softmax_back(gradient, slots, 2)
     d_excess = (d_share - (d_share * share).sum(0)) / total * mask
     d_runner_up = -d_excess.sum(0, keepdim=True).expand(len(runner_up), -1)
     d_claim = d_excess.scatter_add(0, runner_up, d_runner_up)
     d_competing = d_claim[:, None, None] / (competing.shape[1] * competing.shape[2])
-    d_scores += _softmax_back(d_competing.expand_as(competing), competing, 0)
+    d_scores = _softmax_back(d_competing, competing, 0)
+    if slots.shape[2] > 1:  # a single slot gets its module's whole share anyway
+        d_scores.addcmul_(share[:, None, None], _softmax_back(gradient, slots, 2))
     return d_scores
 
 

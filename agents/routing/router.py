@@ -231,17 +231,19 @@ class _Linears(torch.autograd.Function):
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         x, *parameters = ctx.saved_tensors
         dx, gradients = torch.empty_like(x), []
+        d_biases = torch.segment_reduce(dy, "sum", lengths=torch.tensor(ctx.counts), axis=0)
         parts = zip(
             x.split(ctx.counts),
             dx.split(ctx.counts),
             dy.split(ctx.counts),
-            _pairs(parameters),
+            parameters[::2],
+            d_biases,
             strict=True,
         )
-        for rows, d_rows, d_out, (weight, _) in parts:
+        for rows, d_rows, d_out, weight, d_bias in parts:
             if len(rows):
                 torch.mm(d_out, weight, out=d_rows)
-                gradients += [d_out.T @ rows, d_out.sum(0)]
+                gradients += [d_out.T @ rows, d_bias]
             else:
                 gradients += [None, None]
         return dx, None, *gradients
