@@ -11,7 +11,7 @@ from metarims.config import Setting
 from metarims.rims import RIMs, RIMsConfig
 from metarims.schedule import Schedule
 
-from .encoder import Encoder
+from .encoder import Encoder, SlotEncoder
 from .lstm import LSTM
 from .policy import Core, Last, RecurrentPolicy
 from .presets import Preset, names, preset, settings
@@ -66,8 +66,9 @@ def schedule(name: str, options: Mapping[str, Setting] | None = None) -> Schedul
     return preset(name, options).schedule()
 
 
-def _encoder(row: Preset, spec: Spec) -> Encoder:
-    return Encoder(spec.vocabulary_size, row.features, row.width)
+def _encoder(row: Preset, spec: Spec) -> Encoder | SlotEncoder:
+    kind = SlotEncoder if row.slots else Encoder
+    return kind(spec.vocabulary_size, row.features, row.width)
 
 
 def _last(row: Preset, spec: Spec) -> Last | None:

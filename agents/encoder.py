@@ -16,6 +16,9 @@ TRAITS = TYPES + COLORS + STATES
 HASH_BASE = 0x5851F42D4C957F2D
 
 
+CELLS = 49  # of the view
+
+
 class Encoder(nn.Module):
     """Cells and mission to features.
 
@@ -28,12 +31,53 @@ class Encoder(nn.Module):
         self, vocabulary: int, features: int = 128, width: int = 64, words: int = 32
     ) -> None:
         super().__init__()
-        cells = 49
-        self.cells = nn.Parameter(torch.randn(cells * TRAITS, width) / 3**0.5)
-        self.words = nn.Embedding(vocabulary, words, padding_idx=0)
-        self.instruction = nn.GRU(words, width)
+        self.cells = _first_vectors(width)
+        self.instruction = Instruction(vocabulary, words, width)
         self.film = nn.Linear(width, 2 * width)
         self.project = nn.Linear(width, features)
+
+    def forward(self, obs: Observation) -> Tensor:
+        """Images uint8 [T, B, 7, 7, 3] and missions int16 [T, B, L] to features [T, B, D]."""
+        image = obs["image"]
+        seen: Tensor = _CellSum.apply(_flat(image), self.cells)  # type: ignore[no-untyped-call]
+        told = self.instruction(obs["mission"].flatten(0, 1))
+        scale, shift = self.film(told).chunk(2, -1)
+        x = torch.relu(seen * (1 + scale) + shift)
+        return torch.relu(self.project(x)).view(*image.shape[:2], -1)
+
+
+class SlotEncoder(nn.Module):
+    """Cells and mission to slots, for modules that attend to what they need of them.
+
+    A slot for each cell of the view, by its place, type, color and state, and one for the mission.
+    """
+
+    def __init__(
+        self, vocabulary: int, features: int = 128, width: int = 64, words: int = 32
+    ) -> None:
+        super().__init__()
+        self.cells = _first_vectors(width)
+        self.instruction = Instruction(vocabulary, words, width)
+        self.project = nn.Linear(width, features)
+        self.tell = nn.Linear(width, features)
+
+    def forward(self, obs: Observation) -> Tensor:
+        """Images uint8 [T, B, 7, 7, 3] and missions int16 [T, B, L] to slots [T, B, 50, D]."""
+        image = obs["image"]
+        cells: Tensor = _CellRows.apply(_flat(image), self.cells)  # type: ignore[no-untyped-call]
+        seen = self.project(torch.relu(cells))
+        told = self.tell(self.instruction(obs["mission"].flatten(0, 1)))
+        slots = torch.cat([seen, told.unsqueeze(1)], 1)
+        return torch.relu(slots).view(*image.shape[:2], CELLS + 1, -1)
+
+
+class Instruction(nn.Module):
+    """A GRU over the mission's words."""
+
+    def __init__(self, vocabulary: int, words: int, width: int) -> None:
+        super().__init__()
+        self.words = nn.Embedding(vocabulary, words, padding_idx=0)
+        self.gru = nn.GRU(words, width)
 
     def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *rest: Any) -> None:
         """Words that came after a checkpoint was written keep their first vectors."""
@@ -42,25 +86,25 @@ class Encoder(nn.Module):
             state[name] = torch.cat([state[name], own[len(state[name]) :].to(state[name])])
         super()._load_from_state_dict(state, prefix, *rest)
 
-    def forward(self, obs: Observation) -> Tensor:
-        """Images uint8 [T, B, 7, 7, 3] and missions int16 [T, B, L] to features [T, B, D]."""
-        image, mission = obs["image"], obs["mission"]
-        seen: Tensor = _CellSum.apply(  # type: ignore[no-untyped-call]
-            image.flatten(0, 1).flatten(1, 2), self.cells
-        )
-        scale, shift = self.film(self._told(mission.flatten(0, 1))).chunk(2, -1)
-        x = torch.relu(seen * (1 + scale) + shift)
-        return torch.relu(self.project(x)).view(*image.shape[:2], -1)
-
-    def _told(self, mission: Tensor) -> Tensor:
-        """The instruction's last state [N, width]; each different mission is read once."""
+    def forward(self, mission: Tensor) -> Tensor:
+        """Missions int16 [N, L] to the last state [N, width]; each different one is read once."""
         powers = torch.full_like(mission[0], HASH_BASE, dtype=torch.int64).cumprod(0)
         keys, which = torch.unique((mission * powers).sum(1), return_inverse=True)
         rows = torch.arange(len(which), device=keys.device)
         different = mission[torch.empty_like(keys).scatter_(0, which, rows)]
-        states: Tensor = self.instruction(self.words(different.T.int()))[0]  # [L, M, width]
+        states: Tensor = self.gru(self.words(different.T.int()))[0]  # [L, M, width]
         last = (different != 0).sum(1).clamp_min(1) - 1
         return states[last, torch.arange(len(last), device=last.device)][which]
+
+
+def _first_vectors(width: int) -> nn.Parameter:
+    """For each cell's traits, [K · TRAITS, width], such that a cell's sum has variance one."""
+    return nn.Parameter(torch.randn(CELLS * TRAITS, width) / 3**0.5)
+
+
+def _flat(image: Tensor) -> Tensor:
+    """[T, B, 7, 7, 3] to [T · B, 49, 3]."""
+    return image.flatten(0, 1).flatten(1, 2)
 
 
 class _CellSum(torch.autograd.Function):
@@ -73,18 +117,43 @@ class _CellSum(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, cells: Tensor, table: Tensor) -> Tensor:
         ctx.save_for_backward(cells)
-        firsts = torch.arange(cells.shape[1], device=cells.device).unsqueeze(1) * TRAITS
-        offsets = firsts + torch.tensor([0, TYPES, TYPES + COLORS], device=cells.device)
-        return F.embedding_bag((cells + offsets.int()).flatten(1), table, mode="sum")
+        return F.embedding_bag(_rows(cells).flatten(1), table, mode="sum")
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[None, Tensor]:
         (cells,) = ctx.saved_tensors
-        type_, color, state = cells.int().unbind(-1)
-        kind = (type_ * COLORS + color) * STATES + state
-        hot = F.embedding(kind, _traits_of_kinds(gradient)).flatten(1)  # [N, K · TRAITS]
-        return None, hot.T @ gradient
+        return None, _hot(cells, gradient).flatten(1).T @ gradient
+
+
+class _CellRows(torch.autograd.Function):
+    """As `_CellSum`, each cell apart: [N, K, E]."""
+
+    @staticmethod
+    def forward(ctx: Any, cells: Tensor, table: Tensor) -> Tensor:
+        ctx.save_for_backward(cells)
+        sums = F.embedding_bag(_rows(cells).flatten(0, 1), table, mode="sum")
+        return sums.view(*cells.shape[:2], -1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[None, Tensor]:
+        (cells,) = ctx.saved_tensors
+        hot = _hot(cells, gradient).permute(1, 2, 0)  # [K, TRAITS, N]
+        return None, torch.bmm(hot, gradient.transpose(0, 1)).flatten(0, 1)
+
+
+def _rows(cells: Tensor) -> Tensor:
+    """The table's rows for each cell's traits, int [N, K, 3]."""
+    firsts = torch.arange(cells.shape[1], device=cells.device).unsqueeze(1) * TRAITS
+    offsets = firsts + torch.tensor([0, TYPES, TYPES + COLORS], device=cells.device)
+    return cells + offsets.int()
+
+
+def _hot(cells: Tensor, like: Tensor) -> Tensor:
+    """Each cell's one-hot traits, [N, K, TRAITS]."""
+    type_, color, state = cells.int().unbind(-1)
+    return F.embedding((type_ * COLORS + color) * STATES + state, _traits_of_kinds(like))
 
 
 def _traits_of_kinds(like: Tensor) -> Tensor:

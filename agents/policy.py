@@ -28,7 +28,7 @@ class RecurrentPolicy(nn.Module):
     """Encoder, core and heads; an `Agent`.
 
     Args:
-        encoder: observations to features [T, B, D].
+        encoder: observations to features [T, B, D], or to slots [T, B, S, D].
         core: what remembers.
         features: the core's outputs.
         actions: how many there are.
@@ -59,7 +59,9 @@ class RecurrentPolicy(nn.Module):
         """As `metarims.protocols.Agent` says."""
         x = self.encoder(obs)
         if self.last is not None:
-            x, starts = x + self.last(obs, starts), torch.zeros_like(starts)
+            last = self.last(obs, starts)
+            x = x + (last if x.dim() == 3 else last.unsqueeze(2))
+            starts = torch.zeros_like(starts)
         x, state, diagnostics = self.core(x, state, starts)
         return Output(self.policy(x), self.value(x).squeeze(-1), state, diagnostics)
 

@@ -30,6 +30,8 @@ class Preset:
             and end as inputs.
         learning_rate, epochs, minibatches: of the fast loop, and of the slow one unless `slow_...`.
         attention_rate: factor on the attention's learning rate.
+        slots: each cell of the view, and the instruction, is an input of its own for modules to
+            attend to; "rims" only.
         width: features of the encoder's sum over cells; `features` of its result.
         lstm_hidden: the LSTM's state; from `modules` on they are `RIMsConfig`'s.
         blocks, depth: function blocks at each of the routing network's depths.
@@ -59,6 +61,7 @@ class Preset:
     slow_epochs: int = 1
     slow_minibatches: int = 4
     attention_rate: float = 1.0
+    slots: bool = False
     width: int = 64
     features: int = 128
     lstm_hidden: int = 96
@@ -97,6 +100,10 @@ class Preset:
         check_choice("encoder_in", self.encoder_in, ("fast", "slow", "both"))
         check_choice("slow_data", self.slow_data, ("fresh", "reuse"))
         check_choice("hidden_state", self.hidden_state, ("reset", "carry"))
+        if self.slots and self.core != "rims":
+            raise UsageError(
+                f"slots are for rims to attend to; a {self.core} has no such attention"
+            )
         check_positive(
             fast_span=self.fast_span,
             slow_factor=self.slow_factor,

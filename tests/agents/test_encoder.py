@@ -1,8 +1,9 @@
 """The encoder: sums over cells against plain indexing, missions read whole and only once."""
 
+import pytest
 import torch
 
-from agents.encoder import COLORS, STATES, TRAITS, TYPES, Encoder, _CellSum
+from agents.encoder import COLORS, STATES, TRAITS, TYPES, Encoder, SlotEncoder, _CellRows, _CellSum
 
 
 def random_cells(*shape):
@@ -10,12 +11,13 @@ def random_cells(*shape):
     return torch.stack(traits, -1).to(torch.uint8)
 
 
-def test_the_sum_over_cells_and_its_gradient():
+@pytest.mark.parametrize(("function", "dims"), [(_CellSum, (1, 2)), (_CellRows, (2,))])
+def test_the_sum_over_traits_and_its_gradient(function, dims):
     cells = random_cells(9, 49)
     table = torch.randn(49 * TRAITS, 3, dtype=torch.float64, requires_grad=True)
     offsets = torch.arange(49).unsqueeze(1) * TRAITS + torch.tensor([0, TYPES, TYPES + COLORS])
-    fast = _CellSum.apply(cells, table)
-    plain = table[(cells + offsets).flatten(1)].sum(1)
+    fast = function.apply(cells, table)
+    plain = table[cells + offsets].sum(dims)
     torch.testing.assert_close(fast, plain)
     weight = torch.randn_like(plain)
     torch.testing.assert_close(
@@ -58,7 +60,19 @@ def test_one_mission_more_changes_nothing_in_the_gradients():
 
 def test_a_grown_vocabulary_keeps_what_was_learnt():
     before, after = Encoder(vocabulary=20), Encoder(vocabulary=25)
-    fresh = after.words.weight.detach().clone()
+    fresh = after.instruction.words.weight.detach().clone()
     after.load_state_dict(before.state_dict())
-    assert torch.equal(after.words.weight[:20], before.words.weight)
-    assert torch.equal(after.words.weight[20:], fresh[20:])
+    words = after.instruction.words.weight
+    assert torch.equal(words[:20], before.instruction.words.weight)
+    assert torch.equal(words[20:], fresh[20:])
+
+
+def test_a_slot_tells_of_its_own_cell_only():
+    encoder = SlotEncoder(vocabulary=30)
+    image, mission = random_cells(1, 2, 7, 7), torch.ones(1, 2, 3, dtype=torch.int16)
+    image[0, 1] = image[0, 0]
+    image[0, 1, 2, 3, 0] = (image[0, 0, 2, 3, 0] + 1) % TYPES
+    mission[0, 1, 2] = 2
+    one, other = encoder({"image": image, "mission": mission})[0]
+    assert one.shape == (50, 128)
+    assert (one != other).any(1).nonzero().flatten().tolist() == [2 * 7 + 3, 49]

@@ -48,9 +48,12 @@ def test_groups_share_out_every_parameter_once(name, hidden_state):
 
 
 @pytest.mark.parametrize("hidden_state", ["reset", "carry"])
-@pytest.mark.parametrize("name", ["lstm", "rims", "random", "routing"])
-def test_a_sequence_at_once_is_the_same_step_by_step(name, hidden_state):
-    agent = agents.make(name, SPEC, {"hidden_state": hidden_state})
+@pytest.mark.parametrize(
+    ("name", "slots"),
+    [("lstm", False), ("rims", False), ("rims", True), ("random", False), ("routing", False)],
+)
+def test_a_sequence_at_once_is_the_same_step_by_step(name, slots, hidden_state):
+    agent = agents.make(name, SPEC, {"hidden_state": hidden_state, "slots": slots})
     obs, starts = observations(7, 5), torch.rand(7, 5) < 0.3
     state = agent.initial_state(5)
     at_once = agent(obs, state, starts)
@@ -119,6 +122,7 @@ def test_settings_may_be_text():
         ("rims", {"active": 2.5}, "active must be of type int, got 2.5"),
         ("rims", {"attention": "sparce"}, "unknown attention 'sparce'; nearest: sparse"),
         ("rims", {"per_task": "maybe"}, "per_task must be of type bool, got 'maybe'"),
+        ("lstm", {"slots": True}, "slots are for rims to attend to"),
         ("metarims", {"slow_data": "fesh"}, "unknown slow_data 'fesh'; nearest: fresh"),
     ],
 )
