@@ -147,20 +147,21 @@ class RIMs(nn.Module):
             self.input_weight, self.hidden_weight, self.bias
         )
         if slots.shape[2] * config.heads == 1:
-            values = _read_all(reads, self.value.weight, slots.squeeze(2))
+            read, values = _read_ahead_of(reads, self.value.weight, slots.squeeze(2))
         else:
-            values = _heads_first(self.value(slots), config.heads)
+            read, values = reads.new_empty(0), _heads_first(self.value(slots), config.heads)
             weight = torch.cat([reads, weight], 2)
         weights = Weights(
+            read,
             self.start.unsqueeze(2),
             weight,
             bias.unsqueeze(2),
             self.query,
             self.query_bias.unsqueeze(2),
-            self.talk,
+            self._scaled_talk(),
             self.listen,
         )
-        resets = starts.to(x.dtype)
+        resets = _resets(starts, x.dtype)
         outputs, last, mask, claim = _Span.apply(  # type: ignore[no-untyped-call]
             config,
             priority,
@@ -168,14 +169,19 @@ class RIMs(nn.Module):
             resets,
             keys,
             values,
-            h.permute(1, 2, 0),
-            c.permute(1, 2, 0),
+            h.permute(1, 2, 0).contiguous(),
+            c.permute(1, 2, 0).contiguous(),
             *weights,
         )  # outputs [T, n, d, B]
         h = outputs[-1].permute(2, 0, 1)
         diagnostics = {"module_mask": mask.mT, "module_claim": claim.mT}
         flat = outputs.permute(0, 3, 1, 2).flatten(2)
         return flat, (h, last.permute(2, 0, 1), draws + len(x)), diagnostics
+
+    def _scaled_talk(self) -> Tensor:
+        """With the queries' scale, e^-1/2, taken in ahead."""
+        queries, others = self.talk.tensor_split([self.talk.shape[1] // 3], 1)
+        return torch.cat([queries * self.config.communication_key**-0.5, others], 1)
 
     def _priority(self, draws: Tensor, steps: int) -> Tensor | None:
         """What the choice goes by instead of attention, [T, n, B]."""
@@ -200,11 +206,13 @@ class RIMs(nn.Module):
 class Weights(NamedTuple):
     """What the time loop multiplies with, or the gradients of it.
 
-    start [n, d, 1]; weight [n, z, r + d] and bias [n, z, 1], from what a module reads and remembers
-    to its dynamics (r is 0 where the reading's product is taken ahead); query [n, H·key, d] and its
-    bias; talk [n, 3·Hc·e, d] and listen [n, d, Hc·e].
+    read [n·z, D], from the input to the modules' dynamics, where that product is taken ahead of the
+    loop; start [n, d, 1]; weight [n, z, r + d] and bias [n, z, 1], from what a module reads and
+    remembers to its dynamics (r is 0 where the reading's product is taken ahead); query
+    [n, H·key, d] and its bias; talk [n, 3·Hc·e, d] and listen [n, d, Hc·e].
     """
 
+    read: Tensor
     start: Tensor
     weight: Tensor
     bias: Tensor
@@ -224,7 +232,7 @@ class Chance(NamedTuple):
 class Step(NamedTuple):
     """What one step leaves for its backward pass."""
 
-    reset: Tensor  # [B]
+    reset: Tensor | None  # [B]
     key: Tensor  # [H, S, key, B]
     value: Tensor  # [H, S, value, B], or [n, z, B] ahead
     queries: Tensor  # [n, H, 1, key, B]
@@ -249,7 +257,7 @@ class _Span(torch.autograd.Function):
         config: RIMsConfig,
         priority: Tensor | None,
         lots: Tensor | None,
-        resets: Tensor,
+        resets: list[Tensor | None],
         keys: Tensor,
         values: Tensor,
         h: Tensor,
@@ -258,13 +266,13 @@ class _Span(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         steps: list[Step] = []
         outputs, claims = h.new_empty(len(keys), *h.shape), []
-        for t, (reset, key, value) in enumerate(zip(resets, keys, values, strict=True)):
+        afters = outputs.detach()  # what steps keep must not lead back to this function's result
+        given = Weights(*weights)
+        seen = values if len(given.read) == 0 else _read_all(given, values)
+        for t, (reset, key, value) in enumerate(zip(resets, keys, seen, strict=True)):
             chance = Chance(*(None if rows is None else rows[t] for rows in (priority, lots)))
-            after = outputs[t]
-            c, claim, step = _step(
-                config, Weights(*weights), chance, reset, key, value, h, c, after
-            )
-            h = after
+            c, claim, step = _step(config, given, chance, reset, key, value, h, c, afters[t])
+            h = afters[t]
             claims.append(claim)
             steps.append(step)
         masks = torch.stack([step.mask.squeeze(1) for step in steps]) > 0
@@ -284,6 +292,8 @@ class _Span(torch.autograd.Function):
         dh = torch.zeros_like(d_outputs[0])
         d_start = torch.zeros_like(dh)
         d_keys, d_values = torch.empty_like(keys), torch.empty_like(values)
+        ahead = len(weights.read) > 0
+        d_product = torch.empty_like(ctx.steps[0].value)  # of one step: it stays in a cache
         for t in reversed(range(len(keys))):
             step = ctx.steps[t]
             dh, dc = _step_back(
@@ -295,11 +305,17 @@ class _Span(torch.autograd.Function):
                 dh + d_outputs[t],
                 dc,
                 d_keys[t],
-                d_values[t],
+                d_product if ahead else d_values[t],
             )
-            keep = 1 - step.reset
-            d_start.addcmul_(dh, step.reset)
-            dh, dc = dh * keep, dc * keep
+            if ahead:
+                rows = d_product.flatten(0, 1)
+                torch.mm(weights.read.mT, rows, out=d_values[t])
+                if needed.read:
+                    gradients.read.addmm_(rows, values[t].mT)
+            if step.reset is not None:
+                keep = 1 - step.reset
+                d_start.addcmul_(dh, step.reset)
+                dh, dc = dh * keep, dc * keep
         torch.sum(d_start, 2, keepdim=True, out=gradients.start)
         return (
             None,
@@ -318,7 +334,7 @@ def _step(
     config: RIMsConfig,
     weights: Weights,
     chance: Chance,
-    reset: Tensor,
+    reset: Tensor | None,
     key: Tensor,
     value: Tensor,
     h: Tensor,
@@ -329,7 +345,8 @@ def _step(
     pass needs.
     """
     attend, dynamics = ATTENTIONS[config.attention], DYNAMICS[config.dynamics]
-    h, c = torch.lerp(h, weights.start, reset), c * (1 - reset)
+    if reset is not None:
+        h, c = torch.lerp(h, weights.start, reset), c * (1 - reset)
     queries = torch.baddbmm(weights.query_bias, weights.query, h)
     queries = queries.view(config.modules, config.heads, 1, config.key, -1)
     scores = (queries * key).sum(3)  # [n, H, S, B]
@@ -343,7 +360,7 @@ def _step(
     talkers, features = config.communication_heads, config.communication_key
     said = said.view(config.modules, 3, talkers, features, -1)
     listening, heard = _communicate(said)
-    torch.lerp(between, torch.baddbmm(between, weights.listen, heard), mask, out=after)
+    torch.addcmul(between, torch.bmm(weights.listen, heard), mask, out=after)
     step = Step(
         reset,
         key,
@@ -390,7 +407,8 @@ def _step_back(
     d_scores = attend.backward(d_attention, step.chosen)
     d_queries = _weigh(d_scores, step.key).flatten(1, 2)
     _values_back(step.queries.squeeze(2), d_scores, d_key)
-    dh = torch.lerp(d_between, dx[:, -config.hidden :] + dh_own, mask)
+    dh_through = dx[:, -config.hidden :]
+    dh = torch.lerp(d_between, dh_through if dh_own is None else dh_through + dh_own, mask)
     dh.baddbmm_(weights.query.mT, d_queries)
     if needed.listen:
         gradients.listen.baddbmm_(d_listened, step.heard.mT)
@@ -403,6 +421,13 @@ def _step_back(
         gradients.query.baddbmm_(d_queries, h.mT)
         gradients.query_bias.add_(d_queries.sum(2, keepdim=True))
     return dh, torch.lerp(dc, dc_own, mask)
+
+
+def _resets(starts: Tensor, dtype: torch.dtype) -> list[Tensor | None]:
+    """A row [B] for each step, None where nothing starts over; a GPU is not waited for to know."""
+    needed = [True] * len(starts) if starts.is_cuda else starts.any(1).tolist()
+    rows = starts.to(dtype)
+    return [row if need else None for row, need in zip(rows, needed, strict=True)]
 
 
 def _knock_out(config: RIMsConfig, mask: Tensor, lots: Tensor | None) -> Tensor:
@@ -454,40 +479,22 @@ def _reading(value: Tensor) -> Reading:
     return READ_AHEAD if value.dim() == 3 else READ_MIXTURE
 
 
-def _read_all(reads: Tensor, value: Tensor, x: Tensor) -> Tensor:
-    """What each module reads at full attention: weights [n, z, r] and [r, D], x [T, B, D] to
-    [T, n, z, B], multiplied in the order that costs less.
+def _read_ahead_of(reads: Tensor, value: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+    """The factors of what each module reads at full attention, in the order that costs less.
+
+    From weights [n, z, r] and [r, D] and x [T, B, D] to [n·z, F] and [T, F, B].
     """
     frames, rows = x.shape[0] * x.shape[1], reads.shape[0] * reads.shape[1]
     inner, features = value.shape
     if frames * inner * (features + rows) < rows * features * (inner + frames):
-        x, weight = x @ value.T, reads.flatten(0, 1)
-    else:
-        weight = reads.flatten(0, 1) @ value
-    product: Tensor = _Products.apply(weight, x)  # type: ignore[no-untyped-call]
-    return product.view(len(x), len(reads), -1, x.shape[1])
+        return reads.flatten(0, 1), (x @ value.T).mT
+    return reads.flatten(0, 1) @ value, x.mT
 
 
-class _Products(torch.autograd.Function):
-    """weight [m, D] and x [T, B, D] to [T, m, B]; its gradient is summed up without a copy."""
-
-    @staticmethod
-    def forward(ctx: Any, weight: Tensor, x: Tensor) -> Tensor:
-        ctx.save_for_backward(weight, x)
-        return torch.bmm(weight.expand(len(x), -1, -1), x.mT)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        weight, x = ctx.saved_tensors
-        d_weight = torch.zeros_like(weight) if ctx.needs_input_grad[0] else None
-        if d_weight is not None:
-            for d_t, x_t in zip(gradient, x, strict=True):
-                d_weight.addmm_(d_t, x_t)
-        d_x = None
-        if ctx.needs_input_grad[1]:
-            d_x = torch.bmm(gradient.mT, weight.expand(len(x), -1, -1))
-        return d_weight, d_x
+def _read_all(weights: Weights, x: Tensor) -> Tensor:
+    """Their product for all steps, [T, n, z, B]."""
+    product = torch.bmm(weights.read.expand(len(x), -1, -1), x)
+    return product.view(len(x), len(weights.bias), -1, x.shape[2])
 
 
 def _read_ahead(
@@ -527,8 +534,7 @@ READ_MIXTURE = Reading(_read_mixture, _read_mixture_back)
 def _communicate(said: Tensor) -> tuple[Tensor, Tensor]:
     """Attention between modules: said [n, 3, Hc, e, B] to who listens to whom and what is heard."""
     queries, keys, values = said.unbind(1)
-    scores = _pair(queries, keys) * said.shape[3] ** -0.5
-    listening = scores.softmax(1)  # [n, n, Hc, B]
+    listening = _pair(queries, keys).softmax(1)  # [n, n, Hc, B]
     heard = listening[:, 0].unsqueeze(2) * values[0]
     for module in range(1, len(said)):
         heard.addcmul_(listening[:, module].unsqueeze(2), values[module])
@@ -540,7 +546,6 @@ def _communicate_back(d_heard: Tensor, said: Tensor, listening: Tensor) -> Tenso
     queries, keys, values = said.unbind(1)
     d_heard = d_heard.view_as(queries)
     d_scores = _softmax_back(_pair(d_heard, values), listening, 1)
-    d_scores *= said.shape[3] ** -0.5
     d_said = torch.empty_like(said)
     d_queries, d_keys, d_values = d_said.unbind(1)
     torch.mul(d_scores[:, 0].unsqueeze(2), keys[0], out=d_queries)
@@ -554,8 +559,15 @@ def _communicate_back(d_heard: Tensor, said: Tensor, listening: Tensor) -> Tenso
 
 
 def _pair(left: Tensor, right: Tensor) -> Tensor:
-    """Each module's product with each other's, [n, Hc, e, B] twice to [n, n, Hc, B]."""
-    return (left.unsqueeze(1) * right).sum(3)
+    """Each module's product with each other's, [n, Hc, e, B] twice to [n, n, Hc, B].
+
+    Feature by feature: their products all at once would not fit in a cache.
+    """
+    lefts, rights = left.unsqueeze(1).unbind(3), right.unbind(2)
+    total = lefts[0] * rights[0]
+    for one, other in zip(lefts[1:], rights[1:], strict=True):
+        total.addcmul_(one, other)
+    return total
 
 
 def _softmax_back(gradient: Tensor, softmax: Tensor, dim: int | tuple[int, ...]) -> Tensor:
@@ -633,7 +645,7 @@ class Dynamics(NamedTuple):
     gates: int
     pack: Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
     forward: Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Any]]
-    backward: Callable[[Tensor, Tensor, Any, Tensor, Tensor], tuple[Tensor, Tensor | float, Tensor]]
+    backward: Callable[[Tensor, Tensor, Any, Tensor, Tensor], tuple[Tensor, Tensor | None, Tensor]]
 
 
 def _pack_lstm(inputs: Tensor, hidden: Tensor, bias: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -653,7 +665,7 @@ def _lstm(z: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor, Any]:
 
 def _lstm_back(
     dh: Tensor, dc: Tensor, saved: Any, h: Tensor, c: Tensor
-) -> tuple[Tensor, Tensor | float, Tensor]:
+) -> tuple[Tensor, Tensor | None, Tensor]:
     z, squashed = saved
     i, f, o, g = z.chunk(4, 1)
     reached = dh * o
@@ -666,7 +678,7 @@ def _lstm_back(
     torch.mul(dc, i, out=dg)
     _through_sigmoid(dz, z, 3)
     tanh_backward.grad_input(dg, g, grad_input=dg)
-    return dz, 0.0, dc * f
+    return dz, None, dc * f
 
 
 def _pack_gru(inputs: Tensor, hidden: Tensor, bias: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -690,7 +702,7 @@ def _gru(z: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor, Any]:
 
 def _gru_back(
     dh: Tensor, dc: Tensor, saved: Any, h: Tensor, c: Tensor
-) -> tuple[Tensor, Tensor | float, Tensor]:
+) -> tuple[Tensor, Tensor | None, Tensor]:
     z, candidate = saved
     r, u, _, held = z.chunk(4, 1)
     dz = torch.empty_like(z)

@@ -1,6 +1,8 @@
 """The RIMs cell against a slow reference, against itself step by step, and at its edges."""
 
+import gc
 import random
+import weakref
 from dataclasses import replace
 
 import pytest
@@ -134,6 +136,20 @@ def test_an_inactive_module_stands_still_and_learns_nothing(attention, dynamics)
     for weight in (cell.input_weight, cell.hidden_weight, cell.bias):
         assert (weight.grad[2:] == 0).all()
         assert (weight.grad[:2] != 0).any()
+
+
+def test_a_result_that_is_dropped_frees_what_its_backward_pass_would_have_needed():
+    cell = RIMs(RIMsConfig(inputs=3))
+    starts = torch.zeros(4, 2, dtype=torch.bool)
+    gc.disable()  # a cycle of references would keep it until the collector comes by
+    try:
+        result = cell(torch.randn(4, 2, 3), cell.initial_state(2), starts)
+        span = weakref.ref(result[0]._base.grad_fn)
+        assert span() is not None
+        del result
+        assert span() is None
+    finally:
+        gc.enable()
 
 
 def test_a_reset_forgets_and_teaches_the_first_state():
