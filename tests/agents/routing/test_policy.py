@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import agents
-from agents.routing.makers import MAKERS
+from agents.routing.makers import MAKERS, DecisionMaker
 from agents.routing.policy import uniform
 from metarims.errors import UsageError
 from metarims.learner import Learner
@@ -130,3 +130,23 @@ def test_streams_are_uniform_and_go_on_where_they_were():
     assert len(numbers.unique()) > 0.99 * numbers.numel()
     shares = torch.histc(numbers, 10, 0, 1) / numbers.numel()
     torch.testing.assert_close(shares, torch.full((10,), 0.1), atol=0.01, rtol=0)
+
+
+class First(DecisionMaker):
+    """Always the first block: all that a decision maker of one's own takes."""
+
+    def learn(self, trace):
+        return trace.scores.sum() * 0
+
+    def choose(self, scores, noise):
+        return torch.zeros(len(scores), dtype=torch.int64)
+
+
+def test_a_decision_maker_is_one_class_and_one_row(monkeypatch):
+    monkeypatch.setitem(MAKERS, "first", First)
+    env = Contexts(8, tasks=2)
+    agent = make_agent(env, maker="first")
+    learner = Learner(agent, schedule("routing", **OPTIONS), CONFIG, env.device)
+    iteration, _ = learner.iterate(env, begin(env, agent, 1))
+    assert not iteration.rollouts[0].obs["route"].any()
+    assert len(set(MAKERS.values())) == len(MAKERS)
