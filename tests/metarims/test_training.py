@@ -7,6 +7,7 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+import agents
 import metarims
 from metarims.checkpoint import TENSORS
 from metarims.config import TrainConfig
@@ -107,7 +108,8 @@ def test_scalars_have_the_names_of_stable_baselines(tmp_path, capsys):
     assert [event.step for event in events.Scalars("time/fps")] == [160, 320, 480]
     last = rows(tmp_path)[-1]
     assert last["frames"] == 480
-    assert last["train/n_updates"] == 3 * (3 * 8 + 1 * 4)
+    loops = agents.schedule("metarims").loops
+    assert last["train/n_updates"] == 3 * sum(loop.epochs * loop.minibatches for loop in loops)
     assert summary.frames == 480
     assert summary.success_rate == last["rollout/success_rate"]
     assert sum(last[f"modules/use_{j}"] for j in range(5)) == pytest.approx(3)
