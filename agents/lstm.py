@@ -10,6 +10,9 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from metarims.protocols import Diagnostics, State
+from metarims.rims import reset_rows
+
+sigmoid_backward, tanh_backward = torch.ops.aten.sigmoid_backward, torch.ops.aten.tanh_backward
 
 
 class LSTM(nn.Module):
@@ -45,7 +48,7 @@ class LSTM(nn.Module):
         h, c = state
         outputs, c = _Span.apply(  # type: ignore[no-untyped-call]
             x,
-            starts.to(x.dtype),
+            reset_rows(starts, x.dtype),
             h.T,
             c.T,
             self.start.unsqueeze(1),
@@ -63,7 +66,7 @@ class _Span(torch.autograd.Function):
     def forward(
         ctx: Any,
         x: Tensor,
-        resets: Tensor,
+        resets: list[Tensor | None],
         h: Tensor,
         c: Tensor,
         start: Tensor,
@@ -71,22 +74,20 @@ class _Span(torch.autograd.Function):
         hidden_weight: Tensor,
         bias: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        d = len(h)
-        driven = torch.baddbmm(bias, input_weight.expand(len(x), -1, -1), x.mT)  # [T, 4·d, B]
+        z = torch.baddbmm(bias, input_weight.expand(len(x), -1, -1), x.mT)  # [T, 4·d, B]
         outputs, steps = [], []
-        for reset, gates in zip(resets.unbind(0), driven.unbind(0), strict=True):
-            keep = 1 - reset
-            h, c_before = torch.addcmul(start * reset, h, keep), c * keep
-            gates.addmm_(hidden_weight, h)
-            gates[: 3 * d].sigmoid_()
-            gates[3 * d :].tanh_()
-            i, f, o, g = gates.chunk(4)
-            c = torch.addcmul(f * c_before, i, g)
+        for reset, (all_gates, sigmoids, i, f, o, g) in zip(resets, _gates(z), strict=True):
+            if reset is not None:
+                h, c = torch.lerp(h, start, reset), c * (1 - reset)
+            all_gates.addmm_(hidden_weight, h)
+            sigmoids.sigmoid_()
+            g.tanh_()
+            c_before, c = c, torch.addcmul(f * c, i, g)
             squashed = c.tanh()
-            steps.append((keep, h, c_before, gates, squashed))
+            steps.append((h, c_before, squashed))
             h = o * squashed
             outputs.append(h)
-        ctx.steps = steps
+        ctx.resets, ctx.steps, ctx.z = resets, steps, z
         ctx.save_for_backward(x, input_weight, hidden_weight)
         return torch.stack(outputs), c
 
@@ -94,31 +95,38 @@ class _Span(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, d_outputs: Tensor, dc: Tensor) -> tuple[Tensor | None, ...]:
         x, input_weight, hidden_weight = ctx.saved_tensors
-        d = len(d_outputs[0])
         dh = torch.zeros_like(d_outputs[0])
         d_start = torch.zeros_like(dh)
-        d_gates = dh.new_empty(len(x), 4 * d, dh.shape[1])
         d_input, d_hidden = torch.zeros_like(input_weight), torch.zeros_like(hidden_weight)
+        d_z = torch.empty_like(ctx.z)
+        gates, d_gates = _gates(ctx.z), _gates(d_z)
         for t in reversed(range(len(x))):
-            keep, h, c_before, gates, squashed = ctx.steps[t]
-            i, f, o, g = gates.chunk(4)
+            h, c_before, squashed = ctx.steps[t]
+            _, sigmoids, i, f, o, g = gates[t]
+            dz, d_sigmoids, di, df, do, dg = d_gates[t]
             dh = dh + d_outputs[t]
-            reached = dh * o
-            dc = dc + torch.addcmul(reached, reached * squashed, squashed, value=-1)
-            dz = d_gates[t]
-            di, df, do, dg = dz.chunk(4)
+            dc = dc + tanh_backward(dh * o, squashed)
             torch.mul(dc, g, out=di)
             torch.mul(dc, c_before, out=df)
             torch.mul(dh, squashed, out=do)
             torch.mul(dc, i, out=dg)
-            dz[: 3 * d] *= torch.addcmul(gates[: 3 * d], gates[: 3 * d], gates[: 3 * d], value=-1)
-            dg *= 1 - g * g
+            sigmoid_backward.grad_input(d_sigmoids, sigmoids, grad_input=d_sigmoids)
+            tanh_backward.grad_input(dg, g, grad_input=dg)
             if ctx.needs_input_grad[5]:
                 d_input.addmm_(dz, x[t])
                 d_hidden.addmm_(dz, h.T)
-            dh = hidden_weight.T @ dz
-            d_start.addcmul_(dh, 1 - keep)
-            dh, dc = dh * keep, dc * f * keep
-        dx = d_gates.mT @ input_weight if ctx.needs_input_grad[0] else None
-        d_bias = d_gates.sum((0, 2)).unsqueeze(1)
+            dh, dc = hidden_weight.T @ dz, dc * f
+            if (reset := ctx.resets[t]) is not None:
+                d_start.addcmul_(dh, reset)
+                dh, dc = dh * (1 - reset), dc * (1 - reset)
+        dx = d_z.mT @ input_weight if ctx.needs_input_grad[0] else None
+        d_bias = d_z.sum((0, 2)).unsqueeze(1)
         return dx, None, dh, dc, d_start.sum(1, keepdim=True), d_input, d_hidden, d_bias
+
+
+def _gates(z: Tensor) -> list[tuple[Tensor, ...]]:
+    """Views of z [T, 4·d, B] for each step: all, those with sigmoids, and input, forget, output
+    and candidate apart; made at once, for slicing step by step takes as long as adding."""
+    d = z.shape[1] // 4
+    parts = (z, z[:, : 3 * d], *z.chunk(4, 1))
+    return list(zip(*(part.unbind(0) for part in parts), strict=True))

@@ -161,7 +161,7 @@ class RIMs(nn.Module):
             self._scaled_talk(),
             self.listen,
         )
-        resets = _resets(starts, x.dtype)
+        resets = reset_rows(starts, x.dtype)
         outputs, last, mask, claim = _Span.apply(  # type: ignore[no-untyped-call]
             config,
             priority,
@@ -423,8 +423,10 @@ def _step_back(
     return dh, torch.lerp(dc, dc_own, mask)
 
 
-def _resets(starts: Tensor, dtype: torch.dtype) -> list[Tensor | None]:
-    """A row [B] for each step, None where nothing starts over; a GPU is not waited for to know."""
+def reset_rows(starts: Tensor, dtype: torch.dtype) -> list[Tensor | None]:
+    """Of starts [T, B] a row for each step, 1 where an episode starts; None for a step where none
+    does. A GPU is not waited for to know.
+    """
     needed = [True] * len(starts) if starts.is_cuda else starts.any(1).tolist()
     rows = starts.to(dtype)
     return [row if need else None for row, need in zip(rows, needed, strict=True)]
