@@ -91,7 +91,7 @@ class Preset:
     collaboration: float = 0.0
     squash: float = 0.0
     router_entropy: float = 0.01
-    router_rate: float = 0.01
+    router_rate: float = 0.05
     weighting: str = "algorithm"
     epsilon: float = 0.4
 
