@@ -84,14 +84,14 @@ class Preset:
     skip: bool = False
     recurrent: bool = True
     meta: str = "none"
-    maker: str = "ppo"
-    layout: str = "depth"
-    router: str = "approximator"
+    maker: str = "wpl"
+    layout: str = "task"
+    router: str = "table"
     agents: int = 4
     collaboration: float = 0.0
     squash: float = 0.0
     router_entropy: float = 0.01
-    router_rate: float = 0.05
+    router_rate: float = 0.1
     weighting: str = "algorithm"
     epsilon: float = 0.4
 
@@ -160,7 +160,7 @@ PRESETS = {
     "slow1": replace(META, slow_factor=1),
     "slow2": replace(META, slow_factor=2),
     "slow8": replace(META, slow_factor=8),
-    "routing": replace(JOINT, core="routing", features=64, lstm_hidden=72),
+    "routing": replace(JOINT, core="routing", features=64, lstm_hidden=80),
 }
 
 

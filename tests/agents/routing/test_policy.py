@@ -17,6 +17,7 @@ from tests.metarims.probes import Contexts, Linear
 from tests.metarims.test_learner import CONFIG, moved, schedule, snapshot
 
 OPTIONS: dict[str, Any] = {"features": 16, "lstm_hidden": 8, "fast_span": 5, "blocks": 3}
+OPTIONS |= {"maker": "ppo", "layout": "depth", "router": "approximator"}
 TABLE = {"router": "table", "layout": "task", "meta": "task"}
 LAYOUTS = [
     {"layout": "single"},
