@@ -67,8 +67,9 @@ def schedule(name: str, options: Mapping[str, Setting] | None = None) -> Schedul
 
 
 def _encoder(row: Preset, spec: Spec) -> Encoder | SlotEncoder:
-    kind = SlotEncoder if row.slots else Encoder
-    return kind(spec.vocabulary_size, row.features, row.width)
+    if row.slots:
+        return SlotEncoder(spec.vocabulary_size, row.features, row.width)
+    return Encoder(spec.vocabulary_size, row.features, row.width, scale=row.cell_scale)
 
 
 def _last(row: Preset, spec: Spec) -> Last | None:

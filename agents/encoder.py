@@ -23,15 +23,20 @@ class Encoder(nn.Module):
     """Cells and mission to features.
 
     Each of the 49 cells of the view adds its own vector for its type, its color and its state (a
-    linear layer on one-hot cells), at first of variance one, for the one cell that matters must not
-    drown among walls; the mission scales and shifts the sum (FiLM, Perez et al. 2018).
+    linear layer on one-hot cells); the mission scales and shifts the sum (FiLM, Perez et al. 2018).
+    With `scale` 1 the sum has variance one at first; with 7 a single cell has.
     """
 
     def __init__(
-        self, vocabulary: int, features: int = 128, width: int = 64, words: int = 32
+        self,
+        vocabulary: int,
+        features: int = 128,
+        width: int = 64,
+        words: int = 32,
+        scale: float = 1.0,
     ) -> None:
         super().__init__()
-        self.cells = _first_vectors(width)
+        self.cells = _first_vectors(width, scale / CELLS**0.5)
         self.instruction = Instruction(vocabulary, words, width)
         self.film = nn.Linear(width, 2 * width)
         self.project = nn.Linear(width, features)
@@ -56,7 +61,7 @@ class SlotEncoder(nn.Module):
         self, vocabulary: int, features: int = 128, width: int = 64, words: int = 32
     ) -> None:
         super().__init__()
-        self.cells = _first_vectors(width)
+        self.cells = _first_vectors(width, 1.0)
         self.instruction = Instruction(vocabulary, words, width)
         self.project = nn.Linear(width, features)
         self.tell = nn.Linear(width, features)
@@ -113,9 +118,9 @@ class Instruction(nn.Module):
         return states[last, torch.arange(len(last), device=last.device)]
 
 
-def _first_vectors(width: int) -> nn.Parameter:
-    """For each cell's traits, [K · TRAITS, width], such that a cell's sum has variance one."""
-    return nn.Parameter(torch.randn(CELLS * TRAITS, width) / 3**0.5)
+def _first_vectors(width: int, deviation: float) -> nn.Parameter:
+    """For each cell's traits, [K · TRAITS, width], such that a cell's sum has that deviation."""
+    return nn.Parameter(torch.randn(CELLS * TRAITS, width) * deviation / 3**0.5)
 
 
 def _flat(image: Tensor) -> Tensor:

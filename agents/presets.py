@@ -33,6 +33,8 @@ class Preset:
         slots: each cell of the view, and the instruction, is an input of its own for modules to
             attend to; "rims" only.
         width: features of the encoder's sum over cells; `features` of its result.
+        cell_scale: how much a cell counts in that sum at first; with 1 the sum has variance one,
+            with 7 a single cell has.
         lstm_hidden: the LSTM's state; from `modules` on they are `RIMsConfig`'s.
         blocks, depth: function blocks at each of the routing network's depths.
         recursive: the same blocks at every depth.
@@ -54,21 +56,22 @@ class Preset:
     fast_value_loss: bool = True
     per_task: bool = False
     hidden_state: str = "reset"
-    learning_rate: float = 1.5e-3
-    epochs: int = 4
+    learning_rate: float = 1e-3
+    epochs: int = 3
     minibatches: int = 8
-    slow_learning_rate: float = 1.3e-3
-    slow_epochs: int = 2
+    slow_learning_rate: float = 1e-3
+    slow_epochs: int = 1
     slow_minibatches: int = 4
     attention_rate: float = 1.0
     slots: bool = False
     width: int = 64
+    cell_scale: float = 1.0
     features: int = 128
     lstm_hidden: int = 96
     modules: int = 5
     active: int = 3
     hidden: int = 32
-    attention: str = "null"
+    attention: str = "sparse"
     dynamics: str = "lstm"
     choice: str = "top"
     heads: int = 1
@@ -108,6 +111,7 @@ class Preset:
             fast_span=self.fast_span,
             slow_factor=self.slow_factor,
             attention_rate=self.attention_rate,
+            cell_scale=self.cell_scale,
             blocks=self.blocks,
             depth=self.depth,
         )

@@ -45,7 +45,7 @@ class TrainConfig:
     discount: float = 0.99
     gae_lambda: float = 0.95
     clip: float = 0.2
-    entropy: float = 0.004
+    entropy: float = 0.01
     value_weight: float = 0.5
     max_grad_norm: float = 0.5
     target_kl: float = 0.05
