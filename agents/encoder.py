@@ -83,9 +83,6 @@ class Instruction(nn.Module):
         super().__init__()
         self.words = nn.Embedding(vocabulary, words, padding_idx=0)
         self.gru = nn.GRU(words, width)
-        self._last: tuple[object, Tensor, Tensor] | None = (
-            None  # when, which missions, their states
-        )
 
     def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *rest: Any) -> None:
         """Words that came after a checkpoint was written keep their first vectors."""
@@ -100,22 +97,9 @@ class Instruction(nn.Module):
         keys, which = torch.unique((mission * powers).sum(1), return_inverse=True)
         rows = torch.arange(len(which), device=keys.device)
         different = mission[torch.empty_like(keys).scatter_(0, which, rows)]
-        return self._read_once(keys, different)[which]
-
-    def _read_once(self, keys: Tensor, missions: Tensor) -> Tensor:
-        """Their last states; while acting the same missions come again, step after step."""
-        if torch.is_grad_enabled():
-            return self._read(missions)
-        now = [(weight.data_ptr(), weight._version) for weight in self.parameters()]
-        if self._last is None or self._last[0] != now or not torch.equal(self._last[1], keys):
-            self._last = now, keys, self._read(missions)
-        return self._last[2]
-
-    def _read(self, missions: Tensor) -> Tensor:
-        """The last states of missions [M, L]."""
-        states: Tensor = self.gru(self.words(missions.T.int()))[0]  # [L, M, width]
-        last = (missions != 0).sum(1).clamp_min(1) - 1
-        return states[last, torch.arange(len(last), device=last.device)]
+        states: Tensor = self.gru(self.words(different.T.int()))[0]  # [L, M, width]
+        last = (different != 0).sum(1).clamp_min(1) - 1
+        return states[last, torch.arange(len(last), device=last.device)][which]
 
 
 def _first_vectors(width: int, deviation: float) -> nn.Parameter:

@@ -9,7 +9,6 @@ from agents.encoder import (
     TRAITS,
     TYPES,
     Encoder,
-    Instruction,
     SlotEncoder,
     _CellRows,
     _CellSum,
@@ -66,21 +65,6 @@ def test_one_mission_more_changes_nothing_in_the_gradients():
         torch.autograd.grad(together, parameters),
         torch.autograd.grad(torch.stack(alone).sum(), parameters),
     )
-
-
-@torch.no_grad()
-def test_what_was_read_before_is_read_again_when_it_or_the_reader_has_changed():
-    instruction = Instruction(30, 4, 8)
-    one, other = torch.tensor([[3, 4], [5, 4]], dtype=torch.int16).split(1)
-    first = instruction(one)
-    assert torch.equal(instruction(one), first)
-    assert not torch.equal(instruction(other), first)
-    assert torch.equal(instruction(one), first)
-    next(instruction.gru.parameters()).mul_(2)
-    second = instruction(one)
-    assert not torch.equal(second, first)
-    instruction.double()
-    assert instruction(one).dtype == torch.float64
 
 
 def test_a_grown_vocabulary_keeps_what_was_learnt():

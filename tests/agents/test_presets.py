@@ -47,6 +47,22 @@ def test_groups_share_out_every_parameter_once(name, hidden_state):
     assert learnt == set(GROUPS)
 
 
+@pytest.mark.parametrize("name", agents.names())
+def test_acting_sees_what_an_update_has_changed(name):
+    """Fused Adam counts no versions: nothing may be remembered by them."""
+    agent, obs = agents.make(name, SPEC), observations(3, 4)
+    state, starts = agent.initial_state(4), torch.zeros(3, 4, dtype=torch.bool)
+    optimizer = torch.optim.Adam(agent.parameters(), lr=0.1, fused=True)
+    for _ in range(2):
+        with torch.no_grad():
+            acting = agent(obs, state, starts).value
+        learning = agent(obs, state, starts).value
+        assert torch.equal(acting, learning.detach())
+        optimizer.zero_grad()
+        learning.sum().backward()
+        optimizer.step()
+
+
 @pytest.mark.parametrize("hidden_state", ["reset", "carry"])
 @pytest.mark.parametrize(
     ("name", "slots"),
