@@ -329,20 +329,31 @@ class Search:
     out: str = "runs/search"
 
     def run(self) -> None:
-        """Print the defaults and the finalists of each agent, best first."""
+        """Print each agent's defaults and finalists, then all points' means over the agents."""
         check_positive(trials=self.trials, finalists=self.finalists, jobs=self.jobs)
         check_positive(seeds=self.seeds)
         for level in self.env:
             check_level(level)
         for agent in self.agent:
-            base = TrainConfig(env=self.env, agent=agent, frames=self.frames, out=self.out)
             agents.schedule(agent)  # refuses unknown ones before any work is done
-            found = metarims.studies.search(
-                base, partial(train_all, self.jobs), self.trials, self.seeds, self.finalists
+        train = partial(train_all, self.jobs)
+        rounds = []
+        for agent in self.agent:
+            base = TrainConfig(env=self.env, agent=agent, frames=self.frames, out=self.out)
+            rounds.append(metarims.studies.first_round(base, train, self.trials))
+            final = metarims.studies.final_round(
+                base, train, rounds[-1], self.finalists, self.seeds
             )
-            for trial in found:
-                settings = " ".join(f"{name}={value}" for name, value in trial.settings.items())
-                print(f"{agent:10} mean success {trial.score:.3f}  {settings or 'defaults'}")
+            print_trials(agent, final)
+        if len(rounds) > 1:
+            print_trials("all", metarims.studies.for_all(rounds))
+
+
+def print_trials(agent: str, trials: Sequence[metarims.studies.Trial]) -> None:
+    """A line a trial."""
+    for trial in trials:
+        settings = " ".join(f"{name}={value}" for name, value in trial.settings.items())
+        print(f"{agent:10} mean success {trial.score:.3f}  {settings or 'defaults'}")
 
 
 @dataclass(frozen=True)

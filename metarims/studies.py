@@ -214,56 +214,66 @@ class Trial:
     score: float
 
 
-def search(
+def first_round(
     base: TrainConfig,
     train: Callable[[list[TrainConfig]], list[Run]],
     trials: int = 8,
-    seeds: int = 3,
-    finalists: int = 2,
     seed: int = 0,
 ) -> list[Trial]:
-    """Find settings for one preset; the effort is the same for each.
-
-    The defaults and ``trials`` random points run with one seed on every level apart; then the
-    defaults and the ``finalists`` best of the others run with the further seeds.
+    """The defaults and ``trials`` random points, the same for each preset, with one seed a level.
 
     Args:
         base: the preset, its levels, frames and folder; runs lie at ``OUT/AGENT/TRIAL/LEVEL-SEED``.
         train: makes the runs of some configurations, as far as they are not there yet.
-        trials, seeds, finalists: how much effort.
+        trials: how many points beside the defaults.
         seed: of the random points.
-
-    Returns:
-        The defaults and the finalists, best first.
     """
-    points = draw_trials(trials, seed)
-    scores = _score(base, points, range(len(points)), [1], train)
-    best = sorted(range(1, len(points)), key=lambda k: -scores[k])[:finalists]
-    chosen = [0, *best]
-    scores = _score(base, points, chosen, range(1, seeds + 1), train)
-    found = [Trial(k, points[k], scores[k]) for k in chosen]
+    points = list(enumerate(draw_trials(trials, seed)))
+    return _scored(base, points, [1], train)
+
+
+def final_round(
+    base: TrainConfig,
+    train: Callable[[list[TrainConfig]], list[Run]],
+    first: Sequence[Trial],
+    finalists: int = 2,
+    seeds: int = 3,
+) -> list[Trial]:
+    """The defaults and the ``finalists`` best others with more seeds, best first."""
+    defaults, *others = first
+    best = sorted(others, key=lambda trial: -trial.score)[:finalists]
+    points = [(trial.number, trial.settings) for trial in (defaults, *best)]
+    found = _scored(base, points, range(1, seeds + 1), train)
     return sorted(found, key=lambda trial: -trial.score)
 
 
-def _score(
+def for_all(rounds: Sequence[Sequence[Trial]]) -> list[Trial]:
+    """The same points' mean scores over several presets' rounds, best first."""
+    means = [
+        replace(trials[0], score=float(np.mean([trial.score for trial in trials])))
+        for trials in zip(*rounds, strict=True)
+    ]
+    return sorted(means, key=lambda trial: -trial.score)
+
+
+def _scored(
     base: TrainConfig,
-    points: Sequence[Mapping[str, Setting]],
-    chosen: Sequence[int],
+    points: Sequence[tuple[int, Mapping[str, Setting]]],
     seeds: Iterable[int],
     train: Callable[[list[TrainConfig]], list[Run]],
-) -> dict[int, float]:
-    """The mean area of each chosen point over all levels and seeds."""
+) -> list[Trial]:
+    """Each point's mean area over all levels and seeds."""
     configs = [
         replace(
-            with_settings(base, points[k]),
+            with_settings(base, settings),
             env=(level,),
             seed=seed,
-            out=f"{base.out}/{base.agent}/{k:02}/{level}-{seed}",
+            out=f"{base.out}/{base.agent}/{number:02}/{level}-{seed}",
         )
-        for k in chosen
+        for number, settings in points
         for level in base.env
         for seed in seeds
     ]
     areas = np.array([read_curve(run).area for run in train(configs)])
-    means = areas.reshape(len(chosen), -1).mean(1)
-    return dict(zip(chosen, means.tolist(), strict=True))
+    means = areas.reshape(len(points), -1).mean(1).tolist()
+    return [Trial(*point, mean) for point, mean in zip(points, means, strict=True)]

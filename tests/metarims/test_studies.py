@@ -10,12 +10,15 @@ from metarims.config import TrainConfig
 from metarims.errors import UsageError
 from metarims.runs import create_run
 from metarims.studies import (
+    Trial,
     compare,
     comparison_table,
     draw_trials,
+    final_round,
+    first_round,
+    for_all,
     interquartile_mean,
     read_curve,
-    search,
     with_settings,
 )
 
@@ -93,8 +96,17 @@ def test_search_spends_alike_and_finds_the_best(tmp_path):
         ]
 
     base = TrainConfig(env=("A-v0", "B-v0"), agent="lstm", out="out")
-    found = search(base, train, trials=4, seeds=3, finalists=2)
+    first = first_round(base, train, trials=4)
+    found = final_round(base, train, first, finalists=2, seeds=3)
     assert [len(call) for call in made] == [5 * 2, 3 * 2 * 3]
     assert found[0].settings == {}  # 0.5 beats what lies under 0.4
     assert len({trial.number for trial in found}) == 3
     assert found[0].score == pytest.approx(0.25)
+
+
+def test_a_point_for_all_is_the_best_on_average():
+    lstm = [Trial(0, {}, 0.5), Trial(1, {"epochs": 4}, 0.9), Trial(2, {"epochs": 2}, 0.6)]
+    rims = [Trial(0, {}, 0.5), Trial(1, {"epochs": 4}, 0.0), Trial(2, {"epochs": 2}, 0.7)]
+    found = for_all([lstm, rims])
+    assert [trial.number for trial in found] == [2, 0, 1]
+    assert found[0].score == pytest.approx(0.65)
