@@ -56,13 +56,13 @@ class Preset:
     fast_value_loss: bool = True
     per_task: bool = False
     hidden_state: str = "reset"
-    learning_rate: float = 1e-3
-    epochs: int = 3
+    learning_rate: float = 1.3e-3
+    epochs: int = 4
     minibatches: int = 8
-    slow_learning_rate: float = 1e-3
-    slow_epochs: int = 1
+    slow_learning_rate: float = 1.3e-3
+    slow_epochs: int = 2
     slow_minibatches: int = 4
-    attention_rate: float = 1.0
+    attention_rate: float = 0.3
     slots: bool = False
     width: int = 64
     cell_scale: float = 1.0
@@ -71,7 +71,7 @@ class Preset:
     modules: int = 5
     active: int = 3
     hidden: int = 32
-    attention: str = "sparse"
+    attention: str = "null"
     dynamics: str = "lstm"
     choice: str = "top"
     heads: int = 1
@@ -148,7 +148,7 @@ class Preset:
         return ("encoder", *groups) if self.encoder_in in (loop, "both") else groups
 
 
-JOINT = Preset(fast="modules+policy+attention+value", slow="")
+JOINT = Preset(fast="modules+policy+attention+value", slow="", attention_rate=1.0)
 META = Preset()
 
 PRESETS = {
