@@ -15,9 +15,10 @@ from .encoder import Encoder, SlotEncoder
 from .lstm import LSTM
 from .policy import Core, Last, RecurrentPolicy
 from .presets import Preset, names, preset, settings
+from .routing.blocks import Dense
 from .routing.makers import MakerConfig
 from .routing.network import RoutingNetwork
-from .routing.policy import Memoryless, RoutingPolicy, blocks, number_levels
+from .routing.policy import Memoryless, RoutingPolicy, number_levels
 from .routing.router import RouterConfig
 
 __all__ = ["RecurrentPolicy", "Spec", "make", "names", "preset", "schedule", "settings"]
@@ -125,11 +126,10 @@ def _routing(row: Preset, spec: Spec, levels: list[str]) -> RoutingPolicy:
         tasks = number_levels(spec.level_ids, levels)
     count = {"task": len(levels), "verb": spec.vocabulary_size}.get(row.meta, 1)
     encoder = _encoder(row, spec)
-    layer = blocks(row.blocks, row.features, row.features, row.skip)
-    layers = [layer] + [
-        layer if row.recursive else blocks(row.blocks, row.features, row.features, row.skip)
-        for _ in range(row.depth - 1)
-    ]
+    square = row.features, row.features
+    layers = [Dense(row.blocks, *square, skip=row.skip) for _ in range(row.depth)]
+    if row.recursive:
+        layers = layers[:1] * row.depth
     network = RoutingNetwork(layers, config, row.features, count, count)
     core: Core = Memoryless()
     features = row.features

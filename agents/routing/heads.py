@@ -10,8 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .blocks import Dense
 from .network import Routed, RoutingNetwork
-from .router import Dense, RouterConfig, apply_chosen
+from .router import RouterConfig
 
 
 @dataclass(frozen=True)
@@ -53,16 +54,16 @@ class RoutedHead(Head):
     def __init__(self, config: HeadConfig) -> None:
         super().__init__()
         self.project: nn.Module = nn.Identity()
-        width = config.features
-        first = dense(config.blocks, width, config.hidden)
-        second = dense(config.blocks, config.hidden, config.hidden)
+        width, hidden = config.features, config.hidden
         if config.recursive:
-            if width != config.hidden:
-                self.project, width = nn.Linear(width, config.hidden), config.hidden
-                first = dense(config.blocks, width, config.hidden)
-            first = second = nn.ModuleList([*first, *second, nn.Identity()])
-        layers = [first, second, linear(config.blocks, config.hidden, config.classes)]
-        widest = max(width, config.hidden)
+            if width != hidden:
+                self.project, width = nn.Linear(width, hidden), hidden
+            first = second = Dense(2 * config.blocks, hidden, hidden, skip=True)
+        else:
+            first = Dense(config.blocks, width, hidden)
+            second = Dense(config.blocks, hidden, hidden)
+        layers = [first, second, Dense(config.blocks, hidden, config.classes, relu=False)]
+        widest = max(width, hidden)
         self.network = RoutingNetwork(layers, config.router, widest, config.tasks, config.samples)
 
     def forward(
@@ -85,7 +86,7 @@ class TaskSpecificAll(Head):
     ) -> tuple[Tensor, None]:
         """Each sample through its task's layers."""
         for layer in self.layers:
-            x = apply_chosen(cast(nn.ModuleList, layer), x, tasks)
+            x = layer(x, tasks)
         return x, None
 
 
@@ -95,15 +96,18 @@ class TaskSpecificOne(Head):
     def __init__(self, config: HeadConfig) -> None:
         super().__init__()
         self.shared = nn.Sequential(
-            *dense(1, config.features, config.hidden), *dense(1, config.hidden, config.hidden)
+            nn.Linear(config.features, config.hidden),
+            nn.ReLU(),
+            nn.Linear(config.hidden, config.hidden),
+            nn.ReLU(),
         )
-        self.last = linear(config.tasks, config.hidden, config.classes)
+        self.last = Dense(config.tasks, config.hidden, config.classes, relu=False)
 
     def forward(
         self, x: Tensor, tasks: Tensor, keys: Tensor, noise: Tensor | None
     ) -> tuple[Tensor, None]:
         """Shared layers, then the task's."""
-        return apply_chosen(self.last, self.shared(x), tasks), None
+        return self.last(self.shared(x), tasks), None
 
 
 class CrossStitch(Head):
@@ -114,7 +118,7 @@ class CrossStitch(Head):
 
     def __init__(self, config: HeadConfig) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(columns(config))
+        self.first, self.second, self.last = columns(config)
         own = 0.9 * torch.eye(config.tasks) + 0.1 / config.tasks
         self.stitches = nn.ParameterList(own.clone() for _ in range(2))
 
@@ -122,13 +126,10 @@ class CrossStitch(Head):
         self, x: Tensor, tasks: Tensor, keys: Tensor, noise: Tensor | None
     ) -> tuple[Tensor, None]:
         """All columns side by side."""
-        first, second, last = (cast(nn.ModuleList, layer) for layer in self.layers)
-        x = torch.stack([column(x) for column in first], 1)  # [N, tasks, hidden]
-        x = torch.einsum("ij,njh->nih", self.stitches[0], x)
-        x = torch.stack([column(row) for column, row in zip(second, x.unbind(1), strict=True)], 1)
-        x = torch.einsum("ij,njh->nih", self.stitches[1], x)
-        mine = torch.arange(len(x), device=x.device)
-        return apply_chosen(last, x[mine, tasks], tasks), None
+        x = self.first.every(x)  # [tasks, N, hidden]
+        x = self.second.each(torch.einsum("ij,jnh->inh", self.stitches[0], x))
+        x = torch.einsum("ij,jnh->inh", self.stitches[1], x)
+        return self.last(x[tasks, torch.arange(len(tasks), device=x.device)], tasks), None
 
 
 class SoftMixture(Head):
@@ -153,8 +154,7 @@ class SoftMixture(Head):
         told = F.one_hot(tasks, self.tasks).to(x)
         for layer, gate in zip(self.layers, self.gates, strict=True):
             weights = gate(torch.cat([x, told], 1)).softmax(-1)
-            every = torch.stack([block(x) for block in cast(nn.ModuleList, layer)], 2)
-            x = (every * weights.unsqueeze(1)).sum(2)
+            x = torch.einsum("knd,nk->nd", cast(Dense, layer).every(x), weights)
         return x, None
 
 
@@ -167,23 +167,13 @@ HEADS: dict[str, Callable[[HeadConfig], Head]] = {
 }
 
 
-def dense(count: int, inputs: int, outputs: int) -> nn.ModuleList:
-    """Fully connected layers with ReLU."""
-    return nn.ModuleList(Dense(inputs, outputs) for _ in range(count))
-
-
-def linear(count: int, inputs: int, outputs: int) -> nn.ModuleList:
-    """Fully connected layers."""
-    return nn.ModuleList(nn.Linear(inputs, outputs) for _ in range(count))
-
-
-def columns(config: HeadConfig) -> list[nn.ModuleList]:
+def columns(config: HeadConfig) -> tuple[Dense, Dense, Dense]:
     """Three layers for each task."""
-    return [
-        dense(config.tasks, config.features, config.hidden),
-        dense(config.tasks, config.hidden, config.hidden),
-        linear(config.tasks, config.hidden, config.classes),
-    ]
+    return (
+        Dense(config.tasks, config.features, config.hidden),
+        Dense(config.tasks, config.hidden, config.hidden),
+        Dense(config.tasks, config.hidden, config.classes, relu=False),
+    )
 
 
 def convolutions(channels: int, side: int, filters: int = 32) -> tuple[nn.Sequential, int]:

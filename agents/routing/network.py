@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from metarims.errors import UsageError
 
-from .router import Decider, Decision, RouterConfig, apply_chosen
+from .blocks import Blocks, Dense
+from .router import Decider, Decision, RouterConfig
 from .trace import Space, Trace
 
 
@@ -53,8 +54,7 @@ class RoutingNetwork(nn.Module):
     """Algorithm 1 of Rosenbaum et al. 2018, for a batch.
 
     Args:
-        layers: the function blocks of each depth, any modules [N, D] to [N, D'] of matching
-            shapes; `nn.Identity()` is PASS. The same list at several depths makes it recursive.
+        layers: the function blocks of each depth; the same ones at several make it recursive.
         config: the router's settings.
         features: the widest representation that is routed.
         tasks: how many there are.
@@ -65,7 +65,7 @@ class RoutingNetwork(nn.Module):
 
     def __init__(
         self,
-        layers: Sequence[nn.ModuleList],
+        layers: Sequence[Blocks | Dense],
         config: RouterConfig,
         features: int,
         tasks: int = 1,
@@ -75,7 +75,7 @@ class RoutingNetwork(nn.Module):
         if not layers or not all(len(layer) for layer in layers):
             raise UsageError("a routing network needs a block at every depth")
         self.config = config
-        self.blocks = nn.ModuleList(dict.fromkeys(layers))  # a list at several depths once
+        self.blocks = nn.ModuleList(dict.fromkeys(layers))  # those at several depths once
         self.layers = [list(dict.fromkeys(layers)).index(layer) for layer in layers]
         widest = max(len(layer) for layer in layers)
         available = torch.stack([torch.arange(widest) < len(layer) for layer in layers])
@@ -131,7 +131,7 @@ class RoutingNetwork(nn.Module):
             scores = self.decider.scores(x, tasks, agents, i)
             decision = self.decider.decide(scores, drawn, None if given is None else given[:, i])
             decisions.append(decision)
-            x = self._transform(cast(nn.ModuleList, self.blocks[layer]), x, decision, drawn)
+            x = self._transform(cast(Blocks | Dense, self.blocks[layer]), x, decision, drawn)
         trace = _trace(self.decider, decisions, agents, keys, noise, self.config.discount, skipped)
         if replay is not None:
             trace = replace(trace, log_probs=replay.log_probs[:, skipped:])
@@ -173,15 +173,14 @@ class RoutingNetwork(nn.Module):
         return None if noise is None else self.decider.maker.propose(keys, noise)
 
     def _transform(
-        self, layer: nn.ModuleList, x: Tensor, decision: Decision, noise: Tensor | None
+        self, layer: Blocks | Dense, x: Tensor, decision: Decision, noise: Tensor | None
     ) -> Tensor:
         """The chosen blocks' outputs; all blocks, weighted, where the loss teaches the scores."""
         maker = self.decider.maker
         if noise is None or not (maker.relaxed and torch.is_grad_enabled()):
-            return apply_chosen(layer, x, decision.choices)
-        weights = maker.weights(decision.scores, decision.choices, noise)
-        every = torch.stack([block(x) for block in layer], 2)  # [N, D', blocks]
-        return (every * weights[:, None, : len(layer)]).sum(2)
+            return cast(Tensor, layer(x, decision.choices))
+        weights = maker.weights(decision.scores, decision.choices, noise)[:, : len(layer)]
+        return torch.einsum("knd,nk->nd", layer.every(x), weights)
 
     def _squash(self, x: Tensor, decisions: list[Decision]) -> Tensor:
         """The same values; the gradient of paths with exploratory choices is scaled down."""

@@ -13,7 +13,6 @@ from metarims.rims import scramble
 
 from ..policy import Core, Last, RecurrentPolicy
 from .network import Replay, Routed, RoutingNetwork
-from .router import Dense
 
 META = ("none", "task", "verb")
 
@@ -118,12 +117,6 @@ class Memoryless(nn.Module):
     def forward(self, x: Tensor, state: State, starts: Tensor) -> tuple[Tensor, State, Diagnostics]:
         """x, and no state."""
         return x, state, {}
-
-
-def blocks(count: int, inputs: int, outputs: int, skip: bool) -> nn.ModuleList:
-    """Fully connected function blocks with ReLU, and PASS if `skip`."""
-    made: list[nn.Module] = [Dense(inputs, outputs) for _ in range(count)]
-    return nn.ModuleList([*made, nn.Identity()] if skip else made)
 
 
 def number_levels(levels: list[str], trained: list[str]) -> Tensor:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from metarims.errors import UsageError, check_between, check_choice, check_positive
 
+from .blocks import Dense
 from .makers import MAKERS, MakerConfig
 from .trace import UNAVAILABLE, Space
 
@@ -87,10 +85,9 @@ class Approximator(nn.Module):
         self.features, self.tasks, self.shared = features, tasks, shared
         self.depth, outputs = rows.shape
         inputs = features + tasks + (self.depth if shared else 0)
-        self.functions = nn.ModuleList(
-            nn.Sequential(nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, outputs))
-            for _ in range(agents * (1 if shared else self.depth))
-        )
+        functions = agents * (1 if shared else self.depth)
+        self.hidden = Dense(functions, inputs, hidden)
+        self.output = Dense(functions, hidden, outputs, relu=False)
 
     def forward(self, x: Tensor, tasks: Tensor, agents: Tensor, depth: int) -> Tensor:
         """Scores [N, C]; the representation learns nothing from them."""
@@ -99,8 +96,9 @@ class Approximator(nn.Module):
         if self.shared:
             at = torch.tensor(depth, device=x.device)
             seen.append(F.one_hot(at, self.depth).to(x).expand(len(x), -1))
-            return apply_chosen(self.functions, torch.cat(seen, 1), agents)
-        return apply_chosen(self.functions, torch.cat(seen, 1), agents * self.depth + depth)
+        which = agents if self.shared else agents * self.depth + depth
+        scores: Tensor = self.output(self.hidden(torch.cat(seen, 1), which), which)
+        return scores
 
 
 @dataclass(frozen=True)
@@ -173,82 +171,3 @@ class Decider(nn.Module):
             choices = torch.where(given < 0, choices, given)
         log_probs = claim.gather(1, choices.unsqueeze(1)).squeeze(1).clamp_min(1e-30).log()
         return Decision(scores, claim, choices, log_probs, choices != best)
-
-
-def apply_chosen(modules: nn.ModuleList, x: Tensor, choices: Tensor) -> Tensor:
-    """Each row of x [N, D] through the module that is chosen for it, int64 [N].
-
-    On the CPU a module sees its own rows only; on a GPU all of them, for counting who has which
-    would hold it up longer.
-    """
-    if len(modules) == 1:
-        return cast(Tensor, modules[0](x))
-    if x.is_cuda:
-        every = torch.stack([module(x) for module in modules], 1)
-        return every[torch.arange(len(x), device=x.device), choices]
-    order = choices.argsort()
-    counts = choices.bincount(minlength=len(modules)).tolist()
-    back = torch.empty_like(order).scatter_(0, order, torch.arange(len(order)))
-    return _in_turn(modules, x.index_select(0, order), counts).index_select(0, back)
-
-
-def _in_turn(modules: nn.ModuleList, x: Tensor, counts: list[int]) -> Tensor:
-    """The first rows through the first module, the next through the second and so on."""
-    kinds = {type(module) for module in modules}
-    if kinds <= {nn.Linear} or kinds <= {Dense}:
-        y: Tensor = _Linears.apply(  # type: ignore[no-untyped-call]
-            x, counts, *(tensor for module in modules for tensor in module.parameters())
-        )
-        return y.relu() if Dense in kinds else y
-    parts = zip(modules, x.split(counts), strict=True)
-    return torch.cat([module(rows) for module, rows in parts if len(rows)])
-
-
-class Dense(nn.Linear):
-    """A fully connected layer with ReLU."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[..., inputs] to [..., outputs]."""
-        return super().forward(x).relu()
-
-
-class _Linears(torch.autograd.Function):
-    """Linear layers side by side, each for its own rows: one node for autograd, not ten a layer."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, counts: list[int], *parameters: Tensor) -> Tensor:
-        ctx.counts = counts
-        ctx.save_for_backward(x, *parameters)
-        y = x.new_empty(len(x), len(parameters[1]))
-        parts = zip(x.split(counts), y.split(counts), _pairs(parameters), strict=True)
-        for rows, out, (weight, bias) in parts:
-            if len(rows):
-                torch.addmm(bias, rows, weight.T, out=out)
-        return y
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
-        x, *parameters = ctx.saved_tensors
-        dx, gradients = torch.empty_like(x), []
-        d_biases = torch.segment_reduce(dy, "sum", lengths=torch.tensor(ctx.counts), axis=0)
-        parts = zip(
-            x.split(ctx.counts),
-            dx.split(ctx.counts),
-            dy.split(ctx.counts),
-            parameters[::2],
-            d_biases,
-            strict=True,
-        )
-        for rows, d_rows, d_out, weight, d_bias in parts:
-            if len(rows):
-                torch.mm(d_out, weight, out=d_rows)
-                gradients += [d_out.T @ rows, d_bias]
-            else:
-                gradients += [None, None]
-        return dx, None, *gradients
-
-
-def _pairs(parameters: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
-    """Weights with their biases."""
-    return list(zip(parameters[::2], parameters[1::2], strict=True))

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from agents.routing.blocks import Blocks
 from agents.routing.makers import (
     EM,
     MAKERS,
@@ -50,14 +51,14 @@ class Pick(nn.Module):
 def bandit(arms=10):
     """Arms in random order, the best 0.1 better than the next."""
     values = torch.randperm(arms, generator=torch.Generator().manual_seed(3)) / arms
-    return [nn.ModuleList(Constant([value]) for value in values)], (int(values.argmax()),)
+    return [Blocks(Constant([value]) for value in values)], (int(values.argmax()),)
 
 
 def two_steps():
     """The best path does not begin with the block that is best on average."""
     rewards = torch.tensor([[0.5, 0.4, 0.4], [0.5, 0.5, 0.5], [0.0, 0.3, 1.0]])
-    first = nn.ModuleList(Constant(row) for row in torch.eye(3))
-    return [first, nn.ModuleList(Pick(column) for column in rewards.T)], (2, 2)
+    first = Blocks(Constant(row) for row in torch.eye(3))
+    return [first, Blocks(Pick(column) for column in rewards.T)], (2, 2)
 
 
 def learn_path(layers, maker, policy, steps, seed, **settings):
@@ -234,7 +235,7 @@ def gradients(maker, reward, scores, samples):
     """Estimates of ∇ E[reward], [samples, K]."""
     arms = len(reward)
     network = RoutingNetwork(
-        [nn.ModuleList(Constant([value]) for value in reward)],
+        [Blocks(Constant([value]) for value in reward)],
         RouterConfig(maker=maker, layout="depth", learning=MakerConfig(greedy=0.3)),
         features=1,
     ).double()
