@@ -49,8 +49,8 @@ class LSTM(nn.Module):
         outputs, c = _Span.apply(  # type: ignore[no-untyped-call]
             x,
             reset_rows(starts, x.dtype),
-            h.T,
-            c.T,
+            h.T.contiguous(),  # products round by their operands' layout
+            c.T.contiguous(),
             self.start.unsqueeze(1),
             self.input.weight,
             self.hidden_weight,

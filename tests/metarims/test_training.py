@@ -42,7 +42,7 @@ def rows(out):
     return [{name: row[name] for name in row if name not in clock} for row in lines]
 
 
-@pytest.mark.parametrize("preset", ["metarims", "lstm", "random"])
+@pytest.mark.parametrize("preset", ["metarims", "lstm", "random", "routing"])
 def test_a_resumed_run_equals_the_uninterrupted_one_bit_for_bit(tmp_path, preset):
     train(tmp_path / "whole", preset)
     train(tmp_path / "halves", preset, iterations=2)
