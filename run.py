@@ -34,7 +34,7 @@ import metarims.studies
 from agents.routing.classify import ClassifyConfig
 from agents.routing.reports import REPORTS
 from metarims import TrainConfig, UsageError
-from metarims.analysis import describe_modules, watch
+from metarims.analysis import watch
 from metarims.config import Setting
 from metarims.errors import check_between, check_choice, check_positive
 from metarims.memory import keep_freed_memory
@@ -235,11 +235,11 @@ class Plot:
         figures.draw_curves(runs, agents.settings, self.out / "curves.png")
         for run, rollout in zip(runs, rollouts, strict=True):
             folder = self.out / "-".join(run.path.resolve().parts[-2:])
-            figures.draw_run(rollout, folder)
-            modules = describe_modules(rollout)
-            if modules:
-                write_json(folder / "modules.json", modules)
-                print(f"{run.path}: {modules_line(modules)}")
+            choices = figures.draw_run(run, rollout, folder)
+            if choices:
+                write_json(folder / "modules.json", choices)
+            for choice, found in choices.items():
+                print(f"{run.path}: {choice}: {modules_line(found)}")
         print(f"figures in {self.out}")
 
     def watch(self, run: metarims.Run, device: str) -> Rollout:

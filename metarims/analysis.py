@@ -6,7 +6,7 @@ rewards, so any environment with such images will do.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from torch import Tensor
 from .errors import UsageError
 from .protocols import Agent, Environment
 from .rollout import Rollout, begin, collect_rollout
-from .statistics import bootstrap_interval, entropy, module_figures
+from .statistics import bootstrap_interval, entropy, module_choices, module_figures
 
 AGENT, AHEAD = (3, 6), (3, 5)  # (x, y) in the image
 TYPES = {"a wall": 2, "a door": 4, "a key": 5, "a ball": 6, "a box": 7, "the goal": 8, "lava": 9}
@@ -49,6 +49,12 @@ def find_events(rollout: Rollout) -> dict[str, Tensor]:
     events["carrying"] = torch.stack([held == TYPES[name] for name in CARRIED]).any(0)
     events["about to succeed"] = steps_to_success(rollout) < SOON
     return events
+
+
+def find_levels(rollout: Rollout, ids: Sequence[str]) -> dict[str, Tensor]:
+    """Being on a level as an event, bool [T, B] by name; none where there is but one level."""
+    on = {f"on {name}": (rollout.task == i).expand_as(rollout.starts) for i, name in enumerate(ids)}
+    return on if len(ids) > 1 else {}
 
 
 def steps_to_success(rollout: Rollout) -> Tensor:
@@ -131,13 +137,15 @@ def value_before_success(rollout: Rollout, steps: int = 20) -> ValueApproach:
     return ValueApproach(means, lows, highs)
 
 
-def describe_modules(rollout: Rollout) -> dict[str, Any]:
-    """Use, dead modules, entropies and use by event, as plain values; {} without modules."""
-    mask = rollout.diagnostics.get("module_mask")
-    if mask is None or mask.dim() != 3:
-        return {}
-    figures = module_figures(mask, rollout.diagnostics["module_claim"])
-    events = use_by_event(mask, find_events(rollout))
-    return {name: float(value) for name, value in figures.items()} | {
-        "events": {name: vars(use) for name, use in events.items()}
+def describe_modules(rollout: Rollout, events: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Use, dead modules, entropies and use by event, of each choice among modules, as plain values.
+
+    Args:
+        rollout: what was watched.
+        events: bool [T, B] by name.
+    """
+    return {
+        choice: {name: float(value) for name, value in module_figures(mask, claim).items()}
+        | {"events": {name: vars(use) for name, use in use_by_event(mask, events).items()}}
+        for choice, (mask, claim) in module_choices(rollout.diagnostics).items()
     }

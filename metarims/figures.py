@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -16,12 +17,14 @@ from .analysis import (
     ValueApproach,
     describe_modules,
     find_events,
+    find_levels,
     use_by_event,
     value_before_success,
 )
 from .config import Setting
 from .rollout import Rollout
 from .runs import Run
+from .statistics import module_choices
 from .studies import (
     Curve,
     changed_settings,
@@ -79,16 +82,16 @@ def draw_episodes(rollout: Rollout, events: Mapping[str, Tensor], path: Path, en
     """
     starts = rollout.starts[:, env].nonzero().squeeze(1).tolist()
     end = starts[EPISODES] if len(starts) > EPISODES else len(rollout.starts)
-    mask = rollout.diagnostics.get("module_mask")
-    has_modules = mask is not None and mask.dim() == 3
+    choices = module_choices(rollout.diagnostics)
     marked = {name: events[name] for name in MARKED}
-    heights = [3, *([2] if has_modules else []), 1.2]
+    heights = [3, *[2 for _ in choices], 1.2]
     figure = Figure(figsize=(min(max(6, end / 8), 20), sum(heights)), layout="constrained")
     axes = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights)
     axes[0].plot(rollout.values[:end, env].cpu(), linewidth=1)
     axes[0].set(ylabel="value")
-    if mask is not None and has_modules:
-        _draw_raster(axes[1], mask[:end, env], [f"module {j}" for j in range(mask.shape[2])])
+    for axis, (choice, (mask, _)) in zip(axes[1:], choices.items(), strict=False):
+        _draw_raster(axis, mask[:end, env], [f"module {j}" for j in range(mask.shape[2])])
+        axis.set_ylabel(choice.removeprefix("modules/"))
     rows = np.stack([event[:end, env].cpu().numpy() for event in marked.values()], 1)
     _draw_raster(axes[-1], rows, list(marked))
     axes[-1].set_xlabel("step (a red line begins an episode)")
@@ -141,18 +144,50 @@ def draw_approach(approach: ValueApproach, path: Path) -> None:
     save_figure(figure, path)
 
 
-def draw_run(rollout: Rollout, folder: Path) -> None:
-    """All figures of one run's agent as it acts; those of modules where it has any."""
+def draw_use(run: Run, path: Path) -> None:
+    """Each module's share of steps over the training, a panel for each choice among modules."""
+    rows = list(run.metrics())
+    choices = dict.fromkeys(key.rpartition("/")[0] for key in rows[-1] if "/use_" in key)
+    figure = Figure(figsize=(8, 3 * len(choices)), layout="constrained")
+    for axis, choice in zip(
+        figure.subplots(len(choices), 1, sharex=True, squeeze=False)[:, 0], choices, strict=True
+    ):
+        uses = [key for key in rows[-1] if key.startswith(f"{choice}/use_")]
+        frames = [row["frames"] for row in rows]
+        for key in uses:
+            label = key.rpartition("_")[2]
+            axis.plot(frames, [row[key] for row in rows], label=label, linewidth=1)
+        axis.set(title=choice, ylabel="share of steps active", ylim=(-0.02, 1.02))
+        axis.legend(ncol=len(uses), fontsize="small")
+    axis.set_xlabel("frames")
+    save_figure(figure, path)
+
+
+def draw_run(run: Run, rollout: Rollout, folder: Path) -> dict[str, Any]:
+    """All figures of a run's agent, those of modules where it has any, and what they show.
+
+    Args:
+        run: what was trained.
+        rollout: its agent as it acts, on the run's levels.
+        folder: for the figures.
+
+    Returns:
+        What `describe_modules` says.
+    """
     events = find_events(rollout)
     draw_episodes(rollout, events, folder / "episodes.png")
     approach = value_before_success(rollout)
     if approach.mean:
         draw_approach(approach, folder / "values.png")
-    modules = describe_modules(rollout)
-    if modules:
-        mask = rollout.diagnostics["module_mask"]
+    events |= find_levels(rollout, run.config.env)
+    choices = module_choices(rollout.diagnostics)
+    for choice, (mask, _) in choices.items():
         use = mask.flatten(0, 1).double().mean(0).tolist()
-        draw_events(use, use_by_event(mask, events), folder / "events.png")
+        name = choice.replace("modules", "events").replace("/", "_")
+        draw_events(use, use_by_event(mask, events), folder / f"{name}.png")
+    if choices:
+        draw_use(run, folder / "use.png")
+    return describe_modules(rollout, events)
 
 
 def save_figure(figure: Figure, path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -33,6 +33,19 @@ def bootstrap_interval(
 def entropy(distribution: Tensor) -> Tensor:
     """Entropy in nats over the last axis, [..., n] to [...]; 0 log 0 is 0."""
     return -torch.xlogy(distribution, distribution).sum(-1)
+
+
+def module_choices(diagnostics: Mapping[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
+    """Each choice among modules by name, ``module_mask`` and ``module_claim``, [T, B, n] both.
+
+    There is one, "modules", or one at each depth of a routing network, "modules/depth_i", or none.
+    """
+    if "module_mask" not in diagnostics:
+        return {}
+    mask, claim = diagnostics["module_mask"], diagnostics["module_claim"]
+    if mask.dim() == 3:
+        return {"modules": (mask, claim)}
+    return {f"modules/depth_{i}": (mask[:, :, i], claim[:, :, i]) for i in range(mask.shape[2])}
 
 
 def module_figures(mask: Tensor, claim: Tensor) -> dict[str, Tensor]:

@@ -17,7 +17,7 @@ from .protocols import Agent, Environment
 from .rollout import Cursor, begin
 from .runs import Run, create_run, put_parameters
 from .schedule import Schedule
-from .statistics import module_figures
+from .statistics import module_choices, module_figures
 
 WINDOW = 200  # episodes that the rolling means go over
 
@@ -206,20 +206,11 @@ def _loss_row(iteration: Iteration) -> Row:
 
 
 def _module_row(iteration: Iteration) -> Row:
-    diagnostics = iteration.rollouts[-1].diagnostics
-    if "module_mask" not in diagnostics:
-        return {}
-    mask, claim = diagnostics["module_mask"], diagnostics["module_claim"]
-    if mask.dim() == 3:
-        return _named("modules", module_figures(mask, claim))
-    row: Row = {}  # [T, B, depth, n]: a choice at every depth
-    for i, layer in enumerate(zip(mask.unbind(2), claim.unbind(2), strict=True)):
-        row |= _named(f"modules/depth_{i}", module_figures(*layer))
-    return row
-
-
-def _named(prefix: str, figures: dict[str, Tensor]) -> Row:
-    return {f"{prefix}/{name}": float(value) for name, value in figures.items()}
+    return {
+        f"{choice}/{name}": float(value)
+        for choice, layer in module_choices(iteration.rollouts[-1].diagnostics).items()
+        for name, value in module_figures(*layer).items()
+    }
 
 
 def _cursor_tensors(cursor: Cursor) -> dict[str, Tensor]:

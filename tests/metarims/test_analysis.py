@@ -8,6 +8,7 @@ import torch
 from metarims.analysis import (
     describe_modules,
     find_events,
+    find_levels,
     steps_to_success,
     use_by_event,
     value_before_success,
@@ -101,5 +102,26 @@ def test_watching_describes_modules_where_there_are_any():
     env = Contexts(16)
     seen = watch(make_agent("rims"), env, steps=12)
     assert seen.starts.shape == (12, 16)
-    assert describe_modules(watch(make_agent("lstm"), Recall(4), steps=4)) == {}
-    assert seen.diagnostics["module_mask"].shape[:2] == (12, 16)
+    assert describe_modules(watch(make_agent("lstm"), Recall(4), steps=4), {}) == {}
+    found = describe_modules(seen, {"odd": (torch.arange(12) % 2 == 1).view(12, 1).expand(12, 16)})
+    assert list(found) == ["modules"]
+    assert found["modules"]["events"]["odd"]["steps"] == 96
+    assert sum(found["modules"][f"use_{j}"] for j in range(5)) == pytest.approx(3)
+
+
+def test_a_choice_at_every_depth_is_described_apart():
+    mask = torch.zeros(4, 1, 2, 3, dtype=torch.bool)
+    mask[:, :, 0, 1] = mask[:, :, 1, 2] = True
+    rollout = rollout_of(diagnostics={"module_mask": mask, "module_claim": mask.float()})
+    found = describe_modules(rollout, {})
+    assert list(found) == ["modules/depth_0", "modules/depth_1"]
+    uses = [[layer[f"use_{j}"] for j in range(3)] for layer in found.values()]
+    assert uses == [[0, 1, 0], [0, 0, 1]]
+
+
+def test_being_on_a_level_is_an_event_where_there_are_several():
+    rollout = rollout_of(starts=torch.zeros(4, 3, dtype=torch.bool), task=torch.tensor([0, 1, 1]))
+    assert find_levels(rollout, ["one"]) == {}
+    levels = find_levels(rollout, ["one", "two"])
+    assert list(levels) == ["on one", "on two"]
+    assert levels["on two"].tolist() == [[False, True, True]] * 4

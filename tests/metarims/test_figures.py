@@ -14,12 +14,11 @@ from .test_analysis import rollout_of
 from .test_learner import make_agent
 
 
-def make_run(folder, seed, successes):
+def make_run(folder, seed, successes, **figures):
     run = create_run(TrainConfig(env=("level",), agent="rims", out=str(folder), seed=seed))
     for i, success in enumerate(successes, 1):
-        run.write_metrics(
-            {"frames": 100 * i, "rollout/episodes": 200 * i, "rollout/success_rate": success}
-        )
+        row = {"frames": 100 * i, "rollout/episodes": 200 * i, "rollout/success_rate": success}
+        run.write_metrics(row | figures)
     return run
 
 
@@ -32,7 +31,8 @@ def test_curves_of_runs_of_different_length_share_a_panel(tmp_path):
 
 def test_a_run_without_modules_gets_no_figure_of_them(tmp_path):
     starts = torch.tensor([[True], [False], [True], [False]])
-    draw_run(rollout_of(starts=starts), tmp_path / "lstm")
+    run = make_run(tmp_path / "run", 1, [0, 1], **{f"modules/use_{j}": 0.2 for j in range(5)})
+    assert draw_run(run, rollout_of(starts=starts), tmp_path / "lstm") == {}
     assert [path.name for path in (tmp_path / "lstm").iterdir()] == ["episodes.png"]
     mask = torch.rand(4, 1, 5) < 0.5
     claim = torch.full((4, 1, 5), 0.2)
@@ -42,9 +42,20 @@ def test_a_run_without_modules_gets_no_figure_of_them(tmp_path):
         rewards=(~starts).float(),
         diagnostics={"module_mask": mask, "module_claim": claim},
     )
-    draw_run(rollout, tmp_path / "rims")
+    assert list(draw_run(run, rollout, tmp_path / "rims")) == ["modules"]
     names = sorted(path.name for path in (tmp_path / "rims").iterdir())
-    assert names == ["episodes.png", "events.png", "values.png"]
+    assert names == ["episodes.png", "events.png", "use.png", "values.png"]
+
+
+def test_every_depth_of_a_routing_network_has_its_figure(tmp_path):
+    shares = {f"modules/depth_{i}/use_{j}": 0.5 for i in range(2) for j in range(2)}
+    run = make_run(tmp_path / "run", 1, [0, 1], **shares)
+    starts = torch.ones(4, 1, dtype=torch.bool)
+    mask = torch.tensor([[True, False], [False, True]]).expand(4, 1, 2, 2)
+    diagnostics = {"module_mask": mask, "module_claim": mask.float()}
+    draw_run(run, rollout_of(starts=starts, diagnostics=diagnostics), tmp_path / "routing")
+    names = sorted(path.name for path in (tmp_path / "routing").iterdir())
+    assert names == ["episodes.png", "events_depth_0.png", "events_depth_1.png", "use.png"]
 
 
 class Shown(Recall):
