@@ -24,9 +24,11 @@ class TrainConfig:
         device: "cpu" or "cuda".
         num_envs: environments stepped together.
         options: named settings over the preset's row.
-        discount, gae_lambda: γ and λ.
+        discount: γ.
+        gae_lambda: λ of the advantages' estimate (GAE).
         clip: ε of PPO's ratio.
-        entropy, value_weight: their weights in the loss.
+        entropy: weight of the entropy bonus in the loss.
+        value_weight: weight of the value loss.
         max_grad_norm: each loop's gradient is clipped to this norm.
         target_kl: a minibatch whose policy is further than this from the one that acted is skipped.
         anneal_frames: frames over which learning rates fall to a tenth, linearly; there they stay.

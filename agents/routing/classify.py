@@ -33,12 +33,14 @@ class ClassifyConfig:
         folder: where its files are; digits need none.
         methods: which heads to compare.
         seeds: how many trainings of each.
-        epochs, batch: passes over the training samples, and samples to a step.
+        epochs: passes over the training samples.
+        batch: samples to a step.
         width: units of each fully connected layer.
         blocks: function blocks at each depth; 0 means one for each task.
         recursive: the first two routed layers share their blocks and PASS.
         optimizer: "sgd" or "adam".
-        learning_rate: divided by 10 every `anneal_epochs`.
+        learning_rate: of everything but the router.
+        anneal_epochs: learning rates are divided by 10 every so many epochs.
         router_rate: the router's learning rate; WPL has one of its own.
         reward: "correct" (±1) or "loss" (its negative).
         router: the router's settings.

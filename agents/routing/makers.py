@@ -26,8 +26,8 @@ class MakerConfig:
         average: the share of the new in running averages of returns.
         entropy: weight of the policy's entropy in policy gradients.
         greedy: share of greedy choices in ε-greedy REINFORCE.
-        epsilon: share of uniform choices in Q and Advantage learning, at first; it halves every
-            `half_life` steps of learning.
+        epsilon: share of uniform choices in Q and Advantage learning, at first.
+        half_life: steps of learning by which that share halves.
         trace_decay: λ in Q and Advantage learning; 0 is Watkins' own, which a table has no use for:
             its states do not tell the block before, so every first choice has the same target.
         rate: WPL's learning rate λ_π.
