@@ -6,6 +6,7 @@ import contextlib
 import fnmatch
 import io
 import json
+import math
 import os
 import re
 import sys
@@ -301,7 +302,7 @@ class Compare:
         runs = [metarims.load_run(path) for path in self.runs]
         rows = metarims.studies.compare(runs, agents.settings, self.target)
         print(metarims.studies.comparison_table(rows, self.target))
-        write_json(self.json, [asdict(row) for row in rows])
+        write_json(self.json, [without_infinities(asdict(row)) for row in rows])
 
 
 @dataclass(frozen=True)
@@ -607,6 +608,14 @@ def write_json(path: Path | None, content: Any) -> None:
         aside = path.with_name(f".{path.name}.{os.getpid()}")
         aside.write_text(json.dumps(content, indent=2) + "\n")
         aside.replace(path)
+
+
+def without_infinities(row: Mapping[str, Any]) -> dict[str, Any]:
+    """null for what JSON has no number for: a target that was never reached, modules not there."""
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in row.items()
+    }
 
 
 def one_line(message: str) -> str:

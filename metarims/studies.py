@@ -66,12 +66,15 @@ class Curve:
         frames, success: a point an iteration, the success rate over the last 200 episodes; 0 before
             there are so many, since the first episodes to end are the ones that went well.
         frames_to_target, episodes_to_target: when that first reached the target, or infinity.
+        dead, information: of the modules in the last iteration, see `module_figures`; NaN without.
     """
 
     frames: np.ndarray
     success: np.ndarray
     frames_to_target: float
     episodes_to_target: float
+    dead: float = math.nan
+    information: float = math.nan
 
     @property
     def area(self) -> float:
@@ -102,7 +105,8 @@ def read_curve(run: Run, target: float = TARGET) -> Curve:
     frames, episodes = next(there, (math.inf, math.inf))
     settled = np.array([row["rollout/episodes"] >= SETTLED for row in rows])
     success = np.array([row["rollout/success_rate"] for row in rows]) * settled
-    return Curve(np.array([row["frames"] for row in rows]), success, frames, episodes)
+    modules = (rows[-1].get(f"modules/{name}", math.nan) for name in ("dead", "information"))
+    return Curve(np.array([row["frames"] for row in rows]), success, frames, episodes, *modules)
 
 
 def interquartile_mean(sample: Sequence[float]) -> float:
@@ -120,7 +124,8 @@ def interquartile_interval(sample: Sequence[float], seed: int = 0) -> tuple[floa
 
 @dataclass(frozen=True)
 class Comparison:
-    """Runs alike but for their seeds: interquartile means with 95 % intervals, and medians."""
+    """Runs alike but for their seeds: interquartile means with 95 % intervals, medians of what it
+    took to the target, and means of the modules' figures."""
 
     env: str
     agent: str
@@ -132,6 +137,8 @@ class Comparison:
     final_ci95: tuple[float, float]
     frames_to_target: float
     episodes_to_target: float
+    dead: float
+    information: float
 
 
 def compare(
@@ -177,6 +184,8 @@ def _summarise(key: tuple[str, str, str], curves: list[Curve]) -> Comparison:
         interquartile_interval(finals),
         float(np.median([c.frames_to_target for c in curves])),
         float(np.median([c.episodes_to_target for c in curves])),
+        float(np.mean([c.dead for c in curves])),
+        float(np.mean([c.information for c in curves])),
     )
 
 
@@ -184,7 +193,8 @@ def comparison_table(rows: Sequence[Comparison], target: float = TARGET) -> str:
     """The rows as text."""
     head = (
         f"{'level':30}{'agent':11}{'seeds':>5}  {'mean success':>12} {'95 %':14}"
-        f"{'at the end':>10} {'95 %':14}{f'frames to {target:.0%}':>15}{'episodes':>10}  settings"
+        f"{'at the end':>10} {'95 %':14}{f'frames to {target:.0%}':>15}{'episodes':>10}"
+        f"{'dead':>6}{'I(A;X)':>8}  settings"
     )
     return "\n".join([head, *(_table_line(row) for row in rows)])
 
@@ -193,12 +203,17 @@ def _table_line(row: Comparison) -> str:
     return (
         f"{row.env:30}{row.agent:11}{row.seeds:>5}  {row.area:>12.3f} {_interval(row.area_ci95):14}"
         f"{row.final:>10.3f} {_interval(row.final_ci95):14}{_count(row.frames_to_target):>15}"
-        f"{_count(row.episodes_to_target):>10}  {row.settings}"
+        f"{_count(row.episodes_to_target):>10}{_figure(row.dead, 1):>6}"
+        f"{_figure(row.information, 3):>8}  {row.settings}"
     ).rstrip()
 
 
 def _interval(ends: tuple[float, float]) -> str:
     return f"{ends[0]:.3f} – {ends[1]:.3f}"
+
+
+def _figure(number: float, digits: int) -> str:
+    return "–" if math.isnan(number) else f"{number:.{digits}f}"
 
 
 def _count(number: float) -> str:

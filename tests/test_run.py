@@ -168,8 +168,18 @@ def test_runs_are_plotted(capsys, trained, modular, tmp_path):
     assert "difference" in capsys.readouterr().out
     names = sorted(path.name for path in out.rglob("*.*"))
     assert names.count("episodes.png") == 2
-    assert {"curves.png", "events.png", "modules.json"} <= {*names}
+    assert {"curves.png", "events.png", "use.png", "modules.json"} <= {*names}
     assert "is a file" in complaint(capsys, "plot", trained, "--out", out / "curves.png")
+
+
+def test_runs_are_compared(capsys, trained, modular, tmp_path):
+    out = tmp_path / "rows.json"
+    assert main(["compare", str(trained), str(modular), "--json", str(out)]) == 0
+    assert "metarims" in capsys.readouterr().out
+    rows = {row["agent"]: row for row in json.loads(out.read_text(), parse_constant=pytest.fail)}
+    assert rows["lstm"]["dead"] is None
+    assert 0 <= rows["metarims"]["dead"] <= 2
+    assert rows["metarims"]["frames_to_target"] is None
 
 
 def test_an_agent_is_recorded(modular, tmp_path):

@@ -29,6 +29,8 @@ def make_run(path, success, agent="lstm", seed=1, **settings):
     run = create_run(with_settings(config, settings))
     for n, rate in enumerate(success, 1):
         row = {"frames": 100 * n, "rollout/episodes": 300 * n, "rollout/success_rate": rate}
+        if agent == "rims":
+            row |= {"modules/dead": 2 * seed, "modules/information": rate / 4}
         run.write_metrics(row)
     return run
 
@@ -66,6 +68,8 @@ def test_runs_are_grouped_by_settings_and_sorted(tmp_path):
     assert best.frames_to_target == 100
     assert (other.agent, other.seeds, other.final) == ("lstm", 4, 0.4)
     assert other.final_ci95 == pytest.approx((0.4, 0.4))
+    assert (best.dead, best.information) == (1, 0.25)
+    assert math.isnan(other.dead)
     table = comparison_table([best, other])
     assert "clip=0.1" in table
     assert len(table.splitlines()) == 3
