@@ -120,14 +120,17 @@ def draw_events(use: Sequence[float], events: Mapping[str, EventUse], path: Path
     overall = np.array(use)
     shares = np.array([overall, *(event.use for event in events.values())])
     labels = ["all steps", *(f"{name} ({event.steps:,})" for name, event in events.items())]
-    figure = Figure(figsize=(2 + len(use), 1.2 + 0.5 * len(labels)), layout="constrained")
+    figure = Figure(figsize=(5 + 0.7 * len(use), 1.2 + 0.4 * len(labels)), layout="constrained")
     axis = figure.subplots()
     image = axis.imshow(shares - overall, cmap="RdBu_r", vmin=-0.5, vmax=0.5, aspect="auto")
     for (row, column), share in np.ndenumerate(shares):
-        axis.text(column, row, f"{share:.2f}", ha="center", va="center")
+        dark = abs(share - overall[column]) > 0.3
+        color = "white" if dark else "black"
+        axis.text(column, row, f"{share:.2f}", ha="center", va="center", color=color)
     axis.set_yticks(range(len(labels)), labels)
-    axis.set_xticks(range(len(use)), [f"module {j}" for j in range(len(use))])
-    axis.set_title("share of steps active (steps of the event)")
+    axis.set(
+        xticks=range(len(use)), xlabel="module", title="share of steps active"
+    )
     figure.colorbar(image, label="over all steps' share")
     save_figure(figure, path)
 
