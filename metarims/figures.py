@@ -13,12 +13,10 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from .analysis import (
-    EventUse,
     ValueApproach,
     describe_modules,
     find_events,
     find_levels,
-    use_by_event,
     value_before_success,
 )
 from .config import Setting
@@ -109,28 +107,26 @@ def _draw_raster(axis: Axes, rows: Tensor | np.ndarray, labels: Sequence[str]) -
     axis.set_yticks(range(len(labels)), labels)
 
 
-def draw_events(use: Sequence[float], events: Mapping[str, EventUse], path: Path) -> None:
+def draw_events(described: Mapping[str, Any], path: Path) -> None:
     """How much more or less each module works at an event than otherwise, with the shares.
 
     Args:
-        use: each module's share of all steps.
-        events: by name.
+        described: one choice's of `describe_modules`.
         path: of the image.
     """
-    overall = np.array(use)
-    shares = np.array([overall, *(event.use for event in events.values())])
-    labels = ["all steps", *(f"{name} ({event.steps:,})" for name, event in events.items())]
-    figure = Figure(figsize=(5 + 0.7 * len(use), 1.2 + 0.4 * len(labels)), layout="constrained")
+    events = described["events"]
+    overall = np.array([share for name, share in described.items() if name.startswith("use_")])
+    shares = np.array([overall, *(event["use"] for event in events.values())])
+    labels = ["all steps", *(f"{name} ({event['steps']:,})" for name, event in events.items())]
+    modules = range(len(overall))
+    figure = Figure(figsize=(5 + 0.7 * len(modules), 1.2 + 0.4 * len(labels)), layout="constrained")
     axis = figure.subplots()
     image = axis.imshow(shares - overall, cmap="RdBu_r", vmin=-0.5, vmax=0.5, aspect="auto")
     for (row, column), share in np.ndenumerate(shares):
-        dark = abs(share - overall[column]) > 0.3
-        color = "white" if dark else "black"
+        color = "white" if abs(share - overall[column]) > 0.3 else "black"  # on a dark cell
         axis.text(column, row, f"{share:.2f}", ha="center", va="center", color=color)
     axis.set_yticks(range(len(labels)), labels)
-    axis.set(
-        xticks=range(len(use)), xlabel="module", title="share of steps active"
-    )
+    axis.set(xticks=modules, xlabel="module", title="share of steps active")
     figure.colorbar(image, label="over all steps' share")
     save_figure(figure, path)
 
@@ -147,22 +143,19 @@ def draw_approach(approach: ValueApproach, path: Path) -> None:
     save_figure(figure, path)
 
 
-def draw_use(run: Run, path: Path) -> None:
+def draw_use(run: Run, choices: Sequence[str], path: Path) -> None:
     """Each module's share of steps over the training, a panel for each choice among modules."""
     rows = list(run.metrics())
-    choices = dict.fromkeys(key.rpartition("/")[0] for key in rows[-1] if "/use_" in key)
+    frames = [row["frames"] for row in rows]
     figure = Figure(figsize=(8, 3 * len(choices)), layout="constrained")
-    for axis, choice in zip(
-        figure.subplots(len(choices), 1, sharex=True, squeeze=False)[:, 0], choices, strict=True
-    ):
-        uses = [key for key in rows[-1] if key.startswith(f"{choice}/use_")]
-        frames = [row["frames"] for row in rows]
-        for key in uses:
-            label = key.rpartition("_")[2]
-            axis.plot(frames, [row[key] for row in rows], label=label, linewidth=1)
+    axes = figure.subplots(len(choices), 1, sharex=True, squeeze=False)[:, 0]
+    for axis, choice in zip(axes, choices, strict=True):
+        uses = [name for name in rows[-1] if name.startswith(f"{choice}/use_")]
+        for j, name in enumerate(uses):
+            axis.plot(frames, [row[name] for row in rows], label=str(j), linewidth=1)
         axis.set(title=choice, ylabel="share of steps active", ylim=(-0.02, 1.02))
         axis.legend(ncol=len(uses), fontsize="small")
-    axis.set_xlabel("frames")
+    axes[-1].set_xlabel("frames")
     save_figure(figure, path)
 
 
@@ -182,15 +175,13 @@ def draw_run(run: Run, rollout: Rollout, folder: Path) -> dict[str, Any]:
     approach = value_before_success(rollout)
     if approach.mean:
         draw_approach(approach, folder / "values.png")
-    events |= find_levels(rollout, run.config.env)
-    choices = module_choices(rollout.diagnostics)
-    for choice, (mask, _) in choices.items():
-        use = mask.flatten(0, 1).double().mean(0).tolist()
+    found = describe_modules(rollout, events | find_levels(rollout, run.config.env))
+    for choice, described in found.items():
         name = choice.replace("modules", "events").replace("/", "_")
-        draw_events(use, use_by_event(mask, events), folder / f"{name}.png")
-    if choices:
-        draw_use(run, folder / "use.png")
-    return describe_modules(rollout, events)
+        draw_events(described, folder / f"{name}.png")
+    if found:
+        draw_use(run, list(found), folder / "use.png")
+    return found
 
 
 def save_figure(figure: Figure, path: Path) -> None:

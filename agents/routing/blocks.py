@@ -9,8 +9,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-class Blocks(nn.ModuleList):
-    """Any modules [N, D] to [N, D'] of matching shapes; `nn.Identity()` is PASS."""
+class Layer(nn.Module):
+    """What is chosen among at one depth: blocks [N, D] to [N, D'] of matching shapes."""
+
+    def __len__(self) -> int:
+        """How many choices there are."""
+        raise NotImplementedError
 
     def forward(self, x: Tensor, choices: Tensor) -> Tensor:
         """Each row of x [N, D] through the block that is chosen for it, int64 [N].
@@ -18,19 +22,39 @@ class Blocks(nn.ModuleList):
         On the CPU a block sees its own rows only; on a GPU all of them, for counting who has which
         would hold it up longer.
         """
-        if x.is_cuda:
-            return _of_every(self.every(x), choices)
-        order, counts = choices.argsort(), choices.bincount(minlength=len(self)).tolist()
-        parts = zip(self, x.index_select(0, order).split(counts), strict=True)
-        return _put_back(torch.cat([block(rows) for block, rows in parts if len(rows)]), order)
+        if len(self) == 1 or x.is_cuda:
+            return self.every(x)[choices, torch.arange(len(x), device=x.device)]
+        order = choices.argsort()
+        back = torch.empty_like(order).scatter_(0, order, torch.arange(len(order)))
+        counts = choices.bincount(minlength=len(self))
+        return self.in_turn(x.index_select(0, order), counts).index_select(0, back)
 
     def every(self, x: Tensor) -> Tensor:
         """x [N, D] through every block, [K, N, D']."""
+        raise NotImplementedError
+
+    def in_turn(self, x: Tensor, counts: Tensor) -> Tensor:
+        """The first rows of x [N, D] through the first block, and so on: int64 [K], how many."""
+        raise NotImplementedError
+
+
+class Blocks(Layer, nn.ModuleList):
+    """Any modules; `nn.Identity()` is PASS."""
+
+    __len__ = nn.ModuleList.__len__
+
+    def every(self, x: Tensor) -> Tensor:
+        """As `Layer` has it."""
         return torch.stack([block(x) for block in self])
 
+    def in_turn(self, x: Tensor, counts: Tensor) -> Tensor:
+        """As `Layer` has it."""
+        parts = zip(self, x.split(counts.tolist()), strict=True)
+        return torch.cat([block(rows) for block, rows in parts if len(rows)])
 
-class Dense(nn.Module):
-    """`Blocks` that are fully connected layers, in a few products for all of them.
+
+class Dense(Layer):
+    """Fully connected layers, in a few products for all of them.
 
     Args:
         count: how many layers.
@@ -49,22 +73,11 @@ class Dense(nn.Module):
         self.bias = nn.Parameter(torch.empty(count, outputs).uniform_(-bound, bound))
 
     def __len__(self) -> int:
-        """How many choices there are."""
+        """How many choices there are, PASS included."""
         return len(self.weight) + self.skip
 
-    def forward(self, x: Tensor, choices: Tensor) -> Tensor:
-        """As `Blocks` has it."""
-        if x.is_cuda or x.dtype == torch.float64:  # which grouped_mm does not take
-            return _of_every(self.every(x), choices)
-        layers = choices.clamp_max(len(self.weight) - 1)
-        order = layers.argsort()
-        ends = layers.bincount(minlength=len(self.weight)).cumsum(0)
-        y = _grouped_product(x.index_select(0, order), self.weight, ends.int())
-        y = self._finish(_put_back(y, order) + self.bias.index_select(0, layers))
-        return torch.where((choices > layers).unsqueeze(1), x, y) if self.skip else y
-
     def every(self, x: Tensor) -> Tensor:
-        """As `Blocks` has it."""
+        """As `Layer` has it."""
         y = self.each(x.expand(len(self.weight), -1, -1))
         return torch.cat([y, x.unsqueeze(0)]) if self.skip else y
 
@@ -72,26 +85,29 @@ class Dense(nn.Module):
         """Rows of its own for each layer, [K, N, D] to [K, N, D']."""
         return self._finish(torch.baddbmm(self.bias.unsqueeze(1), x, self.weight))
 
+    def in_turn(self, x: Tensor, counts: Tensor) -> Tensor:
+        """As `Layer` has it."""
+        if not self.skip:
+            return self._in_turn(x, counts)
+        rows, passing = x.split([len(x) - int(counts[-1]), int(counts[-1])])
+        return torch.cat([self._in_turn(rows, counts[:-1]), passing])
+
+    def _in_turn(self, x: Tensor, counts: Tensor) -> Tensor:
+        bias = self.bias.repeat_interleave(counts, 0, output_size=len(x))
+        return self._finish(_grouped_product(x, self.weight, counts) + bias)
+
     def _finish(self, y: Tensor) -> Tensor:
         return y.relu() if self.relu else y
 
 
-def _of_every(every: Tensor, choices: Tensor) -> Tensor:
-    """[K, N, D'] to what was chosen, [N, D']."""
-    return every[choices, torch.arange(len(choices), device=choices.device)]
-
-
-def _put_back(rows: Tensor, order: Tensor) -> Tensor:
-    """Rows taken in an order, in the order that they had."""
-    back = torch.empty_like(order).scatter_(0, order, torch.arange(len(order)))
-    return rows.index_select(0, back)
-
-
-def _grouped_product(x: Tensor, weight: Tensor, ends: Tensor) -> Tensor:
-    """Rows of x [N, D] up to ends[k], and from ends[k − 1], times weight[k], [K, D, D']."""
+def _grouped_product(x: Tensor, weight: Tensor, counts: Tensor) -> Tensor:
+    """The first rows of x [N, D] times weight[0], and so on: [K, D, D'] and int64 [K]."""
+    if x.dtype == torch.float64:  # grouped_mm takes single precision at most
+        parts = zip(x.split(counts.tolist()), weight, strict=True)
+        return torch.cat([rows @ matrix for rows, matrix in parts])
     inputs, outputs = weight.shape[1:]
     # Rows have to begin at multiples of 16 bytes.
     short, missing = (-size % (16 // x.element_size()) for size in (inputs, outputs))
     if short or missing:
         x, weight = F.pad(x, (0, short)), F.pad(weight, (0, missing, 0, short))
-    return F.grouped_mm(x, weight, offs=ends)[:, :outputs]
+    return F.grouped_mm(x, weight, offs=counts.cumsum(0).int())[:, :outputs]

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from metarims.errors import UsageError
 
-from .blocks import Blocks, Dense
+from .blocks import Layer
 from .router import Decider, Decision, RouterConfig
 from .trace import Space, Trace
 
@@ -65,7 +65,7 @@ class RoutingNetwork(nn.Module):
 
     def __init__(
         self,
-        layers: Sequence[Blocks | Dense],
+        layers: Sequence[Layer],
         config: RouterConfig,
         features: int,
         tasks: int = 1,
@@ -131,7 +131,7 @@ class RoutingNetwork(nn.Module):
             scores = self.decider.scores(x, tasks, agents, i)
             decision = self.decider.decide(scores, drawn, None if given is None else given[:, i])
             decisions.append(decision)
-            x = self._transform(cast(Blocks | Dense, self.blocks[layer]), x, decision, drawn)
+            x = self._transform(cast(Layer, self.blocks[layer]), x, decision, drawn)
         trace = _trace(self.decider, decisions, agents, keys, noise, self.config.discount, skipped)
         if replay is not None:
             trace = replace(trace, log_probs=replay.log_probs[:, skipped:])
@@ -173,7 +173,7 @@ class RoutingNetwork(nn.Module):
         return None if noise is None else self.decider.maker.propose(keys, noise)
 
     def _transform(
-        self, layer: Blocks | Dense, x: Tensor, decision: Decision, noise: Tensor | None
+        self, layer: Layer, x: Tensor, decision: Decision, noise: Tensor | None
     ) -> Tensor:
         """The chosen blocks' outputs; all blocks, weighted, where the loss teaches the scores."""
         maker = self.decider.maker
