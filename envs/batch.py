@@ -6,90 +6,26 @@ import itertools
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property, partial
-from types import ModuleType
+from functools import partial
 from typing import Any
 
 import gymnasium
 import numpy as np
 import torch
-from minigrid.envs.babyai.core.verifier import use_done_actions
 from torch import Tensor
 
-from . import cpu
-from .cells import EMPTY
+from .devices import find_device, find_launcher
 from .foreign import Factory, Layouts, make_foreign_level
+from .interface import UPSTREAM_VIEW, Observation, Options, Step
 from .kernels import MAX_ATTEMPTS
-from .record import MISSION_OFFSET, NOTHING, RECORD, record_bytes, view_records
+from .record import MISSION_OFFSET, RECORD, record_bytes, view_records
 from .registry import LEVELS, Level, find_level
 from .render import render
 from .rgb import Painter
 from .rng import seed_records
-from .rules import ACTIONS, DONE
-from .vision import make_observe, make_survey
-from .vocabulary import WORDS, decode, encode
-
-Observation = dict[str, Tensor]
-OBSERVATIONS = ("symbolic", "rgb", "full")
-UPSTREAM_VIEW = 7
-
-
-@dataclass(frozen=True)
-class Options:
-    """How a batch is observed, and what happens when an episode ends; see ``make``.
-
-    Raises:
-        ValueError: an unknown observation or a number out of range.
-    """
-
-    observation: str = "symbolic"
-    view: int = UPSTREAM_VIEW
-    tile_size: int = 8
-    autoreset: bool = True
-
-    def __post_init__(self) -> None:
-        if self.observation not in OBSERVATIONS:
-            raise ValueError(f"observation must be one of {OBSERVATIONS}, got '{self.observation}'")
-        if self.view % 2 == 0 or not 3 <= self.view <= 31:
-            raise ValueError(f"view must be odd, 3 to 31, got {self.view}")
-        if not 1 <= self.tile_size <= 64:
-            raise ValueError(f"tile_size must be 1 to 64, got {self.tile_size}")
-
-
-@dataclass(frozen=True)
-class Step:
-    """What a batched step gives.
-
-    Attributes:
-        obs: the observations to act on next: ``image`` uint8, symbolic [B, V, V, 3] or full
-            [B, W, H, 3], indexed [x, y, channel], or pixels [B, V * T, V * T, 3]; ``direction``
-            uint8 [B]; ``mission`` int16 [B, L]. With autoreset a finished environment's is its new
-            episode's first.
-        reward: float32 [B].
-        terminated, truncated: bool [B]; both may hold.
-        task: int64 [B], each environment's level as an index into ``Environments.level_ids``.
-    """
-
-    obs: Observation
-    reward: Tensor
-    terminated: Tensor
-    truncated: Tensor
-    task: Tensor
-    _ended: Tensor
-    _last: Observation
-
-    @cached_property
-    def final_obs(self) -> Observation:
-        """The observations that the actions led to, shaped like ``obs``.
-
-        Where an episode ended that is its last one, which truncation bootstraps from; elsewhere it
-        equals ``obs``. Built when first asked for.
-        """
-        full = {name: tensor.clone() for name, tensor in self.obs.items()}
-        for name, rows in self._last.items():
-            full[name][self._ended] = rows
-        return full
+from .rules import ACTIONS
+from .vision import make_full_view, make_partial_view
+from .vocabulary import WORDS, decode
 
 
 class Environments:
@@ -110,7 +46,7 @@ class Environments:
         vocabulary_size: how many words there are, padding included.
     """
 
-    num_actions = ACTIONS
+    num_actions = len(ACTIONS)
 
     def __init__(
         self,
@@ -135,10 +71,10 @@ class Environments:
         memory = torch.zeros(num_envs * self._bytes + RECORD.itemsize, dtype=torch.uint8)
         records = view_records(memory.numpy(), num_envs, self._bytes)
         for level, start, end in zip(levels, self._bounds, self._bounds[1:], strict=False):
-            _set_up(records[start:end], level)
+            level.set_up(records[start:end])
         self._memory = memory.to(device)
         self._rows = self._memory[: num_envs * self._bytes].view(num_envs, self._bytes)
-        self._launcher = _launcher(device)
+        self._launcher = find_launcher(device)
         self._records = self._launcher.as_records(self._memory, num_envs, self._bytes)
         self._everyone = torch.arange(num_envs, device=device)
         self._mission = torch.zeros(num_envs, self.mission_length, dtype=torch.int16, device=device)
@@ -148,16 +84,16 @@ class Environments:
             else self._launcher.make_renew(level.generate)
             for level in levels
         ]
-        self._open_eyes()
+        self._choose_kernels()
 
-    def _open_eyes(self) -> None:
-        """Make what turns records into the observations that the options ask for."""
+    def _choose_kernels(self) -> None:
+        """Make the kernels that step and that observe as the options ask for."""
         view, observation = self.options.view, self.options.observation
-        observe, shape = make_observe(view), (view, view, 3)
+        write_view, shape = make_partial_view(view), (view, view, 3)
         if observation == "full":
             width = max(level.width for level in self.levels)
             height = max(level.height for level in self.levels)
-            observe, shape = make_survey(width, height), (width, height, 3)
+            write_view, shape = make_full_view(width, height), (width, height, 3)
         self._symbols = math.prod(shape)
         self._paint: Painter | None = None
         if observation == "rgb":
@@ -165,8 +101,8 @@ class Environments:
             shape = (self._paint.side, self._paint.side, 3)
         self.image_shape = shape
         wrapped = observation != "symbolic" or view != UPSTREAM_VIEW
-        self._advance = self._launcher.make_advance(observe)
-        self._look = self._launcher.make_look(observe, wrapped)
+        self._advance_kernel = self._launcher.make_advance(write_view)
+        self._observe_kernel = self._launcher.make_observe(write_view, wrapped)
 
     @property
     def vocabulary_size(self) -> int:
@@ -196,7 +132,7 @@ class Environments:
         if not self._begun:
             self._check_layouts()
         self._begun = True
-        self._look_at(self._everyone, image, direction)
+        self._observe(self._everyone, image, direction)
         return self._observation(image, direction)
 
     def _check_layouts(self) -> None:
@@ -259,18 +195,18 @@ class Environments:
                 f"expected actions of shape ({self.num_envs},), got {tuple(actions.shape)}"
             )
         chosen = actions.to(torch.int64).contiguous()
-        if not chosen.is_cuda:
-            _check_range(chosen.numpy())
+        self._launcher.check_actions(chosen)
         image, direction = self._empty_view(self.num_envs)
         reward = torch.empty(self.num_envs, dtype=torch.float32, device=self.device)
         ends = torch.empty(2, self.num_envs, dtype=torch.bool, device=self.device)
-        self._launch(self._advance, self.num_envs, chosen, image, direction, reward, ends)
-        ended = _indices(ends) if self.options.autoreset else self.task[:0]
+        self._launch(self._advance_kernel, self.num_envs, chosen, image, direction, reward, ends)
+        ended = self._launcher.find_ended(ends) if self.options.autoreset else self.task[:0]
         last: Observation = {}
         if len(ended):
-            last = self._observation(*(_rows(t, ended) for t in (image, direction, self._mission)))
+            seen = (image, direction, self._mission)
+            last = self._observation(*(self._launcher.copy_rows(t, ended) for t in seen))
             self._begin_episodes(ended)
-            self._look_at(ended, image, direction)
+            self._observe(ended, image, direction)
         obs = self._observation(image, direction)
         return Step(obs, reward, ends[0], ends[1], self.task, ended, last)
 
@@ -285,11 +221,11 @@ class Environments:
             else:
                 self._launch(renew, end - first, self.levels[task].params, mine)
 
-    def _look_at(self, chosen: Tensor, image: Tensor, direction: Tensor) -> None:
+    def _observe(self, chosen: Tensor, image: Tensor, direction: Tensor) -> None:
         """Observe some environments into the batch's image, direction and missions."""
         if self._draws_missions:
-            self._mission = _copy(self._mission)  # earlier steps keep theirs
-        self._launch(self._look, len(chosen), chosen, image, direction, self._mission)
+            self._mission = self._launcher.copy(self._mission)  # earlier steps keep theirs
+        self._launch(self._observe_kernel, len(chosen), chosen, image, direction, self._mission)
 
     def _shares(self, ended: Tensor) -> list[tuple[int, int]]:
         """The part of the sorted indices that belongs to each level."""
@@ -381,57 +317,10 @@ class Environments:
             )
 
 
-def _launcher(device: torch.device) -> ModuleType:
-    """The module that compiles and runs kernels on a device."""
-    if device.type == "cuda":
-        from . import gpu  # needs the extra `cuda`
-
-        return gpu
-    return cpu
-
-
-def _indices(ends: Tensor) -> Tensor:
-    """Where either row holds. On the CPU by NumPy: PyTorch would wake all its threads for it."""
-    if ends.is_cuda:
-        return ends.any(0).nonzero().squeeze(1)
-    return torch.from_numpy(np.flatnonzero(ends.numpy().any(0)))
-
-
-def _rows(tensor: Tensor, indices: Tensor) -> Tensor:
-    """A copy of some rows, on the CPU by NumPy, as in ``_indices``."""
-    if tensor.is_cuda:
-        return tensor[indices]
-    return torch.from_numpy(tensor.numpy()[indices.numpy()])
-
-
 def _column(rows: Tensor, name: str) -> np.ndarray:
     """One field of every record, a copy on the host."""
     kind, offset = RECORD.fields[name][:2]  # type: ignore[index]
     return rows[:, offset : offset + kind.itemsize].cpu().numpy().copy().view(kind)[:, 0]
-
-
-def _copy(tensor: Tensor) -> Tensor:
-    """A copy, on the CPU by NumPy, as in ``_indices``."""
-    return tensor.clone() if tensor.is_cuda else torch.from_numpy(tensor.numpy().copy())
-
-
-def _check_range(actions: np.ndarray) -> None:
-    if actions.min() < 0 or actions.max() > DONE:
-        raise ValueError(f"actions must lie in 0..{DONE}, got {actions.min()}..{actions.max()}")
-
-
-def _set_up(records: np.ndarray, level: Level) -> None:
-    """Write what a level fixes once into its records."""
-    records["full_width"], records["full_height"] = level.width, level.height
-    records["step_limit"], records["rule"] = level.max_steps, level.rule
-    records["see_through"] = level.see_through
-    # Upstream reads BABYAI_DONE_ACTIONS; MiniGrid's own instructions know no such mode.
-    records["done_mode"] = bool(use_done_actions) and not level.id.startswith("MiniGrid-")
-    records["room_size"], records["room_rows"], records["room_columns"] = level.rooms
-    records["carrying"], records["held"] = EMPTY, NOTHING
-    words = encode(level.mission)
-    records["mission"][:, : len(words)] = words
-    records["mission_length"] = len(words)
 
 
 def make(
@@ -491,20 +380,3 @@ def _find(level: str | Factory, workers: int) -> Level:
         factory = partial(gymnasium.make, level, disable_env_checker=True)
         return make_foreign_level(factory, workers, level)
     return find_level(level)
-
-
-def find_device(device: str | torch.device) -> torch.device:
-    """The device of that name.
-
-    Raises:
-        ValueError: it is neither "cpu" nor "cuda", or not there.
-    """
-    try:
-        found = torch.device(device)
-    except RuntimeError as error:
-        raise ValueError(f"unknown device '{device}': give 'cpu' or 'cuda'") from error
-    if found.type not in ("cpu", "cuda"):
-        raise ValueError(f"environments run on 'cpu' or 'cuda', not on '{device}'")
-    if found.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"device '{device}' is not there: PyTorch sees no GPU; use 'cpu'")
-    return found

@@ -1,15 +1,20 @@
-"""The CPU launcher: the kernels over all cores, compiled once and kept on disk."""
+"""The CPU launcher: the kernels over all cores, compiled once and kept on disk.
+
+What runs here is what ``envs.devices.Launcher`` asks of a device.
+"""
 
 from __future__ import annotations
 
 import functools
 import hashlib
 import inspect
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from llvmlite import ir
 from numba import njit, types
@@ -17,21 +22,88 @@ from numba.core.caching import FunctionCache, IndexDataCacheFile
 from numba.extending import intrinsic
 from torch import Tensor
 
-from .jit import fingerprint
-from .kernels import make_advance_one, make_look_one, make_regenerate, name_of
+from . import jit
+from .actions import DONE
+from .jit import Compiled, fingerprint
+from .kernels import make_advance_one, make_observe_one, make_regenerate, name_of
 from .record import view_records
 from .rgb import make_paint_row
 
+# --- memory -------------------------------------------------------------------------------------
 
-def as_array(tensor: Tensor) -> Any:
+
+def as_array(tensor: Tensor) -> np.ndarray:
     """The tensor's memory as a kernel argument."""
     return tensor.numpy()
 
 
-def as_records(memory: Tensor, count: int, size: int) -> Any:
+def as_records(memory: Tensor, count: int, size: int) -> np.ndarray:
     """``count`` records over ``uint8`` memory, ``size`` bytes apart."""
     return view_records(memory.numpy(), count, size)
 
+
+def check_actions(actions: Tensor) -> None:
+    """Refuse actions [B] of which one is none of the seven.
+
+    Raises:
+        ValueError: the smallest and the largest that were given.
+    """
+    given = actions.numpy()
+    if given.min() < 0 or given.max() > DONE:
+        raise ValueError(f"actions must lie in 0..{DONE}, got {given.min()}..{given.max()}")
+
+
+# PyTorch would wake all its threads for what follows, NumPy wakes none.
+
+
+def find_ended(ends: Tensor) -> Tensor:
+    """The indices, int64 [n], where either row of bool [2, B] holds."""
+    return torch.from_numpy(np.flatnonzero(ends.numpy().any(0)))
+
+
+def copy_rows(tensor: Tensor, indices: Tensor) -> Tensor:
+    """A copy of some rows."""
+    return torch.from_numpy(tensor.numpy()[indices.numpy()])
+
+
+def copy(tensor: Tensor) -> Tensor:
+    """A copy of all."""
+    return torch.from_numpy(tensor.numpy().copy())
+
+
+SPARES = 4  # batches of pixels kept for use once nobody holds them any more
+LARGE = 1 << 20  # bytes from which on fresh memory is dear
+_HELD_BY_US = 3  # the list of spares, the loop's variable and the call that counts
+
+
+class Spares:
+    """Gives out memory that nobody else holds.
+
+    Fresh memory costs the CPU more time than painting it, since the system clears each page: what
+    was given out earlier serves again as soon as the last tensor over it is gone.
+    """
+
+    def __init__(self) -> None:
+        self._spares: list[np.ndarray] = []
+
+    def take(self, size: int) -> Tensor:
+        """uint8 [size], of any content."""
+        if size < LARGE:
+            return torch.empty(size, dtype=torch.uint8)
+        for array in self._spares:
+            if array.size == size and sys.getrefcount(array) == _HELD_BY_US:
+                return torch.from_numpy(array)
+        array = np.empty(size, np.uint8)
+        self._spares = [array, *self._spares[: SPARES - 1]]
+        return torch.from_numpy(array)
+
+
+def make_memory(device: torch.device) -> Callable[[int], Tensor]:
+    """What gives out memory, uint8 [size] of any content, that nobody else holds."""
+    return Spares().take
+
+
+# --- launching ----------------------------------------------------------------------------------
 
 CHUNK = 512  # environments a thread takes at a time; fewer than two chunks stay on one thread
 
@@ -60,35 +132,13 @@ def launch(kernel: Callable[..., None], count: int, *arrays: Any) -> None:
         other.cancel() or other.result()
 
 
-# Modules that hold nothing which kernels are made of.
-NOT_COMPILED = {
-    "__init__",
-    "batch",
-    "bench",
-    "check",
-    "foreign",
-    "gpu",
-    "gym",
-    "sb3",
-    "translate",
-    "upstream",
-}
+# --- compiling ----------------------------------------------------------------------------------
 
-
-def _digest_engine() -> str:
-    """A digest of the engine's source: compiled code is kept for as long as it stays the same."""
-    digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        if path.stem not in NOT_COMPILED:
-            digest.update(path.read_bytes())
-    return digest.hexdigest()
-
-
-ENGINE = _digest_engine()  # when imported: what is compiled later is that source
+COMPILER = b"".join(Path(file).read_bytes() for file in (__file__, jit.__file__))
 
 
 class _SourceCache(FunctionCache):
-    """Numba's disk cache, valid for as long as all of the source is what it was.
+    """Numba's disk cache, valid for as long as all that a kernel is made of is what it was.
 
     Numba's own looks at the one file of the cached function and not at what that function calls.
     """
@@ -101,19 +151,19 @@ class _SourceCache(FunctionCache):
         return sig, codegen.magic_tuple()
 
 
-def _compile(kernel: Callable[..., None], name: str, made_of: str) -> Any:
-    """Compile a batch kernel; ``made_of`` stands for what it is made of besides the engine."""
-    kernel.__qualname__ = name  # see envs.kernels
+def _compile(kernel: Callable[..., None], name: str) -> Compiled:
+    """Compile a batch kernel, or take it from the disk."""
+    kernel.__qualname__ = name  # see envs.jit
     compiled = njit(nogil=True)(kernel)
-    stamp = hashlib.sha256((ENGINE + made_of).encode()).hexdigest()
+    stamp = hashlib.sha256(COMPILER + fingerprint(kernel).encode()).hexdigest()
     compiled._cache = _SourceCache(kernel, name, stamp)
     return compiled
 
 
 @functools.cache
-def make_advance(observe: Any) -> Any:
+def make_advance(write_view: Compiled) -> Compiled:
     """The kernel that steps environments ``start`` to ``end`` of a batch."""
-    advance_one = make_advance_one(observe)
+    advance_one = make_advance_one(write_view)
 
     def advance(
         start: Any,
@@ -128,11 +178,11 @@ def make_advance(observe: Any) -> Any:
         for i in range(start, end):
             advance_one(state[i], actions[i], i, image, direction, reward, ends)
 
-    return _compile(advance, f"advance-{name_of(observe)}", "")
+    return _compile(advance, f"advance-{name_of(write_view)}")
 
 
 @functools.cache
-def make_renew(generate: Any) -> Any:
+def make_renew(generate: Compiled) -> Compiled:
     """The kernel that draws new layouts in environments ``ended[start:end]``."""
     regenerate = make_regenerate(generate)
 
@@ -143,21 +193,21 @@ def make_renew(generate: Any) -> Any:
     source = generate.py_func
     if not Path(inspect.getfile(source)).is_file() or inspect.getmodule(source) is None:
         return njit(nogil=True)(renew)  # typed in, or of no module: Numba could not find it again
-    return _compile(renew, f"renew-{source.__module__}-{name_of(generate)}", fingerprint(source))
+    return _compile(renew, f"renew-{source.__module__}-{name_of(generate)}")
 
 
 @functools.cache
-def make_look(observe: Any, settled: bool) -> Any:
+def make_observe(write_view: Compiled, settled: bool) -> Compiled:
     """The kernel that observes environments ``chosen[start:end]``."""
-    look_one = make_look_one(observe, settled)
+    observe_one = make_observe_one(write_view, settled)
 
-    def look(
+    def observe(
         start: Any, end: Any, state: Any, chosen: Any, image: Any, direction: Any, mission: Any
     ) -> None:
         for n in range(start, end):
-            look_one(state[chosen[n]], chosen[n], image, direction, mission)
+            observe_one(state[chosen[n]], chosen[n], image, direction, mission)
 
-    return _compile(look, f"look-{settled}-{name_of(observe)}", "")
+    return _compile(observe, f"observe-{settled}-{name_of(write_view)}")
 
 
 @intrinsic
@@ -176,7 +226,7 @@ def store_past_caches(typing: Any, array: Any, at: Any, word: Any) -> Any:
 
 
 @functools.cache
-def make_paint(view: int, tile: int, words: int) -> Any:
+def make_paint(view: int, tile: int, words: int) -> Compiled:
     """The kernel that turns images ``start`` to ``end`` into pixels."""
     paint_row = make_paint_row(view, tile, words, store_past_caches)
     rows = view * tile
@@ -185,4 +235,4 @@ def make_paint(view: int, tile: int, words: int) -> Any:
         for row in range(start * rows, end * rows):
             paint_row(image, row, sprite_of, sprites, pixels)
 
-    return _compile(paint, f"paint-{view}-{tile}-{words}", "")
+    return _compile(paint, f"paint-{view}-{tile}-{words}")

@@ -31,7 +31,8 @@ from torch import Tensor
 
 from .record import MAX_WORDS, RECORD, record_bytes, view_records
 from .registry import Level
-from .translate import ForeignRulesError, make_stream, unwrap, write_mission, write_record
+from .translation.environments import make_stream, read_environment, read_mission, unwrap
+from .translation.objects import ForeignRulesError
 from .vocabulary import WORDS, encode
 
 Factory = Callable[[], gymnasium.Env[Any, Any]]
@@ -92,13 +93,13 @@ class Layouts:
             view_records(buffer, count, size),
         )
         rows[:] = memory[chosen].cpu().numpy()
-        layouts = self._draw(chosen.tolist(), [read_stream(record) for record in records])
+        layouts = self._draw(chosen.tolist(), [stream_of(record) for record in records])
         for row, record, layout in zip(rows, records, layouts, strict=True):
             row[:] = 0
             row[: layout.row.size] = layout.row
-            write_known_mission(record, layout.mission)
+            read_known_mission(record, layout.mission)
         memory[chosen] = torch.from_numpy(rows).to(memory.device)
-        self._look_ahead(chosen.tolist(), [read_stream(record) for record in records])
+        self._look_ahead(chosen.tolist(), [stream_of(record) for record in records])
 
     def close(self) -> None:
         """End the workers; a later layout starts new ones."""
@@ -220,26 +221,26 @@ def draw_layout(env: MiniGridEnv, stream: Stream) -> Layout:
     with contextlib.redirect_stdout(io.StringIO()):  # upstream prints what it rejects
         env.reset()
     memory = np.zeros(RECORD.itemsize, np.uint8)
-    write_record(memory.view(RECORD)[0], env)
+    read_environment(memory.view(RECORD)[0], env)
     return Layout(memory[: record_bytes(len(env.grid.grid))], env.mission)
 
 
 # --- records and levels -------------------------------------------------------------------------
 
 
-def read_stream(record: Any) -> Stream:
+def stream_of(record: np.void) -> Stream:
     """Where a record's random stream stands."""
     return tuple(int(record[name]) for name in STREAM)
 
 
-def write_known_mission(record: Any, mission: str) -> None:
+def read_known_mission(record: np.void, mission: str) -> None:
     """Write a mission into a record.
 
     Raises:
         ForeignRulesError: it has a word that its mission space does not.
     """
     known = len(WORDS)
-    write_mission(record, mission)
+    read_mission(record, mission)
     if len(WORDS) > known:
         raise ForeignRulesError(
             f"the mission '{mission}' is not in the environment's mission space"
@@ -271,7 +272,7 @@ def make_foreign_level(factory: Factory, workers: int, id: str | None = None) ->
         env = unwrap(factory())
         with contextlib.redirect_stdout(io.StringIO()):
             obs, _ = env.reset(seed=0)
-        write_record(np.zeros(1, RECORD)[0], env)
+        read_environment(np.zeros(1, RECORD)[0], env)
         if not np.array_equal(obs["image"], env.gen_obs()["image"]):
             raise ForeignRulesError(f"{type(env).__name__}'s reset() observes on its own")
     except ForeignRulesError as error:
@@ -289,5 +290,5 @@ def make_foreign_level(factory: Factory, workers: int, id: str | None = None) ->
         mission="",
         words=learn_missions(env),
         see_through=env.see_through_walls,
-        rule=0,
+        rule="standard",
     )

@@ -1,15 +1,20 @@
-"""The GPU launcher: the same kernels, one thread an environment, on PyTorch's current stream."""
+"""The GPU launcher: the same kernels, one thread an environment, on PyTorch's current stream.
+
+What runs here is what ``envs.devices.Launcher`` asks of a device.
+"""
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from numba import cuda, njit
 from torch import Tensor
 
-from .kernels import make_advance_one, make_look_one, make_regenerate
+from .jit import Compiled
+from .kernels import make_advance_one, make_observe_one, make_regenerate
 from .record import RECORD
 from .rgb import make_paint_row
 
@@ -27,6 +32,30 @@ def as_records(memory: Tensor, count: int, size: int) -> Any:
     return cuda.devicearray.DeviceNDArray((count,), (size,), RECORD, gpu_data=raw.gpu_data)
 
 
+def check_actions(actions: Tensor) -> None:
+    """Nothing is refused: looking at the actions [B] would wait for the device."""
+
+
+def find_ended(ends: Tensor) -> Tensor:
+    """The indices, int64 [n], where either row of bool [2, B] holds."""
+    return ends.any(0).nonzero().squeeze(1)
+
+
+def copy_rows(tensor: Tensor, indices: Tensor) -> Tensor:
+    """A copy of some rows."""
+    return tensor[indices]
+
+
+def copy(tensor: Tensor) -> Tensor:
+    """A copy of all."""
+    return tensor.clone()
+
+
+def make_memory(device: torch.device) -> Callable[[int], Tensor]:
+    """What gives out memory, uint8 [size] of any content; PyTorch keeps a GPU's for reuse."""
+    return functools.partial(torch.empty, dtype=torch.uint8, device=device)
+
+
 def launch(kernel: Any, count: int, *arrays: Any) -> None:
     """Run a batch kernel over environments 0 to ``count``, behind what the stream already holds."""
     stream = cuda.external_stream(torch.cuda.current_stream().cuda_stream)
@@ -34,9 +63,9 @@ def launch(kernel: Any, count: int, *arrays: Any) -> None:
 
 
 @functools.cache
-def advance_source(observe: Any) -> Any:
+def advance_source(write_view: Compiled) -> Any:
     """The kernel that steps every environment of a batch, not compiled."""
-    advance_one = make_advance_one(observe)
+    advance_one = make_advance_one(write_view)
 
     def advance(
         count: Any,
@@ -55,7 +84,7 @@ def advance_source(observe: Any) -> Any:
 
 
 @functools.cache
-def renew_source(generate: Any) -> Any:
+def renew_source(generate: Compiled) -> Any:
     """The kernel that draws new layouts in the environments of ``ended``, not compiled."""
     regenerate = make_regenerate(generate)
 
@@ -68,16 +97,18 @@ def renew_source(generate: Any) -> Any:
 
 
 @functools.cache
-def look_source(observe: Any, settled: bool) -> Any:
+def observe_source(write_view: Compiled, settled: bool) -> Any:
     """The kernel that observes the environments of ``chosen``, not compiled."""
-    look_one = make_look_one(observe, settled)
+    observe_one = make_observe_one(write_view, settled)
 
-    def look(count: Any, state: Any, chosen: Any, image: Any, direction: Any, mission: Any) -> None:
+    def observe(
+        count: Any, state: Any, chosen: Any, image: Any, direction: Any, mission: Any
+    ) -> None:
         n = cuda.grid(1)
         if n < count:
-            look_one(state[chosen[n]], chosen[n], image, direction, mission)
+            observe_one(state[chosen[n]], chosen[n], image, direction, mission)
 
-    return look
+    return observe
 
 
 @njit
@@ -106,21 +137,21 @@ def paint_source(view: int, tile: int, words: int) -> Any:
 
 
 @functools.cache
-def make_advance(observe: Any) -> Any:
+def make_advance(write_view: Compiled) -> Any:
     """The kernel that steps every environment of a batch."""
-    return cuda.jit(advance_source(observe))
+    return cuda.jit(advance_source(write_view))
 
 
 @functools.cache
-def make_renew(generate: Any) -> Any:
+def make_renew(generate: Compiled) -> Any:
     """The kernel that draws new layouts in the environments of ``ended``."""
     return cuda.jit(renew_source(generate))
 
 
 @functools.cache
-def make_look(observe: Any, settled: bool) -> Any:
+def make_observe(write_view: Compiled, settled: bool) -> Any:
     """The kernel that observes the environments of ``chosen``."""
-    return cuda.jit(look_source(observe, settled))
+    return cuda.jit(observe_source(write_view, settled))
 
 
 @functools.cache

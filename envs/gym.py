@@ -18,7 +18,8 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from minigrid.core.constants import OBJECT_TO_IDX
 
-from .batch import Environments, Observation, make
+from .batch import Environments, make
+from .interface import Observation
 from .registry import LEVELS
 
 NAMESPACE = "metarims"

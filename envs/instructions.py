@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from .actions import DONE, DROP, PICKUP, TOGGLE, fail, front_index, success
 from .cells import COLOR, DOOR_TYPE, EMPTY, GREY, KEY_TYPE, OPEN_DOOR, TYPE
-from .jit import rule
-from .record import NOTHING
-from .rules import DONE, DROP, PICKUP, TOGGLE, fail, front_index, success
+from .jit import compiled
+from .record import NOTHING, Record
 from .vocabulary import COLOR_WORDS, TYPE_WORDS, encode, token
 from .world import reject
 
@@ -46,8 +46,8 @@ _NEXT_TO = phrases("next to")
 # --- building one -------------------------------------------------------------------------------
 
 
-@rule
-def instruct(e: Any, leaf: int, kind: int, type: int, color: int, place: int) -> None:
+@compiled
+def instruct(e: Record, leaf: int, kind: int, type: int, color: int, place: int) -> None:
     """Make leaf ``leaf`` (0 and 1 in the first half, 2 and 3 in the second) ask for a thing."""
     e.leaf_kind[leaf] = kind
     e.leaf_strict[leaf] = 0
@@ -57,39 +57,39 @@ def instruct(e: Any, leaf: int, kind: int, type: int, color: int, place: int) ->
         e.root, e.root_strict = ALONE, 0
 
 
-@rule
-def describe(e: Any, slot: int, type: int, color: int, place: int) -> None:
+@compiled
+def describe(e: Record, slot: int, type: int, color: int, place: int) -> None:
     """Set description ``slot``, and the things on the grid that match it now."""
     e.desc_type[slot], e.desc_color[slot], e.desc_place[slot] = type, color, place
     e.desc_things[slot] = matching(e, type, color, place)
 
 
-@rule
-def join_halves(e: Any, root: int) -> None:
+@compiled
+def join_halves(e: Record, root: int) -> None:
     """Ask for the first half BEFORE or AFTER the second."""
     e.root = root
 
 
-@rule
-def go_to(e: Any, type: int, color: int) -> None:
+@compiled
+def go_to(e: Record, type: int, color: int) -> None:
     """The whole instruction: "go to the red ball"."""
     instruct(e, 0, GO_TO, type, color, ANY)
 
 
-@rule
-def open_it(e: Any, color: int) -> None:
+@compiled
+def open_it(e: Record, color: int) -> None:
     """The whole instruction: "open the red door"."""
     instruct(e, 0, OPEN_IT, DOOR_TYPE, color, ANY)
 
 
-@rule
-def pick_up(e: Any, type: int, color: int) -> None:
+@compiled
+def pick_up(e: Record, type: int, color: int) -> None:
     """The whole instruction: "pick up the red ball"."""
     instruct(e, 0, PICK_UP, type, color, ANY)
 
 
-@rule
-def put_next(e: Any, leaf: int, thing: int, neighbour: int) -> None:
+@compiled
+def put_next(e: Record, leaf: int, thing: int, neighbour: int) -> None:
     """Ask in ``leaf`` to put what looks like one thing next to what looks like another."""
     mover, fixed = e.thing_cell[thing], e.thing_cell[neighbour]
     instruct(e, leaf, PUT_NEXT, TYPE[mover], COLOR[mover], ANY)
@@ -99,8 +99,8 @@ def put_next(e: Any, leaf: int, thing: int, neighbour: int) -> None:
 # --- descriptions -------------------------------------------------------------------------------
 
 
-@rule
-def lies(e: Any, at: int, place: int) -> bool:
+@compiled
+def lies(e: Record, at: int, place: int) -> bool:
     """Whether cell ``at`` lies in the agent's room, to its left, right, front or back."""
     dx, dy = at % e.width - e.x, at // e.width - e.y
     side = e.room_size - 1
@@ -123,8 +123,8 @@ def lies(e: Any, at: int, place: int) -> bool:
     return inside and ahead < 0
 
 
-@rule
-def matching(e: Any, type: int, color: int, place: int) -> Any:
+@compiled
+def matching(e: Record, type: int, color: int, place: int) -> Any:
     """The set of things on the grid that match a description, one bit a thing."""
     found = _NONE
     for thing in range(e.things):
@@ -142,14 +142,14 @@ def matching(e: Any, type: int, color: int, place: int) -> Any:
     return found
 
 
-@rule
+@compiled
 def holds(things: Any, thing: int) -> bool:
     """Whether a set of things holds one."""
     return thing != NOTHING and (things >> np.uint64(thing)) & _ONE == _ONE
 
 
-@rule
-def is_plural(e: Any, slot: int) -> bool:
+@compiled
+def is_plural(e: Record, slot: int) -> bool:
     """Whether more than one cell matches: to upstream "a grey object" may be a wall."""
     things = e.desc_things[slot]
     many = things & (things - _ONE) != _NONE
@@ -160,31 +160,31 @@ def is_plural(e: Any, slot: int) -> bool:
 # --- words --------------------------------------------------------------------------------------
 
 
-@rule
-def say(e: Any, word: int) -> None:
+@compiled
+def say(e: Record, word: int) -> None:
     """Add one token to the mission."""
     e.mission[e.mission_length] = word
     e.mission_length += 1
 
 
-@rule
-def say_phrase(e: Any, words: Any) -> None:
+@compiled
+def say_phrase(e: Record, words: Any) -> None:
     """Add a padded row of tokens to the mission."""
     for word in words:
         if word:
             say(e, word)
 
 
-@rule
-def say_nothing(e: Any) -> None:
+@compiled
+def say_nothing(e: Record) -> None:
     """Empty the mission."""
     for i in range(e.mission.size):
         e.mission[i] = 0
     e.mission_length = 0
 
 
-@rule
-def say_description(e: Any, slot: int) -> None:
+@compiled
+def say_description(e: Record, slot: int) -> None:
     """ "the red ball", "a box on your left"."""
     say(e, _A if is_plural(e, slot) else _THE)
     if e.desc_color[slot] != ANY:
@@ -194,8 +194,8 @@ def say_description(e: Any, slot: int) -> None:
         say_phrase(e, _PLACES[e.desc_place[slot]])
 
 
-@rule
-def say_half(e: Any, half: int) -> None:
+@compiled
+def say_half(e: Record, half: int) -> None:
     """One half's leaves, joined by "and"."""
     for leaf in range(2 * half, 2 * half + e.half_leaves[half]):
         if leaf % 2 == 1:
@@ -207,8 +207,8 @@ def say_half(e: Any, half: int) -> None:
             say_description(e, 2 * leaf + 1)
 
 
-@rule
-def say_instruction(e: Any) -> None:
+@compiled
+def say_instruction(e: Record) -> None:
     """The whole instruction in words."""
     say_nothing(e)
     say_half(e, 0)
@@ -225,8 +225,8 @@ def say_instruction(e: Any) -> None:
 # --- the episode's start ------------------------------------------------------------------------
 
 
-@rule
-def settle(e: Any) -> None:
+@compiled
+def settle(e: Record) -> None:
     """Validate the drawn instruction, put it into words and begin to verify it.
 
     Navigations count one a leaf and two for a put-next; each is worth every cell of every room.
@@ -241,21 +241,21 @@ def settle(e: Any) -> None:
             e.leaf_status[leaf], e.leaf_match[leaf] = CONTINUE, 0
             e.leaf_held[leaf] = NOTHING
         e.half_status[half] = CONTINUE
-    look(e)
+    note_positions(e)
     say_instruction(e)
     if e.step_limit == 0:
         e.max_steps = navigations * e.room_size**2 * e.room_rows * e.room_columns
 
 
-@rule
-def refresh_matches(e: Any, leaf: int) -> None:
+@compiled
+def refresh_matches(e: Record, leaf: int) -> None:
     """Track what matches the leaf's descriptions now."""
     for slot in range(2 * leaf, 2 * leaf + (2 if e.leaf_kind[leaf] == PUT_NEXT else 1)):
         e.desc_things[slot] = matching(e, e.desc_type[slot], e.desc_color[slot], e.desc_place[slot])
 
 
-@rule
-def validate(e: Any, leaf: int) -> None:
+@compiled
+def validate(e: Record, leaf: int) -> None:
     """Reject what upstream's ``validate_instrs`` rejects.
 
     That is a put-next whose two sides share a thing or lie side by side already, and, where
@@ -267,7 +267,7 @@ def validate(e: Any, leaf: int) -> None:
         refresh_matches(e, leaf)
         if e.desc_things[2 * leaf] & e.desc_things[2 * leaf + 1] != _NONE:
             reject(e)
-        look(e)
+        note_positions(e)
         for thing in range(e.things):
             if holds(e.desc_things[2 * leaf], thing) and lies_next(e, thing, 2 * leaf + 1):
                 reject(e)
@@ -277,8 +277,8 @@ def validate(e: Any, leaf: int) -> None:
                 reject(e)
 
 
-@rule
-def is_lock_color(e: Any, color: int) -> bool:
+@compiled
+def is_lock_color(e: Record, color: int) -> bool:
     """Whether a door of this color is locked."""
     for thing in range(e.things):
         if e.thing_at[thing] != NOTHING and color != ANY:
@@ -291,15 +291,15 @@ def is_lock_color(e: Any, color: int) -> bool:
 # --- verification -------------------------------------------------------------------------------
 
 
-@rule
-def look(e: Any) -> None:
-    """Note where everything is: upstream does so at the start and at each drop action only."""
+@compiled
+def note_positions(e: Record) -> None:
+    """Note where everything lies: upstream does so at the start and at each drop action only."""
     for thing in range(e.things):
         e.thing_seen_at[thing] = e.thing_at[thing]
 
 
-@rule
-def lies_next(e: Any, thing: int, slot: int) -> bool:
+@compiled
+def lies_next(e: Record, thing: int, slot: int) -> bool:
     """Whether a thing lies beside a place where one of the description's things was last seen."""
     at = e.thing_at[thing]
     if at == NOTHING:
@@ -313,11 +313,11 @@ def lies_next(e: Any, thing: int, slot: int) -> bool:
     return False
 
 
-@rule
-def verify(e: Any, action: int) -> None:
+@compiled
+def verify(e: Record, action: int) -> None:
     """End the episode where the action fulfilled the instruction, or made it fail."""
     if action == DROP:
-        look(e)
+        note_positions(e)
     if e.root == ALONE:
         status = verify_half(e, 0, action)
     elif e.root == BEFORE:
@@ -330,8 +330,8 @@ def verify(e: Any, action: int) -> None:
         fail(e)
 
 
-@rule
-def verify_in_order(e: Any, first: int, second: int, action: int) -> int:
+@compiled
+def verify_in_order(e: Record, first: int, second: int, action: int) -> int:
     """One half, then the other; the same action may fulfil both."""
     if e.half_status[first] != SUCCESS:
         e.half_status[first] = verify_half(e, first, action)
@@ -343,8 +343,8 @@ def verify_in_order(e: Any, first: int, second: int, action: int) -> int:
     return verify_half(e, second, action)
 
 
-@rule
-def verify_half(e: Any, half: int, action: int) -> int:
+@compiled
+def verify_half(e: Record, half: int, action: int) -> int:
     """One leaf, or two in any order; "and" swallows its leaves' failures, as upstream's does."""
     leaf = 2 * half
     if e.half_leaves[half] == 1:
@@ -356,8 +356,8 @@ def verify_half(e: Any, half: int, action: int) -> int:
     return SUCCESS if both else CONTINUE
 
 
-@rule
-def verify_leaf(e: Any, leaf: int, action: int) -> int:
+@compiled
+def verify_leaf(e: Record, leaf: int, action: int) -> int:
     """One leaf; in done mode the agent must say that it is done, right after it is."""
     if e.done_mode:
         if action == DONE:
@@ -367,8 +367,8 @@ def verify_leaf(e: Any, leaf: int, action: int) -> int:
     return verify_action(e, leaf, action)
 
 
-@rule
-def verify_action(e: Any, leaf: int, action: int) -> int:
+@compiled
+def verify_action(e: Record, leaf: int, action: int) -> int:
     """Whether this action did what the leaf asks for."""
     kind = e.leaf_kind[leaf]
     if kind == GO_TO:
@@ -382,8 +382,8 @@ def verify_action(e: Any, leaf: int, action: int) -> int:
     return verify_put_next(e, leaf, action, held_before)
 
 
-@rule
-def verify_go_to(e: Any, leaf: int) -> int:
+@compiled
+def verify_go_to(e: Record, leaf: int) -> int:
     """The agent faces a place where a matching thing was last seen."""
     front = front_index(e)
     for thing in range(e.things):
@@ -392,8 +392,8 @@ def verify_go_to(e: Any, leaf: int) -> int:
     return CONTINUE
 
 
-@rule
-def verify_open(e: Any, leaf: int, action: int) -> int:
+@compiled
+def verify_open(e: Record, leaf: int, action: int) -> int:
     """A toggle left a matching door open; strict: no other toggle of a door."""
     if action != TOGGLE:
         return CONTINUE
@@ -408,8 +408,8 @@ def verify_open(e: Any, leaf: int, action: int) -> int:
     return FAILURE if e.leaf_strict[leaf] else CONTINUE
 
 
-@rule
-def verify_pick_up(e: Any, leaf: int, action: int, held_before: int) -> int:
+@compiled
+def verify_pick_up(e: Record, leaf: int, action: int, held_before: int) -> int:
     """A pick-up took a matching thing into an empty hand; strict: it took nothing else."""
     if action != PICKUP:
         return CONTINUE
@@ -418,8 +418,8 @@ def verify_pick_up(e: Any, leaf: int, action: int, held_before: int) -> int:
     return FAILURE if e.leaf_strict[leaf] and e.carrying != EMPTY else CONTINUE
 
 
-@rule
-def verify_put_next(e: Any, leaf: int, action: int, held_before: int) -> int:
+@compiled
+def verify_put_next(e: Record, leaf: int, action: int, held_before: int) -> int:
     """A drop laid a matching thing beside one of the others; strict: nothing is ever picked up."""
     if e.leaf_strict[leaf] and action == PICKUP and e.carrying != EMPTY:
         return FAILURE

@@ -1,4 +1,10 @@
-"""How a rule of the game is compiled: to be called by other compiled code, and by nothing else."""
+"""How the engine's functions are compiled: to be called by other compiled code, and nothing else.
+
+Functions that are made for something (a level, an observation, a row of a table) must be renamed
+after it before they are compiled: machine code from the disk cache is linked by name, and Numba
+makes names unique within one process only, so that what two processes cached under one name would
+be taken for one another.
+"""
 
 from __future__ import annotations
 
@@ -6,32 +12,44 @@ import hashlib
 import inspect
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
-from typing import Any
+from types import CodeType, ModuleType
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numba import njit, types
 
+Function = TypeVar("Function", bound=Callable[..., Any])
 
-def rule(function: Callable[..., Any]) -> Any:
+
+class Compiled(Protocol):
+    """A compiled function, as those see it who pass it on."""
+
+    py_func: Callable[..., Any]
+
+    def __call__(self, *arguments: Any) -> Any: ...
+
+    def __hash__(self) -> int: ...
+
+
+def compiled(function: Function) -> Function:
     """Compile a function once, be its whole numbers constants or of whatever width.
 
     Numba would compile it anew for each width, and for each constant that it is called with; a
     level's first call would take twice as long. There are no entries for Python and C either.
     """
-    compiled = njit(no_cpython_wrapper=True, no_cfunc_wrapper=True)(function)
-    find_template = compiled.get_call_template
+    dispatcher = njit(no_cpython_wrapper=True, no_cfunc_wrapper=True)(function)
+    find_template = dispatcher.get_call_template
 
     def find_widened(args: tuple[Any, ...], kws: dict[str, Any]) -> Any:
         return find_template(
             tuple(widen(arg) for arg in args), {name: widen(kws[name]) for name in kws}
         )
 
-    compiled.get_call_template = find_widened
-    return compiled
+    dispatcher.get_call_template = find_widened
+    return dispatcher
 
 
-def widen(kind: Any) -> Any:
+def widen(kind: types.Type) -> types.Type:
     """int64 for signed and small unsigned integers, be they constants; other types as they are."""
     kind = types.unliteral(kind)
     if isinstance(kind, types.Integer) and (kind.signed or kind.bitwidth < 64):
@@ -40,7 +58,7 @@ def widen(kind: Any) -> Any:
 
 
 def fingerprint(function: Callable[..., Any]) -> str:
-    """A digest of all that a function is made of, the engine apart."""
+    """A digest of all that a function is made of: its code, and that of whatever it calls."""
     digest = hashlib.sha256()
     for part in ingredients(function, set()):
         digest.update(part)
@@ -51,17 +69,25 @@ def ingredients(function: Callable[..., Any], seen: set[Callable[..., Any]]) -> 
     """A function's code, and all that it names or closes over; compiled functions' likewise."""
     seen.add(function)
     code, named = function.__code__, inspect.getclosurevars(function)
-    yield code.co_code + repr((code.co_consts, code.co_names, code.co_varnames)).encode()
+    yield code.co_code + repr((constants(code), code.co_names, code.co_varnames)).encode()
     for name, value in sorted({**named.globals, **named.nonlocals}.items()):
         yield name.encode()
         called = getattr(value, "py_func", None)
         if called is None:
             yield contents(value)
-        elif called not in seen and called.__module__.rpartition(".")[0] != __package__:
+        elif called not in seen:
             yield from ingredients(called, seen)
 
 
-def contents(value: Any) -> bytes:
+def constants(code: CodeType) -> tuple[object, ...]:
+    """A code object's constants; of code inside it, which shows an address, its own."""
+    return tuple(
+        (const.co_code, constants(const)) if isinstance(const, CodeType) else const
+        for const in code.co_consts
+    )
+
+
+def contents(value: object) -> bytes:
     """What a constant or a module holds."""
     if isinstance(value, np.ndarray):
         return value.tobytes()

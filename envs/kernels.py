@@ -1,6 +1,8 @@
 """The functions that are run over a batch, as source: a launcher compiles them for its device.
 
-Each takes one environment's record and, where it reports, the batch's arrays with its own index.
+Each takes one environment's record and, where it reports, the batch's arrays with its own index:
+image uint8 [B, V * V * 3], direction uint8 [B], mission int16 [B, L], reward float32 [B], ends bool
+[2, B] (terminated, truncated).
 """
 
 from __future__ import annotations
@@ -8,34 +10,29 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from .actions import take
 from .instructions import settle
-from .jit import rule
-from .record import NOTHING
+from .jit import Compiled, compiled
+from .record import NOTHING, Record
 from .rng import restore_stream
-from .rules import take
-from .step import step
+from .rules import step
 from .world import begin, reject
 
 MAX_ATTEMPTS = 1000  # layouts rejected in a row before an episode starts without a mission
 
 
-# Functions made for a level or an observation are renamed after it before they are compiled:
-# machine code from the disk cache is linked by name, and Numba makes names unique within one
-# process only, so that two levels cached by two processes would be taken for one another.
-
-
-@rule
-def take_in_hand(e: Any) -> None:
+@compiled
+def take_in_hand(e: Record) -> None:
     """Give the agent what it starts with."""
     if e.take_at_start != NOTHING:
         take(e, e.take_at_start, e.thing_at[e.take_at_start])
         e.take_at_start = NOTHING
 
 
-def make_regenerate(generate: Any) -> Callable[[Any, Any], None]:
+def make_regenerate(generate: Compiled) -> Callable[[Record, Any], None]:
     """The function that draws a level's next layout into a record, with the level's parameters."""
 
-    def regenerate(e: Any, params: Any) -> None:
+    def regenerate(e: Record, params: Any) -> None:
         for _ in range(MAX_ATTEMPTS):
             begin(e)
             generate(e, *params)
@@ -52,46 +49,46 @@ def make_regenerate(generate: Any) -> Callable[[Any, Any], None]:
         e.x, e.y = max(e.x, 0), max(e.y, 0)
 
     regenerate.__qualname__ = f"regenerate-{generate.py_func.__module__}-{name_of(generate)}"
-    return rule(regenerate)
+    return compiled(regenerate)
 
 
-def make_advance_one(observe: Any) -> Callable[..., None]:
-    """One environment's step: act, observe, report."""
+def make_advance_one(write_view: Compiled) -> Callable[..., None]:
+    """The function that steps one environment: it acts, observes and reports."""
 
     def advance_one(
-        e: Any, action: int, i: int, image: Any, direction: Any, reward: Any, ends: Any
+        e: Record, action: int, i: int, image: Any, direction: Any, reward: Any, ends: Any
     ) -> None:
         step(e, action)
-        observe(e, image[i])
+        write_view(e, image[i])
         direction[i] = e.direction
         reward[i] = e.reward
         ends[0, i] = e.terminated != 0
         ends[1, i] = e.truncated != 0
 
-    advance_one.__qualname__ = f"advance_one-{name_of(observe)}"
-    return rule(advance_one)
+    advance_one.__qualname__ = f"advance_one-{name_of(write_view)}"
+    return compiled(advance_one)
 
 
-def make_look_one(observe: Any, settled: bool) -> Callable[..., None]:
-    """One environment's observation where an episode begins or goes on: observe and report.
+def make_observe_one(write_view: Compiled, settled: bool) -> Callable[..., None]:
+    """The function that observes one environment where an episode begins or goes on.
 
     What the agent starts with is still on the grid in upstream's own first observation, and in its
-    hand in those of upstream's wrappers, which look once the reset is over (``settled``).
+    hand in those of upstream's wrappers, which observe once the reset is over (``settled``).
     """
 
-    def look_one(e: Any, i: int, image: Any, direction: Any, mission: Any) -> None:
+    def observe_one(e: Record, i: int, image: Any, direction: Any, mission: Any) -> None:
         if settled:
             take_in_hand(e)
-        observe(e, image[i])
+        write_view(e, image[i])
         direction[i] = e.direction
         for word in range(mission.shape[1]):
             mission[i, word] = e.mission[word]
         take_in_hand(e)
 
-    look_one.__qualname__ = f"look_one-{settled}-{name_of(observe)}"
-    return rule(look_one)
+    observe_one.__qualname__ = f"observe_one-{settled}-{name_of(write_view)}"
+    return compiled(observe_one)
 
 
-def name_of(compiled: Any) -> str:
+def name_of(function: Compiled) -> str:
     """The name that a compiled function goes by."""
-    return str(compiled.py_func.__qualname__)
+    return str(function.py_func.__qualname__)

@@ -3,9 +3,15 @@
 A batch is an array of records over the memory of one ``uint8`` tensor. The grid comes last, so that
 a batch of small levels allots only the cells it needs: records then lie closer together than the
 full structure's size, and nobody reads past a level's last cell.
+
+``Record`` declares the fields: an editor reads their Python types, and ``RECORD``, the NumPy dtype
+that compiled code sees, is made of what they are annotated with.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Protocol, SupportsIndex, TypeAlias, TypeVar, get_type_hints, overload
 
 import numpy as np
 
@@ -18,87 +24,127 @@ MAX_LEAVES = 4
 
 NOTHING = -1  # no thing, no position, no restriction
 
-RECORD = np.dtype(
-    [
-        # what the level fixes once
-        ("done_mode", "i1"),
-        ("full_width", "i2"),
-        ("full_height", "i2"),
-        ("step_limit", "i4"),  # 0: computed from the rooms and the instruction
-        ("room_size", "i2"),
-        ("room_rows", "i2"),
-        ("room_columns", "i2"),
-        # generation
-        ("rejected", "i1"),
-        ("unblocking", "i1"),  # keys that open a locked door may not be the mission's object
-        ("locked_room", "i2"),
-        ("take_at_start", "i2"),  # a thing taken in hand after the first observation
-        ("rejections", "u4"),  # layouts thrown away since the stream was seeded
-        ("given_up", "u4"),  # episodes for which no layout was found
-        ("saved_high", "u8"),
-        ("saved_low", "u8"),
-        ("saved_half_word", "u4"),
-        ("saved_has_half_word", "i1"),
-        # rules of a level's own
-        ("mission_length", "i2"),
-        ("target", "i4"),
-        ("decoy", "i4"),
-        ("mission", "u1", (MAX_WORDS,)),
-        # the instruction: two halves of at most two leaves each, two descriptions a leaf
-        ("root_strict", "i1"),
-        ("half_leaves", "i1", (2,)),
-        ("half_status", "i1", (2,)),
-        ("leaf_kind", "i1", (MAX_LEAVES,)),
-        ("leaf_strict", "i1", (MAX_LEAVES,)),
-        ("leaf_status", "i1", (MAX_LEAVES,)),
-        ("leaf_match", "i1", (MAX_LEAVES,)),
-        ("leaf_held", "i2", (MAX_LEAVES,)),
-        ("desc_type", "i1", (2 * MAX_LEAVES,)),
-        ("desc_color", "i1", (2 * MAX_LEAVES,)),
-        ("desc_place", "i1", (2 * MAX_LEAVES,)),
-        ("desc_things", "u8", (2 * MAX_LEAVES,)),
-        # things: objects with an identity
-        ("thing_at", "i2", (MAX_THINGS,)),  # cell index, NOTHING when off the grid
-        ("thing_seen_at", "i2", (MAX_THINGS,)),  # where the verifier last looked
-        ("thing_inside", "i1", (MAX_THINGS,)),  # the thing that a box holds
-        ("thing_cell", "u1", (MAX_THINGS,)),
-        ("thing_listed", "i1", (MAX_THINGS,)),  # stands on its room's list of objects
-        # rooms, while a layout is drawn; walls in the order right, down, left, up
-        ("door_at", "i2", (4 * MAX_ROOMS,)),
-        ("room_door", "i1", (4 * MAX_ROOMS,)),
-        ("room_locked", "i1", (MAX_ROOMS,)),
-        ("room_box", "i2", (4 * MAX_ROOMS,)),  # left, top, width and height where rooms vary
-        ("room_entry", "i2", (MAX_ROOMS,)),  # where the door into such a room is
-        ("open_cells", "u4", (MAX_ROOM_SIDE,)),
-        ("reached", "u4", (MAX_ROOM_SIDE,)),
-        # the random stream: NumPy's PCG64
-        ("rng_high", "u8"),
-        ("rng_low", "u8"),
-        ("increment_high", "u8"),
-        ("increment_low", "u8"),
-        ("half_word", "u4"),
-        ("has_half_word", "i1"),
-        # what nearly every step touches, next to the grid
-        ("x", "i2"),
-        ("y", "i2"),
-        ("direction", "i2"),
-        ("held", "i2"),  # the thing carried, or NOTHING
-        ("width", "i2"),
-        ("height", "i2"),
-        ("steps", "i4"),
-        ("max_steps", "i4"),
-        ("things", "i2"),  # how many there are
-        ("carrying", "u1"),  # the cell that the agent carries, EMPTY if none
-        ("see_through", "i1"),
-        ("rule", "i1"),
-        ("root", "i1"),  # how the instruction's halves are joined, 0 if there is none
-        ("terminated", "i1"),
-        ("truncated", "i1"),
-        ("reward", "f8"),
-        ("grid", "u1", (MAX_CELLS,)),  # cell (x, y) at y * width + x
-    ],
-    align=True,
-)
+T = TypeVar("T")
+
+
+class Row(Protocol[T]):
+    """A field that holds several numbers, as compiled code may use it."""
+
+    size: int
+
+    @overload
+    def __getitem__(self, at: SupportsIndex, /) -> T: ...
+
+    @overload
+    def __getitem__(self, at: slice, /) -> Row[T]: ...
+
+    def __setitem__(self, at: SupportsIndex, value: T | int, /) -> None: ...
+
+    def __iter__(self) -> Iterator[T]: ...
+
+
+Int8: TypeAlias = Annotated[int, "i1"]
+Int16: TypeAlias = Annotated[int, "i2"]
+Int32: TypeAlias = Annotated[int, "i4"]
+UInt8: TypeAlias = Annotated[int, "u1"]
+UInt32: TypeAlias = Annotated[int, "u4"]
+UInt64: TypeAlias = Annotated[np.uint64, "u8"]  # a whole word: sets of things, random bits
+Float64: TypeAlias = Annotated[float, "f8"]
+
+
+class Record:
+    """One environment: a record of the batch as a rule sees it (never made by itself).
+
+    Each field is annotated with its NumPy type and, if it holds several numbers, how many.
+    """
+
+    # what the level fixes once
+    done_mode: Int8
+    full_width: Int16
+    full_height: Int16
+    step_limit: Int32  # 0: computed from the rooms and the instruction
+    room_size: Int16
+    room_rows: Int16
+    room_columns: Int16
+    # generation
+    rejected: Int8
+    unblocking: Int8  # keys that open a locked door may not be the mission's object
+    locked_room: Int16
+    take_at_start: Int16  # a thing taken in hand after the first observation
+    rejections: UInt32  # layouts thrown away since the stream was seeded
+    given_up: UInt32  # episodes for which no layout was found
+    saved_high: UInt64
+    saved_low: UInt64
+    saved_half_word: Annotated[np.uint32, "u4"]
+    saved_has_half_word: Int8
+    # rules of a level's own
+    mission_length: Int16
+    target: Int32
+    decoy: Int32
+    mission: Annotated[Row[int], "u1", MAX_WORDS]
+    # the instruction: two halves of at most two leaves each, two descriptions a leaf
+    root_strict: Int8
+    half_leaves: Annotated[Row[int], "i1", 2]
+    half_status: Annotated[Row[int], "i1", 2]
+    leaf_kind: Annotated[Row[int], "i1", MAX_LEAVES]
+    leaf_strict: Annotated[Row[int], "i1", MAX_LEAVES]
+    leaf_status: Annotated[Row[int], "i1", MAX_LEAVES]
+    leaf_match: Annotated[Row[int], "i1", MAX_LEAVES]
+    leaf_held: Annotated[Row[int], "i2", MAX_LEAVES]
+    desc_type: Annotated[Row[int], "i1", 2 * MAX_LEAVES]
+    desc_color: Annotated[Row[int], "i1", 2 * MAX_LEAVES]
+    desc_place: Annotated[Row[int], "i1", 2 * MAX_LEAVES]
+    desc_things: Annotated[Row[np.uint64], "u8", 2 * MAX_LEAVES]
+    # things: objects with an identity
+    thing_at: Annotated[Row[int], "i2", MAX_THINGS]  # cell index, NOTHING when off the grid
+    thing_seen_at: Annotated[Row[int], "i2", MAX_THINGS]  # where the verifier last looked
+    thing_inside: Annotated[Row[int], "i1", MAX_THINGS]  # the thing that a box holds
+    thing_cell: Annotated[Row[int], "u1", MAX_THINGS]
+    thing_listed: Annotated[Row[int], "i1", MAX_THINGS]  # stands on its room's list of objects
+    # rooms, while a layout is drawn; walls in the order right, down, left, up
+    door_at: Annotated[Row[int], "i2", 4 * MAX_ROOMS]
+    room_door: Annotated[Row[int], "i1", 4 * MAX_ROOMS]
+    room_locked: Annotated[Row[int], "i1", MAX_ROOMS]
+    room_box: Annotated[
+        Row[int], "i2", 4 * MAX_ROOMS
+    ]  # left, top, width and height where rooms vary
+    room_entry: Annotated[Row[int], "i2", MAX_ROOMS]  # where the door into such a room is
+    open_cells: Annotated[Row[np.uint32], "u4", MAX_ROOM_SIDE]
+    reached: Annotated[Row[np.uint32], "u4", MAX_ROOM_SIDE]
+    # the random stream: NumPy's PCG64
+    rng_high: UInt64
+    rng_low: UInt64
+    increment_high: UInt64
+    increment_low: UInt64
+    half_word: Annotated[np.uint32, "u4"]
+    has_half_word: Int8
+    # what nearly every step touches, next to the grid
+    x: Int16
+    y: Int16
+    direction: Int16
+    held: Int16  # the thing carried, or NOTHING
+    width: Int16
+    height: Int16
+    steps: Int32
+    max_steps: Int32
+    things: Int16  # how many there are
+    carrying: UInt8  # the cell that the agent carries, EMPTY if none
+    see_through: Int8
+    rule: Int8
+    root: Int8  # how the instruction's halves are joined, 0 if there is none
+    terminated: Int8
+    truncated: Int8
+    reward: Float64
+    grid: Annotated[Row[int], "u1", MAX_CELLS]  # cell (x, y) at y * width + x
+
+
+def dtype_of(record: type) -> np.dtype[np.void]:
+    """The aligned structure that a class's annotated fields describe, in their order."""
+    hints = get_type_hints(record, include_extras=True)
+    return np.dtype([(name, *hint.__metadata__) for name, hint in hints.items()], align=True)
+
+
+RECORD = dtype_of(Record)
 
 GRID_OFFSET = RECORD.fields["grid"][1]  # type: ignore[index]
 MISSION_OFFSET = RECORD.fields["mission"][1]  # type: ignore[index]

@@ -6,12 +6,19 @@ import difflib
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, cast
 
-from .jit import rule as compile_rule
-from .record import MAX_CELLS, MAX_ROOM_SIDE, MAX_ROOMS, MAX_WORDS
-from .step import STANDARD
+import numpy as np
+from minigrid.envs.babyai.core.verifier import use_done_actions
+
+from .cells import EMPTY
+from .jit import Compiled, compiled
+from .record import MAX_CELLS, MAX_ROOM_SIDE, MAX_ROOMS, MAX_WORDS, NOTHING
+from .rules import rule_number
 from .vocabulary import encode
+
+if TYPE_CHECKING:
+    from .foreign import Layouts
 
 
 @dataclass(frozen=True)
@@ -28,11 +35,11 @@ class Level:
         mission: the constant mission, "" where the function draws one.
         words: the longest mission's tokens.
         see_through: walls do not block the view.
-        rule: a rule of the level's own, from ``envs.step``.
+        rule: the name of a row of ``envs.rules.RULES``.
     """
 
     id: str
-    generate: Any = field(repr=False)
+    generate: Compiled | Layouts = field(repr=False)
     params: tuple[int | float, ...]
     width: int
     height: int
@@ -41,7 +48,7 @@ class Level:
     mission: str
     words: int
     see_through: bool
-    rule: int
+    rule: str
 
     def __post_init__(self) -> None:
         if not (self.width >= 3 and self.height >= 3 and self.width * self.height <= MAX_CELLS):
@@ -61,6 +68,20 @@ class Level:
             raise ValueError(f"{self.id}: max_steps must be positive, got {self.max_steps}")
         if not 0 < self.words <= MAX_WORDS:
             raise ValueError(f"{self.id}: words must be 1 to {MAX_WORDS}, got {self.words}")
+        rule_number(self.rule)
+
+    def set_up(self, records: np.ndarray) -> None:
+        """Write what the level fixes once into its records [n]."""
+        records["full_width"], records["full_height"] = self.width, self.height
+        records["step_limit"], records["rule"] = self.max_steps, rule_number(self.rule)
+        records["see_through"] = self.see_through
+        # Upstream reads BABYAI_DONE_ACTIONS; MiniGrid's own instructions know no such mode.
+        records["done_mode"] = bool(use_done_actions) and not self.id.startswith("MiniGrid-")
+        records["room_size"], records["room_rows"], records["room_columns"] = self.rooms
+        records["carrying"], records["held"] = EMPTY, NOTHING
+        words = encode(self.mission)
+        records["mission"][:, : len(words)] = words
+        records["mission_length"] = len(words)
 
     @property
     def draws_mission(self) -> bool:
@@ -69,7 +90,7 @@ class Level:
 
 
 LEVELS: dict[str, Level] = {}
-_COMPILED: dict[Callable[..., None], Any] = {}
+_COMPILED: dict[Callable[..., None], Compiled] = {}
 
 
 def level(
@@ -81,7 +102,7 @@ def level(
     mission: str = "",
     words: int = 0,
     see_through: bool = False,
-    rule: int = STANDARD,
+    rule: str = "standard",
     **params: int | float,
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Register a function that draws layouts as a level; stack it for several variants.
@@ -95,7 +116,7 @@ def level(
         mission: the mission where it is constant; otherwise the function draws an instruction.
         words: tokens of the longest drawn mission (default: room for any).
         see_through: walls do not block the view.
-        rule: a rule of the level's own.
+        rule: the name of a row of ``envs.rules.RULES``.
         params: the function's arguments after the record.
 
     Raises:
@@ -124,8 +145,8 @@ def level(
                 f"{id}: {function.__name__} takes {names or 'nothing'}, got {sorted(params)}"
             )
         if function not in _COMPILED:
-            function.__qualname__ += f"-{id}"  # see envs.kernels
-            _COMPILED[function] = compile_rule(function)
+            function.__qualname__ += f"-{id}"  # see envs.jit
+            _COMPILED[function] = cast(Compiled, compiled(function))
         LEVELS[id] = Level(
             id=id,
             generate=_COMPILED[function],

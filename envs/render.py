@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from .sprites import draw_sprite
-from .vision import make_observe
+from .vision import make_partial_view
 
 
-def render(record: Any, view: int, tile_size: int) -> np.ndarray:
+def render(record: np.void, view: int, tile_size: int) -> np.ndarray:
     """One environment's grid, what the agent sees highlighted: uint8 [H * T, W * T, 3].
 
     Args:
@@ -30,10 +28,10 @@ def render(record: Any, view: int, tile_size: int) -> np.ndarray:
     return image.reshape(height * tile_size, width * tile_size, 3)
 
 
-def seen_cells(record: Any, view: int) -> set[tuple[int, int]]:
+def seen_cells(record: np.void, view: int) -> set[tuple[int, int]]:
     """The cells (x, y) that the agent sees, off the grid too."""
     image = np.empty(view * view * 3, np.uint8)
-    make_observe(view)(record, image)
+    make_partial_view(view)(record, image)
     ahead = np.array([(1, 0), (0, 1), (-1, 0), (0, -1)][record["direction"]])
     right = np.array([-ahead[1], ahead[0]])
     agent = np.array([record["x"], record["y"]], int)

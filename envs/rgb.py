@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import functools
-import sys
 from collections.abc import Callable
-from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -16,9 +14,9 @@ from torch import Tensor
 from .cells import CELLS, ENCODING, UNSEEN
 from .sprites import UP, draw_sprite
 
-SPARES = 4  # batches of pixels kept for use once nobody holds them any more
-LARGE = 1 << 20  # bytes from which on fresh memory is dear
-_HELD_BY_US = 3  # the list of spares, the loop's variable and the call that counts
+if TYPE_CHECKING:
+    from .devices import Launcher
+
 _ONE, _TWO = np.uint64(1), np.uint64(2)
 
 
@@ -67,41 +65,26 @@ def make_paint_row(view: int, tile: int, words: int, store: Any) -> Callable[...
                 store(pixels, at, sprites[sprite, line, np.uint64(word)])
                 at += _ONE
 
-    paint_row.__qualname__ = f"paint_row-{view}-{tile}-{words}"  # see envs.kernels
+    paint_row.__qualname__ = f"paint_row-{view}-{tile}-{words}"  # see envs.jit
     return njit(paint_row, inline="always")
 
 
 class Painter:
     """Turns symbolic views, uint8 [n, V * V * 3], into pixels, uint8 [n, V * T, V * T, 3]."""
 
-    def __init__(self, launcher: ModuleType, device: torch.device, view: int, tile_size: int):
+    def __init__(self, launcher: Launcher, device: torch.device, view: int, tile_size: int):
         sprites = draw_sprites(tile_size)
         self.side = view * tile_size
         self._launcher = launcher
         self._sprites = torch.from_numpy(sprites).to(device)
         self._sprite_of = torch.from_numpy(index_sprites()).to(device)
         self._kernel = launcher.make_paint(view, tile_size, sprites.shape[2])
-        self._spares: list[np.ndarray] = []
+        self._memory = launcher.make_memory(device)
 
     def __call__(self, image: Tensor) -> Tensor:
-        """Paint a batch of views."""
+        """Paint views, uint8 [n, V * V * 3]: pixels, uint8 [n, V * T, V * T, 3]."""
         count = len(image)
-        pixels = self._memory(count * self.side * self.side * 3, image.device)
+        pixels = self._memory(count * self.side * self.side * 3)
         arrays = (image, self._sprite_of, self._sprites, pixels.view(self._sprites.dtype))
         self._launcher.launch(self._kernel, count, *map(self._launcher.as_array, arrays))
         return pixels.view(count, self.side, self.side, 3)
-
-    def _memory(self, size: int, device: torch.device) -> Tensor:
-        """Memory that nobody else holds.
-
-        Fresh memory costs the CPU more time than painting it, since the system clears each page:
-        what was given out earlier serves again as soon as the last tensor over it is gone.
-        """
-        if device.type == "cuda" or size < LARGE:
-            return torch.empty(size, dtype=torch.uint8, device=device)
-        for array in self._spares:
-            if array.size == size and sys.getrefcount(array) == _HELD_BY_US:
-                return torch.from_numpy(array)
-        array = np.empty(size, np.uint8)
-        self._spares = [array, *self._spares[: SPARES - 1]]
-        return torch.from_numpy(array)

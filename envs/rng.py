@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from .jit import rule
+from .jit import compiled
+from .record import Record
 
 _LOW32 = np.uint64(0xFFFFFFFF)
 _SHIFT32 = np.uint64(32)
@@ -35,8 +36,8 @@ def _multiply_high(a: Any, b: Any) -> Any:
     return a_high * b_high + (first >> _SHIFT32) + (middle >> _SHIFT32)
 
 
-@rule
-def next_uint64(e: Any) -> Any:
+@compiled
+def next_uint64(e: Record) -> Any:
     """Advance the stream by one 128-bit step and give 64 random bits."""
     low, high = e.rng_low, e.rng_high
     product_low = low * _MULTIPLIER_LOW
@@ -51,8 +52,8 @@ def next_uint64(e: Any) -> Any:
     return (word >> turn) | (word << ((_SIXTY_FOUR - turn) & _SIXTY_THREE))
 
 
-@rule
-def next_uint32(e: Any) -> Any:
+@compiled
+def next_uint32(e: Record) -> Any:
     """32 random bits: a 64-bit word serves two draws, its low half first."""
     if e.has_half_word:
         e.has_half_word = 0
@@ -63,8 +64,8 @@ def next_uint32(e: Any) -> Any:
     return word & _LOW32
 
 
-@rule
-def rand_int(e: Any, low: int, high: int) -> Any:
+@compiled
+def rand_int(e: Record, low: int, high: int) -> Any:
     """An integer in [low, high), as ``Generator.integers``; a range of one draws nothing."""
     if high - low <= 1:
         return np.int64(low)
@@ -79,8 +80,8 @@ def rand_int(e: Any, low: int, high: int) -> Any:
     return np.int64(low) + np.int64(product >> _SHIFT32)
 
 
-@rule
-def rand_below_or_at(e: Any, highest: int) -> Any:
+@compiled
+def rand_below_or_at(e: Record, highest: int) -> Any:
     """An integer in [0, highest] as ``Generator.shuffle`` draws it: by masks, unlike the rest."""
     mask = np.int64(highest)
     for shift in (1, 2, 4, 8, 16):
@@ -92,27 +93,27 @@ def rand_below_or_at(e: Any, highest: int) -> Any:
     return np.int64(highest)
 
 
-@rule
-def rand_float(e: Any) -> float:
+@compiled
+def rand_float(e: Record) -> float:
     """A float in [0, 1) with 53 bits, as ``Generator.uniform(0, 1)``."""
     return np.float64(next_uint64(e) >> _SHIFT11) * _DOUBLE_STEP
 
 
-@rule
-def rand_bool(e: Any) -> bool:
+@compiled
+def rand_bool(e: Record) -> bool:
     """A fair coin, as upstream's ``_rand_bool``: true where the draw is 0."""
     return rand_int(e, 0, 2) == 0
 
 
-@rule
-def save_stream(e: Any) -> None:
+@compiled
+def save_stream(e: Record) -> None:
     """Remember where the stream stands."""
     e.saved_high, e.saved_low = e.rng_high, e.rng_low
     e.saved_half_word, e.saved_has_half_word = e.half_word, e.has_half_word
 
 
-@rule
-def restore_stream(e: Any) -> None:
+@compiled
+def restore_stream(e: Record) -> None:
     """Go back to where the stream stood at ``save_stream``."""
     e.rng_high, e.rng_low = e.saved_high, e.saved_low
     e.half_word, e.has_half_word = e.saved_half_word, e.saved_has_half_word

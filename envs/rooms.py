@@ -6,10 +6,9 @@ order of upstream's ``RoomGrid`` and ``RoomGridLevel``.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
+from .actions import front_index
 from .cells import (
     BALL,
     BALL_TYPE,
@@ -26,10 +25,9 @@ from .cells import (
     TYPE,
     WALL_TYPE,
 )
-from .jit import rule
-from .record import NOTHING
+from .jit import compiled
+from .record import NOTHING, Record
 from .rng import rand_bool, rand_int
-from .rules import front_index
 from .world import (
     ALL_COLORS,
     TRIES,
@@ -53,7 +51,7 @@ LOOSE_TYPES = np.array([KEY_TYPE, BALL_TYPE, BOX_TYPE], np.int8)  # the order of
 _BIT = np.uint32(1)
 
 
-@rule
+@compiled
 def loose_cell(type: int, color: int) -> int:
     """The cell of a key, ball or box."""
     if type == KEY_TYPE:
@@ -63,15 +61,15 @@ def loose_cell(type: int, color: int) -> int:
     return BOX + color
 
 
-@rule
-def room_at(e: Any, x: int, y: int) -> int:
+@compiled
+def room_at(e: Record, x: int, y: int) -> int:
     """The number of the room that (x, y) belongs to; shared walls belong to the later room."""
     side = e.room_size - 1
     return (y // side) * e.room_columns + x // side
 
 
-@rule
-def is_in_room(e: Any, room: int, at: int) -> bool:
+@compiled
+def is_in_room(e: Record, room: int, at: int) -> bool:
     """Whether a cell lies in a room, its walls included."""
     side = e.room_size - 1
     x, y = (
@@ -81,8 +79,8 @@ def is_in_room(e: Any, room: int, at: int) -> bool:
     return 0 <= x <= side and 0 <= y <= side
 
 
-@rule
-def neighbour(e: Any, room: int, wall: int) -> int:
+@compiled
+def neighbour(e: Record, room: int, wall: int) -> int:
     """The room beyond a wall, or NOTHING."""
     i, j = room % e.room_columns, room // e.room_columns
     if wall == RIGHT_WALL:
@@ -94,8 +92,8 @@ def neighbour(e: Any, room: int, wall: int) -> int:
     return room - e.room_columns if j > 0 else NOTHING
 
 
-@rule
-def build_rooms(e: Any) -> None:
+@compiled
+def build_rooms(e: Record) -> None:
     """Walls and door positions; until it is placed, the agent stands in the middle."""
     side = e.room_size - 1
     rooms = e.room_rows * e.room_columns
@@ -121,8 +119,8 @@ def build_rooms(e: Any) -> None:
     set_agent(e, e.room_columns // 2 * side + middle, e.room_rows // 2 * side + middle, 0)
 
 
-@rule
-def place_in_room(e: Any, i: int, j: int, thing: int) -> None:
+@compiled
+def place_in_room(e: Record, i: int, j: int, thing: int) -> None:
     """Put a thing into room (i, j), not right beside the agent, on the room's list."""
     side = e.room_size - 1
     at = find_place(e, i * side, j * side, e.room_size, e.room_size, 2, TRIES)
@@ -133,8 +131,8 @@ def place_in_room(e: Any, i: int, j: int, thing: int) -> None:
     e.thing_listed[thing] = 1
 
 
-@rule
-def add_object(e: Any, i: int, j: int, type: int, color: int) -> int:
+@compiled
+def add_object(e: Record, i: int, j: int, type: int, color: int) -> int:
     """A new key, ball or box in room (i, j); ANY type or color is drawn."""
     if type == ANY:
         type = LOOSE_TYPES[rand_int(e, 0, 3)]
@@ -145,8 +143,8 @@ def add_object(e: Any, i: int, j: int, type: int, color: int) -> int:
     return thing
 
 
-@rule
-def add_distractors(e: Any, i: int, j: int, count: int, unique: bool) -> int:
+@compiled
+def add_distractors(e: Record, i: int, j: int, count: int, unique: bool) -> int:
     """``count`` random objects in room (i, j), ANY room drawn for each; gives the first of them.
 
     They are numbered one after another. ``unique``: no two listed objects of one look.
@@ -168,8 +166,8 @@ def add_distractors(e: Any, i: int, j: int, count: int, unique: bool) -> int:
     return first
 
 
-@rule
-def is_listed(e: Any, cell: int) -> bool:
+@compiled
+def is_listed(e: Record, cell: int) -> bool:
     """Whether an object of this look is on a room's list."""
     for thing in range(e.things):
         if e.thing_listed[thing] and e.thing_cell[thing] == cell:
@@ -177,14 +175,14 @@ def is_listed(e: Any, cell: int) -> bool:
     return False
 
 
-@rule
-def has_passage(e: Any, room: int, wall: int) -> bool:
+@compiled
+def has_passage(e: Record, room: int, wall: int) -> bool:
     """Whether a wall has a door or was removed."""
     return e.room_door[4 * room + wall] != NOTHING
 
 
-@rule
-def add_door(e: Any, i: int, j: int, wall: int, color: int, locked: int) -> int:
+@compiled
+def add_door(e: Record, i: int, j: int, wall: int, color: int, locked: int) -> int:
     """A new door in room (i, j); ANY wall, color or lock is drawn. Gives the door."""
     room = j * e.room_columns + i
     if wall == ANY:
@@ -206,15 +204,15 @@ def add_door(e: Any, i: int, j: int, wall: int, color: int, locked: int) -> int:
     return door
 
 
-@rule
-def join_rooms(e: Any, room: int, wall: int, door: int) -> None:
+@compiled
+def join_rooms(e: Record, room: int, wall: int, door: int) -> None:
     """Note a door, or an OPENING, on both sides of a wall."""
     e.room_door[4 * room + wall] = door
     e.room_door[4 * neighbour(e, room, wall) + (wall + 2) % 4] = door
 
 
-@rule
-def remove_wall(e: Any, i: int, j: int, wall: int) -> None:
+@compiled
+def remove_wall(e: Record, i: int, j: int, wall: int) -> None:
     """Take the wall between two rooms away, but for its corners."""
     side = e.room_size - 1
     for k in range(1, side):
@@ -226,8 +224,8 @@ def remove_wall(e: Any, i: int, j: int, wall: int) -> None:
     join_rooms(e, j * e.room_columns + i, wall, OPENING)
 
 
-@rule
-def place_agent_in_room(e: Any, i: int, j: int) -> None:
+@compiled
+def place_agent_in_room(e: Record, i: int, j: int) -> None:
     """Stand the agent in room (i, j), ANY is drawn, with nothing but a wall or air ahead."""
     if i == ANY:
         i = rand_int(e, 0, e.room_columns)
@@ -247,8 +245,8 @@ def place_agent_in_room(e: Any, i: int, j: int) -> None:
     set_agent(e, i * side + 1, j * side + 1, 0)
 
 
-@rule
-def place_agent_outside(e: Any, room: int) -> None:
+@compiled
+def place_agent_outside(e: Record, room: int) -> None:
     """Stand the agent anywhere but in one room (NOTHING: anywhere)."""
     for _ in range(TRIES):
         place_agent_in_room(e, ANY, ANY)
@@ -257,8 +255,8 @@ def place_agent_outside(e: Any, room: int) -> None:
     reject(e)
 
 
-@rule
-def connected_rooms(e: Any) -> int:
+@compiled
+def connected_rooms(e: Record) -> int:
     """How many rooms the agent can get to through doors, locked ones too."""
     rooms = e.room_rows * e.room_columns
     reached = 1 << room_at(e, e.x, e.y)
@@ -274,8 +272,8 @@ def connected_rooms(e: Any) -> int:
     return count
 
 
-@rule
-def connect_all(e: Any, forbidden: int) -> None:
+@compiled
+def connect_all(e: Record, forbidden: int) -> None:
     """Add unlocked doors at random walls until every room is connected.
 
     Doors are of any color but ``forbidden`` (ANY: no color is). A room whose last door was locked
@@ -301,16 +299,16 @@ def connect_all(e: Any, forbidden: int) -> None:
     reject(e)
 
 
-@rule
-def open_all_doors(e: Any) -> None:
+@compiled
+def open_all_doors(e: Record) -> None:
     """Open every door."""
     for thing in range(e.things):
         if TYPE[e.thing_cell[thing]] == DOOR_TYPE:
             e.grid[e.thing_at[thing]] = OPEN_DOOR + COLOR[e.thing_cell[thing]]
 
 
-@rule
-def all_reachable(e: Any) -> bool:
+@compiled
+def all_reachable(e: Record) -> bool:
     """Whether the agent can get beside every object without moving any; doors do not block.
 
     A flood fill with one bit mask a row.
@@ -339,8 +337,8 @@ def all_reachable(e: Any) -> bool:
     return True
 
 
-@rule
-def spread(e: Any) -> bool:
+@compiled
+def spread(e: Record) -> bool:
     """One sweep down and up of the flood; false when nothing new was reached."""
     grown = False
     for sweep in range(2 * e.height):
@@ -362,8 +360,8 @@ def spread(e: Any) -> bool:
     return grown
 
 
-@rule
-def require_reachable(e: Any) -> None:
+@compiled
+def require_reachable(e: Record) -> None:
     """Reject the layout where an object cannot be reached."""
     if not all_reachable(e):
         reject(e)

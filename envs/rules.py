@@ -1,164 +1,195 @@
-"""The rules of the game: what each of the seven actions does, and the rules that levels add."""
+"""The rules of the game as two tables, and the step that is compiled from them.
+
+A new action or rule is a function (or two) and a row; ``step`` tests the rows in their order.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import NamedTuple
 
-from .cells import (
-    BOX_TYPE,
-    CAN_OVERLAP,
-    CAN_PICK_UP,
-    CLOSED_DOOR,
-    COLOR,
-    DOOR_TYPE,
-    EMPTY,
-    GOAL_TYPE,
-    KEY,
-    LAVA_TYPE,
-    LOCKED_DOOR,
-    OPEN_DOOR,
-    TYPE,
+from .actions import (
+    DONE,
+    DROP,
+    FORWARD,
+    LEFT,
+    PICKUP,
+    RIGHT,
+    TOGGLE,
+    drop,
+    move_forward,
+    pick_up_front,
+    toggle,
+    turn_left,
+    turn_right,
 )
-from .jit import rule
-from .record import NOTHING
-from .world import index, is_inside, put_thing, thing_on
+from .instructions import verify
+from .jit import compiled
+from .level_rules import (
+    compare_memory,
+    judge_done,
+    judge_fetched,
+    judge_order,
+    judge_put_near,
+    move_obstacles,
+    note_held,
+    note_open,
+    punish_collision,
+    toggle_for_pickup,
+)
+from .record import Record
 
-LEFT, RIGHT, FORWARD, PICKUP, DROP, TOGGLE, DONE = range(7)
-ACTIONS = 7
+Act = Callable[[Record], None]
+ActByNumber = Callable[[Record, int], None]
+Before = Callable[[Record, int], tuple[int, int]]
+After = Callable[[Record, int, int], None]
 
 
-@rule
-def front_index(e: Any) -> int:
-    """The index of the cell that the agent faces; its own where it looks off the grid."""
-    x, y = e.x, e.y
-    if e.direction == 0:
-        x += 1
-    elif e.direction == 1:
-        y += 1
-    elif e.direction == 2:
-        x -= 1
+class Action(NamedTuple):
+    """One action.
+
+    Attributes:
+        number: what the agent gives for it.
+        name: upstream's.
+        act: compiled function ``(e)`` that does it; None: the world stays as it is.
+    """
+
+    number: int
+    name: str
+    act: Act | None
+
+
+class Rule(NamedTuple):
+    """One rule of a level's own.
+
+    Attributes:
+        number: what the record keeps of it.
+        name: what the level gives for it.
+        before: compiled function ``(e, action)`` to ``(action, noted)``: what happens before the
+            action, what is done instead of it, and a number for ``after``; None: nothing, the same.
+        after: compiled function ``(e, action, noted)`` that judges what was done; None: the goal
+            and lava do. It is not asked where there is an instruction, which judges then.
+    """
+
+    number: int
+    name: str
+    before: Before | None
+    after: After | None
+
+
+ACTIONS = (
+    Action(LEFT, "left", turn_left),
+    Action(RIGHT, "right", turn_right),
+    Action(FORWARD, "forward", move_forward),
+    Action(PICKUP, "pickup", pick_up_front),
+    Action(DROP, "drop", drop),
+    Action(TOGGLE, "toggle", toggle),
+    Action(DONE, "done", None),  # only a mission may mind it
+)
+
+RULES = (
+    Rule(0, "standard", None, None),
+    Rule(1, "obstacles", move_obstacles, punish_collision),
+    Rule(2, "memory", toggle_for_pickup, compare_memory),
+    Rule(3, "say-done", None, judge_done),
+    Rule(4, "fetch", None, judge_fetched),
+    Rule(5, "put-near", note_held, judge_put_near),
+    Rule(6, "in-order", note_open, judge_order),
+)
+
+
+def rule_number(name: str) -> int:
+    """The number of the rule of that name.
+
+    Raises:
+        ValueError: there is none.
+    """
+    for rule in RULES:
+        if rule.name == name:
+            return rule.number
+    raise ValueError(f"unknown rule '{name}': there are {', '.join(rule.name for rule in RULES)}")
+
+
+# --- from tables to compiled code ---------------------------------------------------------------
+# Each row becomes a function that tests its own number and otherwise calls the next row's.
+
+
+def link_action(number: int, name: str, act: Act, otherwise: ActByNumber) -> ActByNumber:
+    """The function that does one action where it is the chosen one."""
+
+    def run(e: Record, action: int) -> None:
+        if action == number:
+            act(e)
+        else:
+            otherwise(e, action)
+
+    run.__qualname__ = f"action-{name}"  # see envs.jit
+    return compiled(run)
+
+
+def link_before(number: int, name: str, prepare: Before, otherwise: Before) -> Before:
+    """The function that lets one rule prepare an action where it is the level's."""
+
+    def run(e: Record, action: int) -> tuple[int, int]:
+        if e.rule == number:
+            return prepare(e, action)
+        return otherwise(e, action)
+
+    run.__qualname__ = f"before-{name}"
+    return compiled(run)
+
+
+def link_after(number: int, name: str, judge: After, otherwise: After) -> After:
+    """The function that lets one rule judge an action where it is the level's."""
+
+    def run(e: Record, action: int, noted: int) -> None:
+        if e.rule == number:
+            judge(e, action, noted)
+        else:
+            otherwise(e, action, noted)
+
+    run.__qualname__ = f"after-{name}"
+    return compiled(run)
+
+
+@compiled
+def do_nothing(e: Record, action: int) -> None:
+    """What an action without a function does, or a number that is no action's."""
+
+
+@compiled
+def as_chosen(e: Record, action: int) -> tuple[int, int]:
+    """The action as the agent chose it."""
+    return action, 0
+
+
+@compiled
+def judge_nothing(e: Record, action: int, noted: int) -> None:
+    """The goal and lava are all there is."""
+
+
+act: ActByNumber = do_nothing
+prepare: Before = as_chosen
+judge: After = judge_nothing
+for _action in reversed(ACTIONS):
+    if _action.act:
+        act = link_action(_action.number, _action.name, _action.act, act)
+for _rule in reversed(RULES):
+    if _rule.before:
+        prepare = link_before(_rule.number, _rule.name, _rule.before, prepare)
+    if _rule.after:
+        judge = link_after(_rule.number, _rule.name, _rule.after, judge)
+
+
+@compiled
+def step(e: Record, action: int) -> None:
+    """Let the agent act once; the record then holds reward, terminated and truncated."""
+    e.steps += 1
+    e.reward, e.terminated = 0.0, 0
+    action, noted = prepare(e, action)
+    act(e, action)
+    e.truncated = e.steps >= e.max_steps
+    if e.root:
+        verify(e, action)
     else:
-        y -= 1
-    return index(e, x, y) if is_inside(e, x, y) else index(e, e.x, e.y)
-
-
-@rule
-def success(e: Any) -> None:
-    """End the episode with the reward for its length, 1 - 0.9 n / n_max."""
-    e.terminated = 1
-    e.reward = 1.0 - 0.9 * (e.steps / e.max_steps)
-
-
-@rule
-def fail(e: Any) -> None:
-    """End the episode without a reward."""
-    e.terminated, e.reward = 1, 0.0
-
-
-@rule
-def turn_left(e: Any) -> None:
-    """A quarter turn, counter-clockwise."""
-    e.direction = (e.direction + 3) % 4
-
-
-@rule
-def turn_right(e: Any) -> None:
-    """A quarter turn, clockwise."""
-    e.direction = (e.direction + 1) % 4
-
-
-@rule
-def move_forward(e: Any) -> None:
-    """One step ahead where nothing stands; the goal and lava end the episode."""
-    front = front_index(e)
-    cell = e.grid[front]
-    if CAN_OVERLAP[cell]:
-        e.x, e.y = front % e.width, front // e.width
-    if TYPE[cell] == GOAL_TYPE:
-        success(e)
-    elif TYPE[cell] == LAVA_TYPE:
-        e.terminated = 1
-
-
-@rule
-def take(e: Any, thing: int, at: int) -> None:
-    """Take what lies at ``at`` in hand, as ``thing`` (NOTHING if it has no identity)."""
-    e.carrying = e.grid[at]
-    e.held = thing
-    e.grid[at] = EMPTY
-    if thing != NOTHING:
-        e.thing_at[thing] = NOTHING
-
-
-@rule
-def pick_up_front(e: Any) -> None:
-    """Take the object ahead into an empty hand."""
-    front = front_index(e)
-    if CAN_PICK_UP[e.grid[front]] and e.carrying == EMPTY:
-        take(e, thing_on(e, front), front)
-
-
-@rule
-def drop(e: Any) -> None:
-    """Lay what is carried on the empty cell ahead."""
-    front = front_index(e)
-    free = e.grid[front] == EMPTY and front != e.y * e.width + e.x
-    if free and e.carrying != EMPTY:
-        e.grid[front] = e.carrying
-        if e.held != NOTHING:
-            e.thing_at[e.held] = front
-        e.carrying, e.held = EMPTY, NOTHING
-
-
-@rule
-def toggle_door(e: Any, at: int) -> None:
-    """Open or close a door; a locked one opens to its color's key."""
-    cell = e.grid[at]
-    color = COLOR[cell]
-    if cell >= LOCKED_DOOR:
-        if e.carrying == KEY + color:
-            e.grid[at] = OPEN_DOOR + color
-    elif cell >= CLOSED_DOOR:
-        e.grid[at] = OPEN_DOOR + color
-    else:
-        e.grid[at] = CLOSED_DOOR + color
-
-
-@rule
-def open_box(e: Any, at: int) -> None:
-    """Replace a box by what it holds, be it nothing."""
-    box = thing_on(e, at)
-    e.grid[at] = EMPTY
-    if box != NOTHING:
-        e.thing_at[box] = NOTHING
-        if e.thing_inside[box] != NOTHING:
-            put_thing(e, e.thing_inside[box], at)
-            e.thing_inside[box] = NOTHING
-
-
-@rule
-def toggle(e: Any) -> None:
-    """Use what is ahead: a door or a box."""
-    front = front_index(e)
-    kind = TYPE[e.grid[front]]
-    if kind == DOOR_TYPE:
-        toggle_door(e, front)
-    elif kind == BOX_TYPE:
-        open_box(e, front)
-
-
-@rule
-def apply(e: Any, action: int) -> None:
-    """Do one of the seven actions."""
-    if action == LEFT:
-        turn_left(e)
-    elif action == RIGHT:
-        turn_right(e)
-    elif action == FORWARD:
-        move_forward(e)
-    elif action == PICKUP:
-        pick_up_front(e)
-    elif action == DROP:
-        drop(e)
-    elif action == TOGGLE:
-        toggle(e)
+        judge(e, action, noted)

@@ -11,43 +11,21 @@ from typing import Any
 import gymnasium
 import numpy as np
 import torch
-from minigrid.core.constants import IDX_TO_COLOR, IDX_TO_OBJECT
-from minigrid.core.grid import Grid
-from minigrid.core.roomgrid import RoomGrid
-from minigrid.core.world_object import WorldObj
-from minigrid.envs import (
-    DynamicObstaclesEnv,
-    FetchEnv,
-    GoToDoorEnv,
-    GoToObjectEnv,
-    MemoryEnv,
-    PutNearEnv,
-    RedBlueDoorEnv,
-    UnlockEnv,
-)
-from minigrid.envs.babyai.core import verifier
-from minigrid.envs.babyai.core.roomgrid_level import RoomGridLevel
 from minigrid.minigrid_env import MiniGridEnv
 
-from .batch import Environments, Options, find_device
-from .cells import EMPTY
+from .batch import Environments
+from .devices import find_device
 from .foreign import Layouts, make_foreign_level
-from .instructions import ALONE, ANY, CONTINUE, FAILURE, SUCCESS
-from .record import NOTHING, RECORD
+from .interface import Options
+from .record import RECORD
 from .registry import LEVELS, Level
-from .sprites import make_object
-from .translate import (
-    LEAVES,
-    PLACES,
-    ROOTS,
-    make_stream,
+from .translation.environments import (
+    read_environment,
+    read_mission,
     unwrap,
-    write_mission,
-    write_record,
+    write_environment,
 )
-from .vocabulary import decode
 
-STATUS_WORDS = {SUCCESS: "success", FAILURE: "failure", CONTINUE: False}
 APPEARANCE = {"agent_pov", "highlight", "render_mode", "screen_size", "tile_size"}
 
 
@@ -110,8 +88,8 @@ def read_row(row: np.ndarray, env: MiniGridEnv) -> np.ndarray:
     memory = np.zeros(RECORD.itemsize, np.uint8)
     memory[: row.size] = row
     record = memory.view(RECORD)[0]
-    write_record(record, env)
-    write_mission(record, env.mission)
+    read_environment(record, env)
+    read_mission(record, env.mission)
     return memory[: row.size]
 
 
@@ -127,20 +105,7 @@ def dump(env: Environments, i: int) -> MiniGridEnv:
     """
     record = env.record(i)
     made = make_upstream(env.levels[int(env.task[i])])
-    made.grid = Grid(int(record["width"]), int(record["height"]))
-    if isinstance(made, RoomGrid):
-        RoomGrid._gen_grid(
-            made, made.width, made.height
-        )  # the rooms that positions are looked up in
-        made.grid = Grid(made.width, made.height)
-    things = make_things(record)
-    fill_grid(made.grid, record, things)
-    made.agent_pos = (int(record["x"]), int(record["y"]))
-    made.agent_dir, made.step_count = int(record["direction"]), int(record["steps"])
-    made.max_steps, made.mission = int(record["max_steps"]), decode(record["mission"])
-    made.carrying = carried_object(record, things)
-    made.np_random = make_stream(record)
-    fill_rule(made, record, things)
+    write_environment(made, record)
     return made
 
 
@@ -151,135 +116,3 @@ def make_upstream(level: Level) -> MiniGridEnv:
     if level.id not in gymnasium.registry:
         raise ValueError(f"'{level.id}' is not a level of upstream's")
     return unwrap(gymnasium.make(level.id, disable_env_checker=True))
-
-
-def make_things(record: Any) -> list[WorldObj]:
-    """An object for each thing of a record, boxes filled."""
-    count = int(record["things"])
-    made: list[Any] = []
-    for number in range(count):
-        at = int(record["thing_at"][number])
-        cell = record["thing_cell"][number] if at == NOTHING else record["grid"][at]
-        made.append(make_object(int(cell)))
-    for number, inside in enumerate(record["thing_inside"][:count]):
-        if inside != NOTHING:
-            made[number].contains = made[inside]
-    return made
-
-
-def fill_grid(grid: Grid, record: Any, things: list[WorldObj]) -> None:
-    """Put a record's things and other cells onto an empty grid."""
-    at_place = {int(at): obj for at, obj in zip(record["thing_at"], things, strict=False)}
-    for at in range(grid.width * grid.height):
-        obj = at_place.get(at) or make_object(int(record["grid"][at]))
-        if obj is not None:
-            obj.init_pos = obj.cur_pos = (at % grid.width, at // grid.width)
-        grid.grid[at] = obj
-
-
-def carried_object(record: Any, things: list[WorldObj]) -> WorldObj | None:
-    """What the agent carries."""
-    if record["carrying"] == EMPTY:
-        return None
-    held = int(record["held"])
-    carried = make_object(int(record["carrying"])) if held == NOTHING else things[held]
-    assert carried is not None
-    carried.cur_pos = np.array([-1, -1])
-    return carried
-
-
-def fill_rule(made: Any, record: Any, things: list[WorldObj]) -> None:
-    """Set what an environment's own rules look at."""
-    target, decoy = int(record["target"]), int(record["decoy"])
-    if isinstance(made, RoomGridLevel):
-        made.surface = made.mission
-        made.instrs = make_instruction(made, record, things)
-    elif isinstance(made, UnlockEnv):
-        made.door = tracked(record, 0, things)[0]
-    elif record["root"]:
-        made.obj = tracked(record, 0, things)[0]
-    elif isinstance(made, DynamicObstaclesEnv):
-        made.obstacles = list(things)
-    elif isinstance(made, MemoryEnv):
-        made.success_pos, made.failure_pos = place_of(made, target), place_of(made, decoy)
-    elif isinstance(made, GoToDoorEnv | GoToObjectEnv):
-        made.target_pos = place_of(made, target)
-    elif isinstance(made, FetchEnv):
-        wanted = make_object(target)
-        assert wanted is not None
-        made.targetType, made.targetColor = wanted.type, wanted.color
-    elif isinstance(made, PutNearEnv):
-        made.move_type, made.moveColor = things[target].type, things[target].color
-        made.target_pos = place_of(made, decoy)
-    elif isinstance(made, RedBlueDoorEnv):
-        made.red_door, made.blue_door = made.grid.grid[target], made.grid.grid[decoy]
-
-
-def place_of(env: MiniGridEnv, at: int) -> tuple[int, int]:
-    """(x, y) of a cell's index."""
-    return at % env.grid.width, at // env.grid.width
-
-
-def tracked(record: Any, slot: int, things: list[WorldObj]) -> list[WorldObj]:
-    """The objects that a description is about."""
-    mask = int(record["desc_things"][slot])
-    return [obj for n, obj in enumerate(things) if mask >> n & 1]
-
-
-def make_instruction(env: MiniGridEnv, record: Any, things: list[WorldObj]) -> verifier.Instr:
-    """A record's instruction, as far fulfilled."""
-    root = int(record["root"])
-    if root == ALONE:
-        return make_half(env, record, 0, things)
-    joined = next(kind for kind, number in ROOTS.items() if number == root)
-    halves = [make_half(env, record, half, things) for half in range(2)]
-    whole = joined(*halves, strict=bool(record["root_strict"]))
-    whole.env = env
-    whole.a_done, whole.b_done = (STATUS_WORDS[int(status)] for status in record["half_status"])
-    return whole
-
-
-def make_half(env: MiniGridEnv, record: Any, half: int, things: list[WorldObj]) -> verifier.Instr:
-    """One leaf, or two joined by "and"."""
-    leaves = [
-        make_leaf(env, record, 2 * half + n, things) for n in range(record["half_leaves"][half])
-    ]
-    if len(leaves) == 1:
-        return leaves[0]
-    both = verifier.AndInstr(*leaves)
-    both.env = env
-    statuses = record["leaf_status"][2 * half : 2 * half + 2]
-    both.a_done, both.b_done = (STATUS_WORDS[int(status)] for status in statuses)
-    return both
-
-
-def make_leaf(
-    env: MiniGridEnv, record: Any, number: int, things: list[WorldObj]
-) -> verifier.ActionInstr:
-    """One leaf with the objects that it tracks."""
-    kind = next(kind for kind, n in LEAVES.items() if n == record["leaf_kind"][number])
-    slots = range(2 * number, 2 * number + (2 if kind is verifier.PutNextInstr else 1))
-    leaf = kind(*(make_description(env.grid, record, slot, things) for slot in slots))
-    leaf.env = env
-    leaf.strict = bool(record["leaf_strict"][number])
-    leaf.lastStepMatch = bool(record["leaf_match"][number])
-    held = int(record["leaf_held"][number])
-    leaf.preCarrying = None if held == NOTHING else things[held]
-    return leaf
-
-
-def make_description(
-    grid: Grid, record: Any, slot: int, things: list[WorldObj]
-) -> verifier.ObjDesc:
-    """One description: the objects that it tracks, and where upstream last saw them."""
-    kind, color = int(record["desc_type"][slot]), int(record["desc_color"][slot])
-    place = int(record["desc_place"][slot])
-    desc = verifier.ObjDesc(
-        None if kind == ANY else IDX_TO_OBJECT[kind],
-        None if color == ANY else IDX_TO_COLOR[color],
-        next(name for name, number in PLACES.items() if number == place),
-    )
-    desc.obj_set = tracked(record, slot, things)
-    seen = [int(record["thing_seen_at"][things.index(obj)]) for obj in desc.obj_set]
-    desc.obj_poss = [(at % grid.width, at // grid.width) for at in seen if at != NOTHING]
-    return desc

@@ -8,7 +8,6 @@ fill inside each row, so a row takes a few shifts.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,8 @@ from minigrid.core.constants import OBJECT_TO_IDX
 from numba import njit
 
 from .cells import CLOSED_DOOR, ENCODING, KEY, RED, WALL
+from .jit import Compiled
+from .record import Record
 
 _CODE = ENCODING.astype(np.uint32) @ np.array([1, 1 << 8, 1 << 16], np.uint32)
 _AGENT = np.uint32(OBJECT_TO_IDX["agent"] + (RED << 8))
@@ -33,7 +34,7 @@ def write_cell(image: Any, at: Any, code: Any) -> None:
 
 
 @njit
-def surroundings(e: Any) -> tuple[int, int, int, int, int]:
+def surroundings(e: Record) -> tuple[int, int, int, int, int]:
     """Cells of the grid ahead, left and right of the agent; index steps ahead and to the right."""
     up, down, left, right = e.y + 0, e.height - 1 - e.y, e.x + 0, e.width - 1 - e.x
     width = e.width + 0
@@ -75,7 +76,7 @@ def flood_down(lit: int, clear: int) -> int:
 
 
 @functools.cache
-def make_observe(view: int) -> Callable[[Any, Any], None]:
+def make_partial_view(view: int) -> Compiled:
     """The function that writes one environment's view of ``view`` x ``view`` cells.
 
     It takes the record and a flat ``uint8`` row of ``view * view * 3``, indexed [x, y, channel],
@@ -86,7 +87,7 @@ def make_observe(view: int) -> Callable[[Any, Any], None]:
     not_last, not_first = all_bits >> 1, all_bits - 1
     column = np.uint64(3 * view)
 
-    def observe(e: Any, image: Any) -> None:
+    def partial_view(e: Record, image: Any) -> None:
         ahead_room, left_room, right_room, step_ahead, step_right = surroundings(e)
         first, last = max(0, half - left_room), min(view - 1, half + right_room)
         for at in range(image.size):
@@ -123,19 +124,19 @@ def make_observe(view: int) -> Callable[[Any, Any], None]:
             row += step_ahead
         write_cell(image, np.uint64((half * view + view - 1) * 3), _CODE[e.carrying])
 
-    observe.__qualname__ = f"observe-{view}"  # see envs.kernels
-    return njit(observe)
+    partial_view.__qualname__ = f"partial_view-{view}"  # see envs.jit
+    return njit(partial_view)
 
 
 @functools.cache
-def make_survey(width: int, height: int) -> Callable[[Any, Any], None]:
+def make_full_view(width: int, height: int) -> Compiled:
     """The function that writes one environment's whole grid, the agent in it, walls no obstacle.
 
     It takes the record and a flat ``uint8`` row of ``width * height * 3``, indexed [x, y, channel];
     beyond a smaller grid's edges nothing is seen.
     """
 
-    def survey(e: Any, image: Any) -> None:
+    def full_view(e: Record, image: Any) -> None:
         for at in range(image.size):
             image[at] = 0
         for y in range(e.height):
@@ -145,5 +146,5 @@ def make_survey(width: int, height: int) -> Callable[[Any, Any], None]:
         agent = _AGENT | (np.uint32(e.direction) << _TWO_BYTES)
         write_cell(image, np.uint64((e.x * height + e.y) * 3), agent)
 
-    survey.__qualname__ = f"survey-{width}-{height}"
-    return njit(survey)
+    full_view.__qualname__ = f"full_view-{width}-{height}"
+    return njit(full_view)

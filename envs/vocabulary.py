@@ -8,6 +8,12 @@ from minigrid.core.constants import IDX_TO_COLOR, OBJECT_TO_IDX
 MAX_TOKENS = 255  # a token is one byte of the record
 
 WORDS: list[str] = ["<pad>"]
+# Trained agents know words by number: these keep theirs whatever levels there are; others follow.
+KNOWN_WORDS = """
+    red green blue purple yellow grey door key ball box a the object and , then after you go to open
+    pick up put on your left right in front of behind next get goal square reach find opening avoid
+    lava from room unlock use traverse rooms matching at end hallway fetch must near
+"""
 _TOKENS: dict[str, int] = {}
 
 
@@ -34,6 +40,9 @@ def decode(tokens: np.ndarray) -> str:
     """The mission that ``encode`` turned into these tokens (any integers, padding dropped)."""
     return " ".join(WORDS[t] for t in tokens if t).replace(" ,", ",")
 
+
+for _word in KNOWN_WORDS.split():
+    token(_word)
 
 # Words by upstream's color and type indices.
 COLOR_WORDS = np.array([token(IDX_TO_COLOR[i]) for i in range(len(IDX_TO_COLOR))], np.uint8)

@@ -5,11 +5,9 @@ Every function takes one environment's record ``e``. Positions are cell indices,
 
 from __future__ import annotations
 
-from typing import Any
-
 from .cells import ALPHABETICAL, COLOR, EMPTY, GOAL, TYPE, WALL
-from .jit import rule
-from .record import MAX_THINGS, NOTHING
+from .jit import compiled
+from .record import MAX_THINGS, NOTHING, Record
 from .rng import rand_int, save_stream
 
 ALL_COLORS = 0b111111  # one bit a color
@@ -17,8 +15,8 @@ TRIES = 1000  # upstream's patience where it has one
 ENDLESS = 100_000  # ours where upstream would try for ever
 
 
-@rule
-def reject(e: Any) -> None:
+@compiled
+def reject(e: Record) -> None:
     """Throw this layout away; a fresh one is drawn from where the stream stands now.
 
     The level's function runs on to its end: what it draws after this does not count.
@@ -28,8 +26,8 @@ def reject(e: Any) -> None:
         save_stream(e)
 
 
-@rule
-def begin(e: Any) -> None:
+@compiled
+def begin(e: Record) -> None:
     """Empty the grid and forget the last episode."""
     e.width, e.height = e.full_width, e.full_height
     for at in range(e.width * e.height):
@@ -42,20 +40,20 @@ def begin(e: Any) -> None:
     e.rejected, e.take_at_start, e.locked_room, e.unblocking = 0, NOTHING, NOTHING, 0
 
 
-@rule
-def index(e: Any, x: int, y: int) -> int:
+@compiled
+def index(e: Record, x: int, y: int) -> int:
     """The index of cell (x, y)."""
     return y * e.width + x
 
 
-@rule
-def is_inside(e: Any, x: int, y: int) -> bool:
+@compiled
+def is_inside(e: Record, x: int, y: int) -> bool:
     """Whether (x, y) is on the grid."""
     return 0 <= x < e.width and 0 <= y < e.height
 
 
-@rule
-def set_cell(e: Any, x: int, y: int, cell: int) -> None:
+@compiled
+def set_cell(e: Record, x: int, y: int, cell: int) -> None:
     """Put a cell without an identity (wall, goal, lava, nothing) at (x, y), which must be there."""
     if is_inside(e, x, y):
         e.grid[y * e.width + x] = cell
@@ -63,22 +61,22 @@ def set_cell(e: Any, x: int, y: int, cell: int) -> None:
         reject(e)
 
 
-@rule
-def wall_row(e: Any, x: int, y: int, length: int) -> None:
+@compiled
+def wall_row(e: Record, x: int, y: int, length: int) -> None:
     """A horizontal wall from (x, y)."""
     for i in range(length):
         set_cell(e, x + i, y, WALL)
 
 
-@rule
-def wall_column(e: Any, x: int, y: int, length: int) -> None:
+@compiled
+def wall_column(e: Record, x: int, y: int, length: int) -> None:
     """A vertical wall from (x, y)."""
     for i in range(length):
         set_cell(e, x, y + i, WALL)
 
 
-@rule
-def wall_rect(e: Any, x: int, y: int, width: int, height: int) -> None:
+@compiled
+def wall_rect(e: Record, x: int, y: int, width: int, height: int) -> None:
     """The four walls of a rectangle."""
     wall_row(e, x, y, width)
     wall_row(e, x, y + height - 1, width)
@@ -86,20 +84,20 @@ def wall_rect(e: Any, x: int, y: int, width: int, height: int) -> None:
     wall_column(e, x + width - 1, y, height)
 
 
-@rule
-def walled(e: Any) -> None:
+@compiled
+def walled(e: Record) -> None:
     """Walls around the whole grid."""
     wall_rect(e, 0, 0, e.width, e.height)
 
 
-@rule
-def goal_in_corner(e: Any) -> None:
+@compiled
+def goal_in_corner(e: Record) -> None:
     """The green goal, bottom right."""
     set_cell(e, e.width - 2, e.height - 2, GOAL)
 
 
-@rule
-def new_thing(e: Any, cell: int) -> int:
+@compiled
+def new_thing(e: Record, cell: int) -> int:
     """A new thing, not on the grid yet; with 64 of them the layout is rejected."""
     if e.things >= MAX_THINGS:
         reject(e)
@@ -113,8 +111,8 @@ def new_thing(e: Any, cell: int) -> int:
     return thing
 
 
-@rule
-def thing_on(e: Any, at: int) -> int:
+@compiled
+def thing_on(e: Record, at: int) -> int:
     """The thing at a cell index, or NOTHING."""
     for thing in range(e.things):
         if e.thing_at[thing] == at:
@@ -122,8 +120,8 @@ def thing_on(e: Any, at: int) -> int:
     return NOTHING
 
 
-@rule
-def put_thing(e: Any, thing: int, at: int) -> None:
+@compiled
+def put_thing(e: Record, thing: int, at: int) -> None:
     """Put a thing on a cell; what lay there leaves the grid."""
     buried = thing_on(e, at)
     if buried != NOTHING:
@@ -132,8 +130,8 @@ def put_thing(e: Any, thing: int, at: int) -> None:
     e.grid[at] = e.thing_cell[thing]
 
 
-@rule
-def put(e: Any, x: int, y: int, cell: int) -> int:
+@compiled
+def put(e: Record, x: int, y: int, cell: int) -> int:
     """Put a new thing that looks like ``cell`` at (x, y), which must be there; gives the thing."""
     thing = new_thing(e, cell)
     if is_inside(e, x, y):
@@ -143,8 +141,10 @@ def put(e: Any, x: int, y: int, cell: int) -> int:
     return thing
 
 
-@rule
-def find_place(e: Any, x: int, y: int, width: int, height: int, distance: int, tries: int) -> int:
+@compiled
+def find_place(
+    e: Record, x: int, y: int, width: int, height: int, distance: int, tries: int
+) -> int:
     """An empty cell of a rectangle, at least ``distance`` steps from the agent, or NOTHING.
 
     Draws x, then y, until one fits: upstream's ``place_obj``, whose limit lets one try more pass.
@@ -159,8 +159,8 @@ def find_place(e: Any, x: int, y: int, width: int, height: int, distance: int, t
     return NOTHING
 
 
-@rule
-def place_thing(e: Any, thing: int, x: int, y: int, width: int, height: int) -> None:
+@compiled
+def place_thing(e: Record, thing: int, x: int, y: int, width: int, height: int) -> None:
     """Put a thing on an empty cell of a rectangle."""
     at = find_place(e, x, y, width, height, 1, ENDLESS)
     if at == NOTHING:
@@ -169,16 +169,16 @@ def place_thing(e: Any, thing: int, x: int, y: int, width: int, height: int) -> 
         put_thing(e, thing, at)
 
 
-@rule
-def place(e: Any, cell: int, x: int, y: int, width: int, height: int) -> int:
+@compiled
+def place(e: Record, cell: int, x: int, y: int, width: int, height: int) -> int:
     """Put a new thing on an empty cell of a rectangle; gives the thing."""
     thing = new_thing(e, cell)
     place_thing(e, thing, x, y, width, height)
     return thing
 
 
-@rule
-def place_cell(e: Any, cell: int, x: int, y: int, width: int, height: int) -> None:
+@compiled
+def place_cell(e: Record, cell: int, x: int, y: int, width: int, height: int) -> None:
     """Put a cell without an identity on an empty cell of a rectangle."""
     at = find_place(e, x, y, width, height, 1, ENDLESS)
     if at == NOTHING:
@@ -187,8 +187,8 @@ def place_cell(e: Any, cell: int, x: int, y: int, width: int, height: int) -> No
         e.grid[at] = cell
 
 
-@rule
-def set_agent(e: Any, x: int, y: int, direction: int) -> None:
+@compiled
+def set_agent(e: Record, x: int, y: int, direction: int) -> None:
     """Stand the agent at (x, y), which must be there; directions are right, down, left, up."""
     if is_inside(e, x, y):
         e.x, e.y, e.direction = x, y, direction
@@ -196,8 +196,8 @@ def set_agent(e: Any, x: int, y: int, direction: int) -> None:
         reject(e)
 
 
-@rule
-def place_agent(e: Any, x: int, y: int, width: int, height: int) -> None:
+@compiled
+def place_agent(e: Record, x: int, y: int, width: int, height: int) -> None:
     """Stand the agent on an empty cell of a rectangle, looking anywhere."""
     e.x, e.y = -1, -1
     at = find_place(e, x, y, width, height, 0, ENDLESS)
@@ -207,14 +207,14 @@ def place_agent(e: Any, x: int, y: int, width: int, height: int) -> None:
     set_agent(e, at % e.width, at // e.width, rand_int(e, 0, 4))
 
 
-@rule
-def rand_color(e: Any) -> int:
+@compiled
+def rand_color(e: Record) -> int:
     """A color, drawn from upstream's alphabetical list."""
     return ALPHABETICAL[rand_int(e, 0, 6)]
 
 
-@rule
-def rand_color_among(e: Any, colors: int) -> int:
+@compiled
+def rand_color_among(e: Record, colors: int) -> int:
     """A color, drawn from the alphabetical list of those whose bit is set."""
     count = 0
     for color in ALPHABETICAL:
@@ -228,8 +228,8 @@ def rand_color_among(e: Any, colors: int) -> int:
     return ALPHABETICAL[0]
 
 
-@rule
-def draw_colors(e: Any, count: int) -> int:
+@compiled
+def draw_colors(e: Record, count: int) -> int:
     """Different colors in random order, four bits each, the first one lowest."""
     left, drawn = ALL_COLORS, 0
     for i in range(count):
@@ -239,26 +239,26 @@ def draw_colors(e: Any, count: int) -> int:
     return drawn
 
 
-@rule
+@compiled
 def color_in(drawn: int, i: int) -> int:
     """The i-th of some drawn colors."""
     return (drawn >> (4 * i)) & 15
 
 
-@rule
-def draw_pair(e: Any, count: int) -> tuple[int, int]:
+@compiled
+def draw_pair(e: Record, count: int) -> tuple[int, int]:
     """Two different numbers below ``count``, in random order."""
     first, second = rand_int(e, 0, count), rand_int(e, 0, count - 1)
     return first, second + (second >= first)
 
 
-@rule
-def type_of(e: Any, thing: int) -> int:
+@compiled
+def type_of(e: Record, thing: int) -> int:
     """A thing's type."""
     return TYPE[e.thing_cell[thing]]
 
 
-@rule
-def color_of(e: Any, thing: int) -> int:
+@compiled
+def color_of(e: Record, thing: int) -> int:
     """A thing's color."""
     return COLOR[e.thing_cell[thing]]

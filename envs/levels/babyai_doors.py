@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
 
 from ..cells import BALL_TYPE, BLUE, BOX, DOOR_TYPE, KEY, KEY_TYPE, RED
 from ..instructions import AFTER, BEFORE, GO_TO, OPEN_IT, instruct, join_halves, open_it, pick_up
-from ..jit import rule
+from ..jit import compiled
+from ..record import Record
 from ..registry import level
 from ..rng import rand_bool, rand_int
 from ..rooms import (
@@ -31,8 +31,8 @@ two_doors = partial(level, rooms=(6, 3, 3), max_steps=720, words=10)
 ordered_doors = partial(level, rooms=(6, 3, 3), max_steps=720, words=10)
 
 
-@rule
-def nth_door(e: Any, n: int) -> int:
+@compiled
+def nth_door(e: Record, n: int) -> int:
     """The n-th door of all rooms' walls, column by column; each is in two rooms' walls."""
     for column in range(e.room_columns):
         for row in range(e.room_rows):
@@ -46,7 +46,7 @@ def nth_door(e: Any, n: int) -> int:
 
 
 @nine_rooms("BabyAI-Open-v0", words=4)
-def open_any(e: Any) -> None:
+def open_any(e: Record) -> None:
     """One of the doors between nine rooms."""
     build_rooms(e)
     place_agent_in_room(e, ANY, ANY)
@@ -58,7 +58,7 @@ def open_any(e: Any) -> None:
 
 
 @level("BabyAI-OpenRedDoor-v0", rooms=(5, 1, 2), words=4)
-def open_red_door(e: Any) -> None:
+def open_red_door(e: Record) -> None:
     """Two rooms and a red door."""
     build_rooms(e)
     add_door(e, 0, 0, RIGHT_WALL, RED, 0)
@@ -70,7 +70,7 @@ def open_red_door(e: Any) -> None:
 @nine_rooms("BabyAI-OpenDoorDebug-v0", words=7, by=ANY, strict=1)
 @nine_rooms("BabyAI-OpenDoorColor-v0", words=7, by=0, strict=0)
 @nine_rooms("BabyAI-OpenDoorLoc-v0", words=7, by=1, strict=0)
-def open_door(e: Any, by: int, strict: int) -> None:
+def open_door(e: Record, by: int, strict: int) -> None:
     """Four doors; one is named by its color (0), its place (1) or either (ANY)."""
     build_rooms(e)
     colors = draw_colors(e, 4)
@@ -86,7 +86,7 @@ def open_door(e: Any, by: int, strict: int) -> None:
 @two_doors("BabyAI-OpenTwoDoors-v0", first=ANY, second=ANY, strict=0)
 @two_doors("BabyAI-OpenRedBlueDoors-v0", first=RED, second=BLUE, strict=0)
 @two_doors("BabyAI-OpenRedBlueDoorsDebug-v0", first=RED, second=BLUE, strict=1)
-def open_two_doors(e: Any, first: int, second: int, strict: int) -> None:
+def open_two_doors(e: Record, first: int, second: int, strict: int) -> None:
     """A door on the left, then one on the right."""
     build_rooms(e)
     colors = draw_colors(e, 2)
@@ -105,7 +105,7 @@ def open_two_doors(e: Any, first: int, second: int, strict: int) -> None:
 @ordered_doors("BabyAI-OpenDoorsOrderN4-v0", doors=4, strict=0)
 @ordered_doors("BabyAI-OpenDoorsOrderN2Debug-v0", doors=2, strict=1)
 @ordered_doors("BabyAI-OpenDoorsOrderN4Debug-v0", doors=4, strict=1)
-def open_in_order(e: Any, doors: int, strict: int) -> None:
+def open_in_order(e: Record, doors: int, strict: int) -> None:
     """One door, or one before or after another."""
     build_rooms(e)
     colors = draw_colors(e, doors)
@@ -124,7 +124,7 @@ def open_in_order(e: Any, doors: int, strict: int) -> None:
 
 @nine_rooms("BabyAI-Unlock-v0", words=5, distractors=3, beyond=0)
 @nine_rooms("BabyAI-GoToImpUnlock-v0", words=5, distractors=2, beyond=1)
-def unlock_room(e: Any, distractors: int, beyond: int) -> None:
+def unlock_room(e: Record, distractors: int, beyond: int) -> None:
     """One of nine rooms is locked: open its door, or go to an object beyond it.
 
     Upstream means to keep the key and the distractors out of that room, but compares numbers with
@@ -152,7 +152,7 @@ def unlock_room(e: Any, distractors: int, beyond: int) -> None:
 @nine_rooms("BabyAI-UnlockLocal-v0", words=3, distractors=0, boxed=0)
 @nine_rooms("BabyAI-UnlockLocalDist-v0", words=3, distractors=3, boxed=0)
 @nine_rooms("BabyAI-KeyInBox-v0", words=3, distractors=0, boxed=1)
-def unlock_here(e: Any, distractors: int, boxed: int) -> None:
+def unlock_here(e: Record, distractors: int, boxed: int) -> None:
     """The middle room has a locked door and its key, which may be in a box."""
     build_rooms(e)
     door = add_door(e, 1, 1, ANY, ANY, 1)
@@ -168,7 +168,7 @@ def unlock_here(e: Any, distractors: int, boxed: int) -> None:
 
 
 @level("BabyAI-UnlockToUnlock-v0", rooms=(6, 1, 3), max_steps=1080, words=4)
-def unlock_to_unlock(e: Any) -> None:
+def unlock_to_unlock(e: Record) -> None:
     """Three rooms in a row: one key opens the way to the other, which opens the way to the ball."""
     build_rooms(e)
     colors = draw_colors(e, 2)

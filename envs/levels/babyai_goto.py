@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
 
 from ..cells import BALL, BALL_TYPE, BLUE, DOOR_TYPE, GREY, RED
 from ..instructions import GO_TO, OPEN_IT, PICK_UP, go_to, instruct, pick_up
-from ..jit import rule
+from ..jit import compiled
+from ..record import Record
 from ..registry import level
 from ..rng import rand_bool, rand_int
 from ..rooms import (
@@ -59,7 +59,7 @@ nine_rooms = partial(search, rooms=(8, 3, 3), distractors=18)
 @nine_rooms("BabyAI-GoToOpen-v0", verb=GO_TO, opened=1)
 @nine_rooms("BabyAI-Pickup-v0", verb=PICK_UP)
 @nine_rooms("BabyAI-UnblockPickup-v0", verb=PICK_UP, distractors=20, blocked=1)
-def find_object(e: Any, verb: int, distractors: int, opened: int, blocked: int) -> None:
+def find_object(e: Record, verb: int, distractors: int, opened: int, blocked: int) -> None:
     """Rooms of objects, of which one is asked for; ``blocked``: some object is out of reach."""
     build_rooms(e)
     place_agent_in_room(e, ANY, ANY)
@@ -76,7 +76,7 @@ def find_object(e: Any, verb: int, distractors: int, opened: int, blocked: int) 
 @level("BabyAI-GoToRedBallGrey-v0", rooms=(8, 1, 1), words=5, distractors=7, grey=1)
 @level("BabyAI-GoToRedBall-v0", rooms=(8, 1, 1), words=5, distractors=7, grey=0)
 @level("BabyAI-GoToRedBallNoDists-v0", rooms=(8, 1, 1), words=5, distractors=0, grey=0)
-def go_to_red_ball(e: Any, distractors: int, grey: int) -> None:
+def go_to_red_ball(e: Record, distractors: int, grey: int) -> None:
     """One room with the red ball, and others that may all be painted grey."""
     build_rooms(e)
     place_agent_in_room(e, ANY, ANY)
@@ -91,7 +91,7 @@ def go_to_red_ball(e: Any, distractors: int, grey: int) -> None:
 
 
 @level("BabyAI-GoToRedBlueBall-v0", rooms=(8, 1, 1), words=5)
-def go_to_red_or_blue_ball(e: Any) -> None:
+def go_to_red_or_blue_ball(e: Record) -> None:
     """One room with either the red or the blue ball."""
     build_rooms(e)
     place_agent_in_room(e, ANY, ANY)
@@ -105,8 +105,8 @@ def go_to_red_or_blue_ball(e: Any) -> None:
     go_to(e, BALL_TYPE, color)
 
 
-@rule
-def add_four_doors(e: Any, locked: int) -> int:
+@compiled
+def add_four_doors(e: Record, locked: int) -> int:
     """Doors of any color in the middle room's walls; gives the first of them."""
     first = e.things
     for _ in range(4):
@@ -115,7 +115,7 @@ def add_four_doors(e: Any, locked: int) -> int:
 
 
 @level("BabyAI-GoToDoor-v0", rooms=(7, 3, 3), words=5)
-def go_to_door(e: Any) -> None:
+def go_to_door(e: Record) -> None:
     """The middle room has four doors, some locked; go to one."""
     build_rooms(e)
     first = add_four_doors(e, ANY)
@@ -124,7 +124,7 @@ def go_to_door(e: Any) -> None:
 
 
 @level("BabyAI-GoToObjDoor-v0", rooms=(8, 3, 3), words=5)
-def go_to_object_or_door(e: Any) -> None:
+def go_to_object_or_door(e: Record) -> None:
     """The middle room has four doors and eight objects; go to one of all."""
     build_rooms(e)
     place_agent_in_room(e, 1, 1)
@@ -136,7 +136,7 @@ def go_to_object_or_door(e: Any) -> None:
 
 
 @level("BabyAI-ActionObjDoor-v0", rooms=(7, 3, 3), words=5)
-def act_on_object_or_door(e: Any) -> None:
+def act_on_object_or_door(e: Record) -> None:
     """Go to an object or a door, pick the one up or open the other."""
     build_rooms(e)
     first = add_distractors(e, 1, 1, 5, True)
@@ -151,7 +151,7 @@ def act_on_object_or_door(e: Any) -> None:
 
 @level("BabyAI-PickupDist-v0", rooms=(7, 1, 1), words=5, strict=0)
 @level("BabyAI-PickupDistDebug-v0", rooms=(7, 1, 1), words=5, strict=1)
-def pick_up_by_trait(e: Any, strict: int) -> None:
+def pick_up_by_trait(e: Record, strict: int) -> None:
     """Five objects; one is named by its type, its color or both."""
     build_rooms(e)
     first = add_distractors(e, ANY, ANY, 5, True)
@@ -164,7 +164,7 @@ def pick_up_by_trait(e: Any, strict: int) -> None:
 
 
 @level("BabyAI-PickupAbove-v0", rooms=(6, 3, 3), max_steps=288, words=5)
-def pick_up_above(e: Any) -> None:
+def pick_up_above(e: Record) -> None:
     """An object in the room above."""
     build_rooms(e)
     thing = add_object(e, 1, 0, ANY, ANY)
@@ -177,7 +177,7 @@ def pick_up_above(e: Any) -> None:
 @level("BabyAI-FindObjS5-v0", rooms=(5, 3, 3), max_steps=500, words=4)
 @level("BabyAI-FindObjS6-v0", rooms=(6, 3, 3), max_steps=720, words=4)
 @level("BabyAI-FindObjS7-v0", rooms=(7, 3, 3), max_steps=980, words=4)
-def find_and_pick_up(e: Any) -> None:
+def find_and_pick_up(e: Record) -> None:
     """One object somewhere in nine rooms."""
     build_rooms(e)
     column = rand_int(e, 0, e.room_columns)
@@ -191,7 +191,7 @@ def find_and_pick_up(e: Any) -> None:
 @level("BabyAI-OneRoomS12-v0", rooms=(12, 1, 1), words=4)
 @level("BabyAI-OneRoomS16-v0", rooms=(16, 1, 1), words=4)
 @level("BabyAI-OneRoomS20-v0", rooms=(20, 1, 1), words=4)
-def pick_up_ball(e: Any) -> None:
+def pick_up_ball(e: Record) -> None:
     """One room and a ball."""
     build_rooms(e)
     add_object(e, 0, 0, BALL_TYPE, ANY)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
 
 from ..instructions import BEFORE, join_halves, put_next
+from ..record import Record
 from ..registry import level
 from ..rng import rand_bool, rand_int
 from ..rooms import (
@@ -25,7 +25,7 @@ across = partial(level, words=9, carrying=0)
 @level("BabyAI-PutNextLocal-v0", rooms=(8, 1, 1), words=9, objects=8)
 @level("BabyAI-PutNextLocalS5N3-v0", rooms=(5, 1, 1), words=9, objects=3)
 @level("BabyAI-PutNextLocalS6N4-v0", rooms=(6, 1, 1), words=9, objects=4)
-def put_next_here(e: Any, objects: int) -> None:
+def put_next_here(e: Record, objects: int) -> None:
     """One room."""
     build_rooms(e)
     place_agent_in_room(e, ANY, ANY)
@@ -43,7 +43,7 @@ def put_next_here(e: Any, objects: int) -> None:
 @across("BabyAI-PutNextS5N2Carrying-v0", rooms=(5, 1, 2), max_steps=200, objects=2, carrying=1)
 @across("BabyAI-PutNextS6N3Carrying-v0", rooms=(6, 1, 2), max_steps=288, objects=3, carrying=1)
 @across("BabyAI-PutNextS7N4Carrying-v0", rooms=(7, 1, 2), max_steps=392, objects=4, carrying=1)
-def put_next_across(e: Any, objects: int, carrying: int) -> None:
+def put_next_across(e: Record, objects: int, carrying: int) -> None:
     """An object of one half of the room next to one of the other half."""
     build_rooms(e)
     place_agent_in_room(e, 0, 0)
@@ -61,7 +61,7 @@ def put_next_across(e: Any, objects: int, carrying: int) -> None:
 
 @level("BabyAI-MoveTwoAcrossS5N2-v0", rooms=(5, 1, 2), max_steps=400, words=20, objects=2)
 @level("BabyAI-MoveTwoAcrossS8N9-v0", rooms=(8, 1, 2), max_steps=1024, words=20, objects=9)
-def move_two_across(e: Any, objects: int) -> None:
+def move_two_across(e: Record, objects: int) -> None:
     """One object from left to right, then another from right to left."""
     build_rooms(e)
     place_agent_in_room(e, 0, 0)

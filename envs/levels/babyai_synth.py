@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
 
 import numpy as np
 
@@ -20,8 +19,8 @@ from ..instructions import (
     instruct,
     join_halves,
 )
-from ..jit import rule
-from ..record import NOTHING
+from ..jit import compiled
+from ..record import NOTHING, Record
 from ..registry import level
 from ..rng import rand_bool, rand_float, rand_int
 from ..rooms import (
@@ -89,7 +88,7 @@ synth = partial(
 @synth("BabyAI-BossLevel-v0", implicit=1)
 @synth("BabyAI-BossLevelNoUnlock-v0", locked=0.0)
 def synthesize(
-    e: Any,
+    e: Record,
     distractors: int,
     locked: float,
     places: int,
@@ -117,8 +116,8 @@ def synthesize(
         join_halves(e, BEFORE if rand_int(e, 0, 2) == 0 else AFTER)
 
 
-@rule
-def lock_room(e: Any) -> None:
+@compiled
+def lock_room(e: Record) -> None:
     """Lock a room with a door at random, and put the key into another one."""
     door = NOTHING
     for _ in range(ENDLESS):
@@ -139,15 +138,15 @@ def lock_room(e: Any) -> None:
     reject(e)
 
 
-@rule
-def draw_half(e: Any, half: int, both: int, verb: int, places: int, implicit: int) -> None:
+@compiled
+def draw_half(e: Record, half: int, both: int, verb: int, places: int, implicit: int) -> None:
     """One action, or two joined by "and"."""
     for leaf in range(2 * half, 2 * half + 1 + both):
         draw_leaf(e, leaf, verb, places, implicit)
 
 
-@rule
-def draw_leaf(e: Any, leaf: int, verb: int, places: int, implicit: int) -> None:
+@compiled
+def draw_leaf(e: Record, leaf: int, verb: int, places: int, implicit: int) -> None:
     """One action on things that are there."""
     kind = _VERBS[rand_int(e, 0, 4)] if verb == ANY else verb
     instruct(e, leaf, kind, ANY, ANY, ANY)
@@ -161,8 +160,10 @@ def draw_leaf(e: Any, leaf: int, verb: int, places: int, implicit: int) -> None:
         draw_description(e, 2 * leaf + 1, 0, 4, places, implicit)
 
 
-@rule
-def draw_description(e: Any, slot: int, first: int, last: int, places: int, implicit: int) -> None:
+@compiled
+def draw_description(
+    e: Record, slot: int, first: int, last: int, places: int, implicit: int
+) -> None:
     """A description that something matches, outside the locked room unless ``implicit``."""
     for _ in range(DESCRIPTION_TRIES):
         drawn = rand_int(e, 0, 7)
@@ -177,8 +178,8 @@ def draw_description(e: Any, slot: int, first: int, last: int, places: int, impl
     reject(e)
 
 
-@rule
-def is_met(e: Any, slot: int, implicit: int) -> bool:
+@compiled
+def is_met(e: Record, slot: int, implicit: int) -> bool:
     """Whether a thing matches, and one outside the locked room unless ``implicit``."""
     for thing in range(e.things):
         if holds(e.desc_things[slot], thing):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
 
 from ..cells import EMPTY, GOAL, LAVA, WALL
-from ..jit import rule
+from ..jit import compiled
+from ..record import Record
 from ..registry import level
 from ..rng import rand_below_or_at, rand_int
 from ..world import goal_in_corner, set_agent, set_cell, walled
@@ -20,7 +20,7 @@ walls = partial(level, mission=FIND_OPENING, cell=WALL)
 strips = partial(level, size=(9, 7), max_steps=252, mission=GET_TO_GOAL, see_through=True)
 
 
-@rule
+@compiled
 def swap(bits: int, i: int, j: int) -> int:
     """Swap bits i and j of a mask."""
     if (bits >> i) & 1 != (bits >> j) & 1:
@@ -28,7 +28,7 @@ def swap(bits: int, i: int, j: int) -> int:
     return bits
 
 
-@rule
+@compiled
 def nth_line(lines: int, n: int, last: int) -> int:
     """The n-th of an ascending list of lines: 0, twice each bit's place, ``last``."""
     if n == 0:
@@ -41,8 +41,8 @@ def nth_line(lines: int, n: int, last: int) -> int:
     return last
 
 
-@rule
-def draw_rivers(e: Any, count: int) -> int:
+@compiled
+def draw_rivers(e: Record, count: int) -> int:
     """Choose ``count`` rivers: line 2 i is bit i if vertical, bit 16 + i if horizontal.
 
     Upstream shuffles the list of all of them, the vertical ones first, and takes the head: follow
@@ -69,7 +69,7 @@ def draw_rivers(e: Any, count: int) -> int:
 @walls("MiniGrid-SimpleCrossingS9N2-v0", size=9, max_steps=324, crossings=2)
 @walls("MiniGrid-SimpleCrossingS9N3-v0", size=9, max_steps=324, crossings=3)
 @walls("MiniGrid-SimpleCrossingS11N5-v0", size=11, max_steps=484, crossings=5)
-def crossing(e: Any, crossings: int, cell: int) -> None:
+def crossing(e: Record, crossings: int, cell: int) -> None:
     """Rivers across the room, each opened once where a path from room to room crosses it."""
     walled(e)
     set_agent(e, 1, 1, 0)
@@ -106,7 +106,7 @@ def crossing(e: Any, crossings: int, cell: int) -> None:
 @lava("MiniGrid-LavaGapS5-v0", size=5, max_steps=100)
 @lava("MiniGrid-LavaGapS6-v0", size=6, max_steps=144)
 @lava("MiniGrid-LavaGapS7-v0", size=7, max_steps=196)
-def gap(e: Any, cell: int) -> None:
+def gap(e: Record, cell: int) -> None:
     """One river across the room with one opening."""
     walled(e)
     set_agent(e, 1, 1, 0)
@@ -118,7 +118,7 @@ def gap(e: Any, cell: int) -> None:
 
 @strips("MiniGrid-DistShift1-v0", second=2)
 @strips("MiniGrid-DistShift2-v0", second=5)
-def lava_strips(e: Any, second: int) -> None:
+def lava_strips(e: Record, second: int) -> None:
     """Two strips of lava between the start and the goal in the upper corners."""
     walled(e)
     set_cell(e, e.width - 2, 1, GOAL)

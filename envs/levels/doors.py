@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
 
 from ..cells import (
     BALL,
@@ -19,7 +18,8 @@ from ..cells import (
     YELLOW,
 )
 from ..instructions import open_it, phrases, pick_up, say, say_nothing, say_phrase
-from ..jit import rule
+from ..jit import compiled
+from ..record import Record
 from ..registry import level
 from ..rng import rand_int
 from ..rooms import (
@@ -35,7 +35,6 @@ from ..rooms import (
     place_agent_in_room,
     remove_wall,
 )
-from ..step import IN_ORDER, SAY_DONE
 from ..vocabulary import COLOR_WORDS
 from ..world import (
     ALL_COLORS,
@@ -71,7 +70,7 @@ corridor = partial(level, words=5)
 @level("MiniGrid-DoorKey-6x6-v0", size=6, max_steps=360, mission=USE_KEY)
 @level("MiniGrid-DoorKey-8x8-v0", size=8, max_steps=640, mission=USE_KEY)
 @level("MiniGrid-DoorKey-16x16-v0", size=16, max_steps=2560, mission=USE_KEY)
-def door_key(e: Any) -> None:
+def door_key(e: Record) -> None:
     """The key lies on the agent's side of a wall, the goal beyond the locked door in it."""
     walled(e)
     goal_in_corner(e)
@@ -88,7 +87,7 @@ def door_key(e: Any) -> None:
 @two_rooms("BabyAI-UnlockPickup-v0")
 @two_rooms("BabyAI-UnlockPickupDist-v0", distractors=4)
 @two_rooms("BabyAI-BlockedUnlockPickup-v0", max_steps=576, words=4, blocked=1, colored=0)
-def unlock(e: Any, boxed: int, blocked: int, distractors: int, colored: int) -> None:
+def unlock(e: Record, boxed: int, blocked: int, distractors: int, colored: int) -> None:
     """Two rooms and a locked door, maybe behind a ball; open it, or fetch the box beyond it."""
     build_rooms(e)
     box = add_object(e, 1, 0, BOX_TYPE, ANY) if boxed else 0
@@ -118,7 +117,7 @@ def unlock(e: Any, boxed: int, blocked: int, distractors: int, colored: int) -> 
 @corridor("BabyAI-KeyCorridorS4R3-v0", rooms=(4, 3, 3), max_steps=480, colored=0)
 @corridor("BabyAI-KeyCorridorS5R3-v0", rooms=(5, 3, 3), max_steps=750, colored=0)
 @corridor("BabyAI-KeyCorridorS6R3-v0", rooms=(6, 3, 3), max_steps=1080, colored=0)
-def key_corridor(e: Any, colored: int) -> None:
+def key_corridor(e: Record, colored: int) -> None:
     """A corridor between rooms: the ball is locked in on the right, the key is on the left."""
     build_rooms(e)
     for row in range(1, e.room_rows):
@@ -137,16 +136,16 @@ def key_corridor(e: Any, colored: int) -> None:
     size=(12, 6),
     max_steps=720,
     mission=RED_THEN_BLUE,
-    rule=IN_ORDER,
+    rule="in-order",
 )
 @level(
     "MiniGrid-RedBlueDoors-8x8-v0",
     size=(16, 8),
     max_steps=1280,
     mission=RED_THEN_BLUE,
-    rule=IN_ORDER,
+    rule="in-order",
 )
-def red_blue_doors(e: Any) -> None:
+def red_blue_doors(e: Record) -> None:
     """A room with a red door on its left and a blue one on its right."""
     walled(e)
     left, right = e.height // 2, e.height // 2 + e.height - 1
@@ -158,10 +157,16 @@ def red_blue_doors(e: Any) -> None:
     e.grid[e.decoy] = CLOSED_DOOR + BLUE
 
 
-@level("MiniGrid-GoToDoor-5x5-v0", size=5, max_steps=100, words=5, see_through=True, rule=SAY_DONE)
-@level("MiniGrid-GoToDoor-6x6-v0", size=6, max_steps=144, words=5, see_through=True, rule=SAY_DONE)
-@level("MiniGrid-GoToDoor-8x8-v0", size=8, max_steps=256, words=5, see_through=True, rule=SAY_DONE)
-def go_to_door(e: Any) -> None:
+@level(
+    "MiniGrid-GoToDoor-5x5-v0", size=5, max_steps=100, words=5, see_through=True, rule="say-done"
+)
+@level(
+    "MiniGrid-GoToDoor-6x6-v0", size=6, max_steps=144, words=5, see_through=True, rule="say-done"
+)
+@level(
+    "MiniGrid-GoToDoor-8x8-v0", size=8, max_steps=256, words=5, see_through=True, rule="say-done"
+)
+def go_to_door(e: Record) -> None:
     """A room of random size with a door in each wall; say that you are done beside one of them."""
     width, height = rand_int(e, 5, e.width + 1), rand_int(e, 5, e.height + 1)
     wall_rect(e, 0, 0, width, height)
@@ -183,8 +188,8 @@ def go_to_door(e: Any) -> None:
     say_phrase(e, _DOOR)
 
 
-@rule
-def draw_other_color(e: Any, used: int) -> int:
+@compiled
+def draw_other_color(e: Record, used: int) -> int:
     """Draw colors until one is not among those used."""
     for _ in range(ENDLESS):
         color = rand_color_among(e, ALL_COLORS)
@@ -195,7 +200,7 @@ def draw_other_color(e: Any, used: int) -> int:
 
 
 @level("MiniGrid-LockedRoom-v0", size=19, max_steps=190, words=18)
-def locked_room(e: Any) -> None:
+def locked_room(e: Record) -> None:
     """Six rooms at a hallway: the goal is locked into one, the key lies in another."""
     walled(e)
     left, right, height = e.width // 2 - 2, e.width // 2 + 2, e.height // 3
@@ -233,8 +238,8 @@ def locked_room(e: Any) -> None:
     say_phrase(e, _AND_GO)
 
 
-@rule
-def place_in_side_room(e: Any, room: int, cell: int) -> None:
+@compiled
+def place_in_side_room(e: Record, room: int, cell: int) -> None:
     """Put a cell anywhere inside one of the six rooms; even ones are on the left."""
     left = 0 if room % 2 == 0 else e.width // 2 + 2
     top = room // 2 * (e.height // 3)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
 
 from ..cells import EMPTY, GOAL
+from ..record import Record
 from ..registry import level
 from ..rng import rand_int
 from ..world import (
@@ -30,7 +30,7 @@ room = partial(level, mission=GET_TO_GOAL, see_through=True)
 @room("MiniGrid-Empty-16x16-v0", size=16, max_steps=1024, random=0)
 @room("MiniGrid-Empty-Random-5x5-v0", size=5, max_steps=100, random=1)
 @room("MiniGrid-Empty-Random-6x6-v0", size=6, max_steps=144, random=1)
-def empty(e: Any, random: int) -> None:
+def empty(e: Record, random: int) -> None:
     """A room and the goal; the agent starts in the corner or anywhere."""
     walled(e)
     goal_in_corner(e)
@@ -41,7 +41,7 @@ def empty(e: Any, random: int) -> None:
 
 
 @level("MiniGrid-FourRooms-v0", size=19, max_steps=100, mission="reach the goal")
-def four_rooms(e: Any) -> None:
+def four_rooms(e: Record) -> None:
     """Four rooms, a gap in each wall between two of them."""
     walled(e)
     half = e.width // 2

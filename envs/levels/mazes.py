@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
 
 from ..cells import BALL, BALL_TYPE, BLUE, BOX, CLOSED_DOOR, GOAL, GREEN, GREY, KEY
 from ..instructions import pick_up, say_nothing
-from ..jit import rule
-from ..record import NOTHING
+from ..jit import compiled
+from ..record import NOTHING, Record
 from ..registry import level
 from ..rng import rand_int
 from ..rooms import (
@@ -54,7 +53,7 @@ chain = partial(level, size=25, mission=TRAVERSE)
 @chain("MiniGrid-MultiRoom-N4-S5-v0", max_steps=120, rooms_wanted=6, largest=5)
 @chain("MiniGrid-MultiRoom-N4-S5-v1", max_steps=80, rooms_wanted=4, largest=5)
 @chain("MiniGrid-MultiRoom-N6-v0", max_steps=120, rooms_wanted=6, largest=10)
-def multi_room(e: Any, rooms_wanted: int, largest: int) -> None:
+def multi_room(e: Record, rooms_wanted: int, largest: int) -> None:
     """Rooms of random sizes, each entered by a door in the one before; the goal is in the last."""
     for _ in range(ENDLESS):
         x = rand_int(e, 0, e.width - 2)
@@ -73,15 +72,15 @@ def multi_room(e: Any, rooms_wanted: int, largest: int) -> None:
     place_cell(e, GOAL, *box_of(e, rooms_wanted - 1))
 
 
-@rule
-def box_of(e: Any, room: int) -> tuple[int, int, int, int]:
+@compiled
+def box_of(e: Record, room: int) -> tuple[int, int, int, int]:
     """A room's left, top, width and height."""
     box = e.room_box[4 * room : 4 * room + 4]
     return box[0], box[1], box[2], box[3]
 
 
-@rule
-def chain_rooms(e: Any, entry: int, wanted: int, largest: int) -> bool:
+@compiled
+def chain_rooms(e: Record, entry: int, wanted: int, largest: int) -> bool:
     """Lay out a chain of rooms, each from a door of the last; false where it gets stuck."""
     if not fit_room(e, 0, 2, entry, largest):
         return False
@@ -99,8 +98,8 @@ def chain_rooms(e: Any, entry: int, wanted: int, largest: int) -> bool:
     return True
 
 
-@rule
-def draw_exit(e: Any, room: int, wall: int) -> int:
+@compiled
+def draw_exit(e: Record, room: int, wall: int) -> int:
     """A door's place in a wall (right, down, left, up) of a room."""
     x, y, width, height = box_of(e, room)
     if wall == 0:
@@ -112,8 +111,8 @@ def draw_exit(e: Any, room: int, wall: int) -> int:
     return index(e, x + rand_int(e, 1, width - 1), y)
 
 
-@rule
-def fit_room(e: Any, room: int, entry_wall: int, entry: int, largest: int) -> bool:
+@compiled
+def fit_room(e: Record, room: int, entry_wall: int, entry: int, largest: int) -> bool:
     """Draw a room that is entered through a wall of its own at ``entry``, if it finds space."""
     width, height = rand_int(e, 4, largest + 1), rand_int(e, 4, largest + 1)
     x, y = entry % e.width, entry // e.width
@@ -149,7 +148,7 @@ large = partial(maze, rooms=(6, 3, 3))
 @small("MiniGrid-ObstructedMaze-1Dl-v0", boxed=0, blocked=0)
 @small("MiniGrid-ObstructedMaze-1Dlh-v0", boxed=1, blocked=0)
 @small("MiniGrid-ObstructedMaze-1Dlhb-v0", boxed=1, blocked=1)
-def obstructed_door(e: Any, boxed: int, blocked: int) -> None:
+def obstructed_door(e: Record, boxed: int, blocked: int) -> None:
     """The ball is in the next room, behind a locked and maybe blocked door."""
     build_rooms(e)
     colors = draw_colors(e, 6)
@@ -220,7 +219,9 @@ def obstructed_door(e: Any, boxed: int, blocked: int) -> None:
     blocked=1,
     late=1,
 )
-def obstructed_maze(e: Any, quarters: int, start: int, boxed: int, blocked: int, late: int) -> None:
+def obstructed_maze(
+    e: Record, quarters: int, start: int, boxed: int, blocked: int, late: int
+) -> None:
     """The ball is in a corner room; side rooms have locked doors to two corners each."""
     build_rooms(e)
     colors = draw_colors(e, 6)
@@ -241,7 +242,7 @@ def obstructed_maze(e: Any, quarters: int, start: int, boxed: int, blocked: int,
     pick_up(e, BALL_TYPE, BLUE)
 
 
-@rule
+@compiled
 def side_room(side: int) -> tuple[int, int]:
     """The room on one side of the middle one: right, down, left, up."""
     if side % 2 == 0:
@@ -249,8 +250,8 @@ def side_room(side: int) -> tuple[int, int]:
     return 1, 3 - side
 
 
-@rule
-def add_obstructed_door(e: Any, i: int, j: int, wall: int, color: int, blocked: int) -> None:
+@compiled
+def add_obstructed_door(e: Record, i: int, j: int, wall: int, color: int, blocked: int) -> None:
     """A locked door, maybe with a green ball before it, which may bury what lies there."""
     door = add_door(e, i, j, wall, color, 1)
     if blocked:
@@ -262,8 +263,8 @@ def add_obstructed_door(e: Any, i: int, j: int, wall: int, color: int, blocked: 
         put_thing(e, new_thing(e, BALL + GREEN), at)
 
 
-@rule
-def add_key(e: Any, i: int, j: int, color: int, boxed: int) -> None:
+@compiled
+def add_key(e: Record, i: int, j: int, color: int, boxed: int) -> None:
     """A key in a room, maybe in a grey box."""
     thing = new_thing(e, KEY + color)
     if boxed:
@@ -277,7 +278,7 @@ def add_key(e: Any, i: int, j: int, color: int, boxed: int) -> None:
 
 
 @level("MiniGrid-Playground-v0", size=19, max_steps=100, words=1)
-def playground(e: Any) -> None:
+def playground(e: Record) -> None:
     """Nine rooms with doors between them, a dozen objects and nothing to do."""
     walled(e)
     side = e.width // 3

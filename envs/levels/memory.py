@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
 
 from ..cells import BALL, GREEN, KEY, WALL
+from ..record import Record
 from ..registry import level
 from ..rng import rand_int
-from ..step import MEMORY
 from ..world import index, put, set_agent, set_cell, walled
 
 MATCH = "go to the matching object at the end of the hallway"
 
-hallway = partial(level, mission=MATCH, rule=MEMORY)
+hallway = partial(level, mission=MATCH, rule="memory")
 
 
 @hallway("MiniGrid-MemoryS7-v0", size=7, max_steps=245, random=0)
@@ -22,7 +21,7 @@ hallway = partial(level, mission=MATCH, rule=MEMORY)
 @hallway("MiniGrid-MemoryS13-v0", size=13, max_steps=845, random=0)
 @hallway("MiniGrid-MemoryS13Random-v0", size=13, max_steps=845, random=1)
 @hallway("MiniGrid-MemoryS17Random-v0", size=17, max_steps=1445, random=1)
-def memory(e: Any, random: int) -> None:
+def memory(e: Record, random: int) -> None:
     """A start room with a key or a ball, a hallway, and a fork with one of each."""
     walled(e)
     middle = e.height // 2

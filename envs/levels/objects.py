@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
 
 from ..cells import BALL_TYPE, COLOR, KEY, KEY_TYPE, TYPE
 from ..instructions import phrases, say, say_nothing, say_phrase
-from ..jit import rule
-from ..record import NOTHING
+from ..jit import compiled
+from ..record import NOTHING, Record
 from ..registry import level
 from ..rng import rand_int
 from ..rooms import LOOSE_TYPES, loose_cell
-from ..step import FETCH, PUT_NEAR, SAY_DONE
 from ..vocabulary import COLOR_WORDS, TYPE_WORDS
 from ..world import (
     ENDLESS,
@@ -33,15 +31,15 @@ _PUT, _NEAR = phrases("put the", "near the")
 seen_through = partial(level, see_through=True)
 
 
-@rule
-def say_cell(e: Any, cell: int) -> None:
+@compiled
+def say_cell(e: Record, cell: int) -> None:
     """ "red ball"."""
     say(e, COLOR_WORDS[COLOR[cell]])
     say(e, TYPE_WORDS[TYPE[cell]])
 
 
-@rule
-def draw_new_look(e: Any) -> int:
+@compiled
+def draw_new_cell(e: Record) -> int:
     """The cell of a key, ball or box that looks like no thing before."""
     for _ in range(ENDLESS):
         type = LOOSE_TYPES[rand_int(e, 0, 3)]
@@ -55,8 +53,8 @@ def draw_new_look(e: Any) -> int:
     return KEY
 
 
-@rule
-def place_apart(e: Any, cell: int) -> None:
+@compiled
+def place_apart(e: Record, cell: int) -> None:
     """Put a new thing where no other lies around."""
     for _ in range(ENDLESS):
         at = find_place(e, 0, 0, e.width, e.height, 1, 0)
@@ -66,8 +64,8 @@ def place_apart(e: Any, cell: int) -> None:
     reject(e)
 
 
-@rule
-def lies_around(e: Any, at: int) -> bool:
+@compiled
+def lies_around(e: Record, at: int) -> bool:
     """Whether a thing lies on one of the eight cells around."""
     for thing in range(e.things):
         dx = e.thing_at[thing] % e.width - at % e.width
@@ -77,13 +75,13 @@ def lies_around(e: Any, at: int) -> bool:
     return False
 
 
-@seen_through("MiniGrid-GoToObject-6x6-N2-v0", size=6, max_steps=180, words=5, rule=SAY_DONE, n=2)
-@seen_through("MiniGrid-GoToObject-8x8-N2-v0", size=8, max_steps=320, words=5, rule=SAY_DONE, n=2)
-def go_to_and_say_so(e: Any, n: int) -> None:
+@seen_through("MiniGrid-GoToObject-6x6-N2-v0", size=6, max_steps=180, words=5, rule="say-done", n=2)
+@seen_through("MiniGrid-GoToObject-8x8-N2-v0", size=8, max_steps=320, words=5, rule="say-done", n=2)
+def go_to_and_say_so(e: Record, n: int) -> None:
     """Say that you are done beside where one of the objects lay."""
     walled(e)
     for _ in range(n):
-        place(e, draw_new_look(e), 0, 0, e.width, e.height)
+        place(e, draw_new_cell(e), 0, 0, e.width, e.height)
     place_agent(e, 0, 0, e.width, e.height)
     thing = rand_int(e, 0, n)
     e.target = e.thing_at[thing]
@@ -92,10 +90,10 @@ def go_to_and_say_so(e: Any, n: int) -> None:
     say_cell(e, e.thing_cell[thing])
 
 
-@seen_through("MiniGrid-Fetch-5x5-N2-v0", size=5, max_steps=125, words=6, rule=FETCH, n=2)
-@seen_through("MiniGrid-Fetch-6x6-N2-v0", size=6, max_steps=180, words=6, rule=FETCH, n=2)
-@seen_through("MiniGrid-Fetch-8x8-N3-v0", size=8, max_steps=320, words=6, rule=FETCH, n=3)
-def fetch(e: Any, n: int) -> None:
+@seen_through("MiniGrid-Fetch-5x5-N2-v0", size=5, max_steps=125, words=6, rule="fetch", n=2)
+@seen_through("MiniGrid-Fetch-6x6-N2-v0", size=6, max_steps=180, words=6, rule="fetch", n=2)
+@seen_through("MiniGrid-Fetch-8x8-N3-v0", size=8, max_steps=320, words=6, rule="fetch", n=3)
+def fetch(e: Record, n: int) -> None:
     """Pick up what was asked for, and nothing else."""
     walled(e)
     for _ in range(n):
@@ -108,13 +106,13 @@ def fetch(e: Any, n: int) -> None:
     say_cell(e, e.target)
 
 
-@seen_through("MiniGrid-PutNear-6x6-N2-v0", size=6, max_steps=30, words=8, rule=PUT_NEAR, n=2)
-@seen_through("MiniGrid-PutNear-8x8-N3-v0", size=8, max_steps=40, words=8, rule=PUT_NEAR, n=3)
-def put_near(e: Any, n: int) -> None:
+@seen_through("MiniGrid-PutNear-6x6-N2-v0", size=6, max_steps=30, words=8, rule="put-near", n=2)
+@seen_through("MiniGrid-PutNear-8x8-N3-v0", size=8, max_steps=40, words=8, rule="put-near", n=3)
+def put_near(e: Record, n: int) -> None:
     """Put one object near another."""
     walled(e)
     for _ in range(n):
-        place_apart(e, draw_new_look(e))
+        place_apart(e, draw_new_cell(e))
     place_agent(e, 0, 0, e.width, e.height)
     e.target = rand_int(e, 0, n)
     near = e.target

@@ -16,7 +16,7 @@ from minigrid.minigrid_env import MiniGridEnv
 from PIL import Image
 
 import envs
-from envs.translate import ForeignRulesError
+from envs.translation.objects import ForeignRulesError
 
 
 class Vault(MiniGridEnv):

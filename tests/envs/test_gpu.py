@@ -14,7 +14,7 @@ from numba import types
 import envs
 from envs.record import RECORD
 from envs.registry import LEVELS
-from envs.vision import make_observe, make_survey
+from envs.vision import make_full_view, make_partial_view
 
 gpu = pytest.importorskip("envs.gpu")
 
@@ -42,11 +42,11 @@ MISSIONS = types.Array(types.int16, 2, "C")
 @pytest.mark.parametrize(
     ("kernel", "arguments"),
     [
-        (gpu.advance_source(make_observe(7)), [ACTIONS, IMAGE, BYTES, REWARDS, ENDS]),
-        (gpu.look_source(make_observe(7), False), [ACTIONS, IMAGE, BYTES, MISSIONS]),
-        (gpu.advance_source(make_survey(8, 8)), [ACTIONS, IMAGE, BYTES, REWARDS, ENDS]),
+        (gpu.advance_source(make_partial_view(7)), [ACTIONS, IMAGE, BYTES, REWARDS, ENDS]),
+        (gpu.observe_source(make_partial_view(7), False), [ACTIONS, IMAGE, BYTES, MISSIONS]),
+        (gpu.advance_source(make_full_view(8, 8)), [ACTIONS, IMAGE, BYTES, REWARDS, ENDS]),
     ],
-    ids=["advance", "look", "survey"],
+    ids=["advance", "observe", "full"],
 )
 def test_the_shared_kernels_compile(kernel, arguments, capability, monkeypatch):
     signature = types.void(types.int64, RECORDS, *arguments)

@@ -10,7 +10,7 @@ from minigrid.envs import EmptyEnv
 
 from envs.cells import CELLS, EMPTY, ENCODING, KEY, UNSEEN, WALL
 from envs.record import RECORD
-from envs.vision import make_observe
+from envs.vision import make_partial_view
 
 
 def random_world(rng, see_through):
@@ -53,13 +53,13 @@ COLOR_INDICES = {"red": 0, "green": 1, "blue": 2, "purple": 3, "yellow": 4, "gre
 @pytest.mark.parametrize("view", [3, 5, 7, 9, 13])
 @pytest.mark.parametrize("see_through", [False, True])
 def test_view_equals_upstream(view, see_through):
-    observe = make_observe(view)
+    write_view = make_partial_view(view)
     rng = np.random.default_rng(view)
     image = np.empty(view * view * 3, np.uint8)
     for _ in range(150):
         record, upstream = random_world(rng, see_through)
         upstream.agent_view_size = view
-        observe(record, image)
+        write_view(record, image)
         expected = upstream.gen_obs()["image"]
         np.testing.assert_array_equal(image.reshape(view, view, 3), expected)
 

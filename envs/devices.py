@@ -1,0 +1,94 @@
+"""Where a batch runs: the devices there are, and what the engine asks of each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from . import cpu
+from .jit import Compiled
+
+
+class Launcher(Protocol):
+    """A module that compiles and runs kernels on a device: ``envs.cpu`` or ``envs.gpu``.
+
+    A made kernel is run by ``launch`` over the first ``count`` environments, or of some chosen
+    ones, with arrays that ``as_array`` and ``as_records`` gave and plain numbers.
+    """
+
+    def as_array(self, tensor: Tensor) -> Any:
+        """The tensor's memory as a kernel argument."""
+        ...
+
+    def as_records(self, memory: Tensor, count: int, size: int) -> Any:
+        """``count`` records over uint8 memory, ``size`` bytes apart."""
+        ...
+
+    def check_actions(self, actions: Tensor) -> None:
+        """Refuse actions int64 [B] out of range, if finding them does not wait for the device."""
+        ...
+
+    def find_ended(self, ends: Tensor) -> Tensor:
+        """The indices, int64 [n], where either row of bool [2, B] holds."""
+        ...
+
+    def copy_rows(self, tensor: Tensor, indices: Tensor) -> Tensor:
+        """A copy of some rows."""
+        ...
+
+    def copy(self, tensor: Tensor) -> Tensor:
+        """A copy of all."""
+        ...
+
+    def make_memory(self, device: torch.device) -> Callable[[int], Tensor]:
+        """What gives out memory, uint8 [size] of any content, that nobody else holds."""
+        ...
+
+    def launch(self, kernel: Any, count: int, *arrays: Any) -> None:
+        """Run a kernel."""
+        ...
+
+    def make_advance(self, write_view: Compiled) -> Any:
+        """The kernel that steps: actions, image, direction, reward, ends."""
+        ...
+
+    def make_renew(self, generate: Compiled) -> Any:
+        """The kernel that draws new layouts: the level's parameters, chosen."""
+        ...
+
+    def make_observe(self, write_view: Compiled, settled: bool) -> Any:
+        """The kernel that observes: chosen, image, direction, mission."""
+        ...
+
+    def make_paint(self, view: int, tile: int, words: int) -> Any:
+        """The kernel that turns images into pixels: image, sprite_of, sprites, pixels."""
+        ...
+
+
+def find_device(device: str | torch.device) -> torch.device:
+    """The device of that name.
+
+    Raises:
+        ValueError: it is neither "cpu" nor "cuda", or not there.
+    """
+    try:
+        found = torch.device(device)
+    except RuntimeError as error:
+        raise ValueError(f"unknown device '{device}': give 'cpu' or 'cuda'") from error
+    if found.type not in ("cpu", "cuda"):
+        raise ValueError(f"environments run on 'cpu' or 'cuda', not on '{device}'")
+    if found.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device '{device}' is not there: PyTorch sees no GPU; use 'cpu'")
+    return found
+
+
+def find_launcher(device: torch.device) -> Launcher:
+    """The module that compiles and runs kernels on a device."""
+    if device.type == "cuda":
+        from . import gpu  # needs the extra `cuda`
+
+        return gpu
+    return cpu

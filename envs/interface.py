@@ -1,0 +1,69 @@
+"""What a batch is asked for and what a step of it answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from torch import Tensor
+
+Observation = dict[str, Tensor]
+OBSERVATIONS = ("symbolic", "rgb", "full")
+UPSTREAM_VIEW = 7
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a batch is observed, and what happens when an episode ends; see ``make``.
+
+    Raises:
+        ValueError: an unknown observation or a number out of range.
+    """
+
+    observation: str = "symbolic"
+    view: int = UPSTREAM_VIEW
+    tile_size: int = 8
+    autoreset: bool = True
+
+    def __post_init__(self) -> None:
+        if self.observation not in OBSERVATIONS:
+            raise ValueError(f"observation must be one of {OBSERVATIONS}, got '{self.observation}'")
+        if self.view % 2 == 0 or not 3 <= self.view <= 31:
+            raise ValueError(f"view must be odd, 3 to 31, got {self.view}")
+        if not 1 <= self.tile_size <= 64:
+            raise ValueError(f"tile_size must be 1 to 64, got {self.tile_size}")
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a batched step gives.
+
+    Attributes:
+        obs: the observations to act on next: ``image`` uint8, symbolic [B, V, V, 3] or full
+            [B, W, H, 3], indexed [x, y, channel], or pixels [B, V * T, V * T, 3]; ``direction``
+            uint8 [B]; ``mission`` int16 [B, L]. With autoreset a finished environment's is its new
+            episode's first.
+        reward: float32 [B].
+        terminated, truncated: bool [B]; both may hold.
+        task: int64 [B], each environment's level as an index into ``Environments.level_ids``.
+    """
+
+    obs: Observation
+    reward: Tensor
+    terminated: Tensor
+    truncated: Tensor
+    task: Tensor
+    _ended: Tensor
+    _last: Observation
+
+    @cached_property
+    def final_obs(self) -> Observation:
+        """The observations that the actions led to, shaped like ``obs``.
+
+        Where an episode ended that is its last one, which truncation bootstraps from; elsewhere it
+        equals ``obs``. Built when first asked for.
+        """
+        full = {name: tensor.clone() for name, tensor in self.obs.items()}
+        for name, rows in self._last.items():
+            full[name][self._ended] = rows
+        return full
