@@ -7,7 +7,6 @@ import math
 import os
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 import gymnasium
 import numpy as np
@@ -17,6 +16,7 @@ from torch import Tensor
 from .devices import find_device, find_launcher
 from .foreign import Factory, Layouts, make_foreign_level
 from .interface import UPSTREAM_VIEW, Observation, Options, Step
+from .jit import Compiled
 from .kernels import MAX_ATTEMPTS
 from .record import MISSION_OFFSET, RECORD, record_bytes, view_records
 from .registry import LEVELS, Level, find_level
@@ -235,7 +235,7 @@ class Environments:
         cuts = torch.searchsorted(ended, bounds).tolist()
         return list(itertools.pairwise(cuts))
 
-    def _launch(self, kernel: Any, count: int, *arguments: Any) -> None:
+    def _launch(self, kernel: Compiled, count: int, *arguments: object) -> None:
         """Run a kernel over the records with tensors, numbers and tuples of numbers."""
         arrays = [self._launcher.as_array(a) if isinstance(a, Tensor) else a for a in arguments]
         self._launcher.launch(kernel, count, self._records, *arrays)
@@ -270,7 +270,8 @@ class Environments:
         if not 0 <= i < self.num_envs:
             raise IndexError(f"there are environments 0 to {self.num_envs - 1}, not {i}")
         memory = self._memory[i * self._bytes :][: RECORD.itemsize].cpu().numpy()
-        return view_records(memory.copy(), 1, self._bytes)[0]
+        record: np.void = view_records(memory.copy(), 1, self._bytes)[0]
+        return record
 
     def close(self) -> None:
         """End the processes that draw foreign environments' layouts."""
@@ -328,10 +329,10 @@ def make(
     num_envs: int,
     device: str | torch.device = "cpu",
     seed: int = 0,
-    observation: str = "symbolic",
-    view: int = UPSTREAM_VIEW,
-    tile_size: int = 8,
-    autoreset: bool = True,
+    observation: str = Options.observation,
+    view: int = Options.view,
+    tile_size: int = Options.tile_size,
+    autoreset: bool = Options.autoreset,
     workers: int | None = None,
 ) -> Environments:
     """A batch of environments of one level, or equal shares of several.

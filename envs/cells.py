@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import numpy as np
 from minigrid.core.constants import COLOR_NAMES, COLOR_TO_IDX, OBJECT_TO_IDX
 
+from .record import Row
+
 # Types and colors carry upstream's indices.
-WALL_TYPE, FLOOR_TYPE, DOOR_TYPE = (OBJECT_TO_IDX[n] for n in ("wall", "floor", "door"))
-KEY_TYPE, BALL_TYPE, BOX_TYPE = (OBJECT_TO_IDX[n] for n in ("key", "ball", "box"))
-GOAL_TYPE, LAVA_TYPE = OBJECT_TO_IDX["goal"], OBJECT_TO_IDX["lava"]
+_types_by_name: dict[str, int] = OBJECT_TO_IDX
+_colors_by_name: dict[str, int] = COLOR_TO_IDX
+WALL_TYPE, FLOOR_TYPE, DOOR_TYPE = (_types_by_name[n] for n in ("wall", "floor", "door"))
+KEY_TYPE, BALL_TYPE, BOX_TYPE = (_types_by_name[n] for n in ("key", "ball", "box"))
+GOAL_TYPE, LAVA_TYPE = _types_by_name["goal"], _types_by_name["lava"]
 RED, GREEN, BLUE, PURPLE, YELLOW, GREY = (
-    COLOR_TO_IDX[n] for n in ("red", "green", "blue", "purple", "yellow", "grey")
+    _colors_by_name[n] for n in ("red", "green", "blue", "purple", "yellow", "grey")
 )
 COLORS = len(COLOR_TO_IDX)
-ALPHABETICAL = np.array([COLOR_TO_IDX[n] for n in COLOR_NAMES], np.int8)  # the order of draws
+# the order of draws
+ALPHABETICAL = cast(Row[int], np.array([COLOR_TO_IDX[n] for n in COLOR_NAMES], np.int8))
 
 OPEN, CLOSED, LOCKED = 0, 1, 2
 
@@ -45,14 +52,13 @@ def _encodings() -> list[tuple[int, int, int]]:
 
 
 ENCODING = np.array(_encodings(), np.uint8)  # [CELLS, 3]: type, color, state
-TYPE = ENCODING[:, 0].astype(np.int8)
-COLOR = ENCODING[:, 1].astype(np.int8)
+_types, _colors, _states = ENCODING.astype(np.int8).T.copy()
+TYPE, COLOR = cast(Row[int], _types), cast(Row[int], _colors)
 
-_is_door, _is_open = TYPE == DOOR_TYPE, ENCODING[:, 2] == OPEN
 CAN_OVERLAP = (
-    np.isin(TYPE, [OBJECT_TO_IDX["empty"], FLOOR_TYPE, GOAL_TYPE, LAVA_TYPE])
-    | (_is_door & _is_open)
+    np.isin(_types, [OBJECT_TO_IDX["empty"], FLOOR_TYPE, GOAL_TYPE, LAVA_TYPE])
+    | ((_types == DOOR_TYPE) & (_states == OPEN))
 ).astype(np.int8)
-CAN_PICK_UP = np.isin(TYPE, [KEY_TYPE, BALL_TYPE, BOX_TYPE]).astype(np.int8)
+CAN_PICK_UP = np.isin(_types, [KEY_TYPE, BALL_TYPE, BOX_TYPE]).astype(np.int8)
 
 CELL_OF = {tuple(int(v) for v in row): cell for cell, row in enumerate(ENCODING)}

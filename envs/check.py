@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from copy import deepcopy
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from gymnasium.utils.env_checker import data_equivalence
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space, iterate
 
+Obs = TypeVar("Obs")
 AnyVectorEnv = VectorEnv[Any, Any, Any]
 Transition = tuple[Any, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]
 
@@ -142,8 +143,9 @@ def check_final(env: AnyVectorEnv, infos: dict[str, Any], ended: np.ndarray) -> 
             require(row is None, "infos['final_obs'] is None where no episode ended")
 
 
-def check_masked_reset(env: AnyVectorEnv, last: Any, ended: np.ndarray) -> Any:
+def check_masked_reset(env: AnyVectorEnv, last: Obs, ended: np.ndarray) -> Obs:
     """A reset of the finished environments leaves the others' observations alone."""
+    obs: Obs
     obs, infos = env.reset(options={"reset_mask": ended.copy()})
     check_infos(infos, env.num_envs)
     require(obs in env.observation_space, "a masked reset observes the observation space")

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -113,7 +113,7 @@ def _helpers(threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads, thread_name_prefix="envs")
 
 
-def launch(kernel: Callable[..., None], count: int, *arrays: Any) -> None:
+def launch(kernel: Compiled, count: int, *arrays: object) -> None:
     """Run a batch kernel over environments 0 to ``count`` on as many cores as that is worth.
 
     Uses at most as many threads as PyTorch does (``torch.set_num_threads``). Threads take chunks as
@@ -157,7 +157,7 @@ def _compile(kernel: Callable[..., None], name: str) -> Compiled:
     compiled = njit(nogil=True)(kernel)
     stamp = hashlib.sha256(COMPILER + fingerprint(kernel).encode()).hexdigest()
     compiled._cache = _SourceCache(kernel, name, stamp)
-    return compiled
+    return cast(Compiled, compiled)
 
 
 @functools.cache
@@ -192,7 +192,9 @@ def make_renew(generate: Compiled) -> Compiled:
 
     source = generate.py_func
     if not Path(inspect.getfile(source)).is_file() or inspect.getmodule(source) is None:
-        return njit(nogil=True)(renew)  # typed in, or of no module: Numba could not find it again
+        return cast(
+            Compiled, njit(nogil=True)(renew)
+        )  # typed in, or of no module: Numba could not find it again
     return _compile(renew, f"renew-{source.__module__}-{name_of(generate)}")
 
 

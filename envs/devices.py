@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -19,11 +19,11 @@ class Launcher(Protocol):
     ones, with arrays that ``as_array`` and ``as_records`` gave and plain numbers.
     """
 
-    def as_array(self, tensor: Tensor) -> Any:
+    def as_array(self, tensor: Tensor) -> object:
         """The tensor's memory as a kernel argument."""
         ...
 
-    def as_records(self, memory: Tensor, count: int, size: int) -> Any:
+    def as_records(self, memory: Tensor, count: int, size: int) -> object:
         """``count`` records over uint8 memory, ``size`` bytes apart."""
         ...
 
@@ -47,23 +47,23 @@ class Launcher(Protocol):
         """What gives out memory, uint8 [size] of any content, that nobody else holds."""
         ...
 
-    def launch(self, kernel: Any, count: int, *arrays: Any) -> None:
+    def launch(self, kernel: Compiled, count: int, *arrays: object) -> None:
         """Run a kernel."""
         ...
 
-    def make_advance(self, write_view: Compiled) -> Any:
+    def make_advance(self, write_view: Compiled) -> Compiled:
         """The kernel that steps: actions, image, direction, reward, ends."""
         ...
 
-    def make_renew(self, generate: Compiled) -> Any:
+    def make_renew(self, generate: Compiled) -> Compiled:
         """The kernel that draws new layouts: the level's parameters, chosen."""
         ...
 
-    def make_observe(self, write_view: Compiled, settled: bool) -> Any:
+    def make_observe(self, write_view: Compiled, settled: bool) -> Compiled:
         """The kernel that observes: chosen, image, direction, mission."""
         ...
 
-    def make_paint(self, view: int, tile: int, words: int) -> Any:
+    def make_paint(self, view: int, tile: int, words: int) -> Compiled:
         """The kernel that turns images into pixels: image, sprite_of, sprites, pixels."""
         ...
 

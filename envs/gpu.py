@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from numba import cuda, njit
@@ -21,12 +21,12 @@ from .rgb import make_paint_row
 THREADS = 64  # a block; environments diverge, so small blocks waste least
 
 
-def as_array(tensor: Tensor) -> Any:
+def as_array(tensor: Tensor) -> object:
     """The tensor's memory as a kernel argument."""
     return cuda.as_cuda_array(tensor, sync=False)
 
 
-def as_records(memory: Tensor, count: int, size: int) -> Any:
+def as_records(memory: Tensor, count: int, size: int) -> object:
     """``count`` records over ``uint8`` memory, ``size`` bytes apart."""
     raw = cuda.as_cuda_array(memory, sync=False)
     return cuda.devicearray.DeviceNDArray((count,), (size,), RECORD, gpu_data=raw.gpu_data)
@@ -56,14 +56,14 @@ def make_memory(device: torch.device) -> Callable[[int], Tensor]:
     return functools.partial(torch.empty, dtype=torch.uint8, device=device)
 
 
-def launch(kernel: Any, count: int, *arrays: Any) -> None:
+def launch(kernel: Compiled, count: int, *arrays: object) -> None:
     """Run a batch kernel over environments 0 to ``count``, behind what the stream already holds."""
     stream = cuda.external_stream(torch.cuda.current_stream().cuda_stream)
-    kernel[(count + THREADS - 1) // THREADS, THREADS, stream](count, *arrays)
+    cast(Any, kernel)[(count + THREADS - 1) // THREADS, THREADS, stream](count, *arrays)
 
 
 @functools.cache
-def advance_source(write_view: Compiled) -> Any:
+def advance_source(write_view: Compiled) -> Callable[..., None]:
     """The kernel that steps every environment of a batch, not compiled."""
     advance_one = make_advance_one(write_view)
 
@@ -84,7 +84,7 @@ def advance_source(write_view: Compiled) -> Any:
 
 
 @functools.cache
-def renew_source(generate: Compiled) -> Any:
+def renew_source(generate: Compiled) -> Callable[..., None]:
     """The kernel that draws new layouts in the environments of ``ended``, not compiled."""
     regenerate = make_regenerate(generate)
 
@@ -97,7 +97,7 @@ def renew_source(generate: Compiled) -> Any:
 
 
 @functools.cache
-def observe_source(write_view: Compiled, settled: bool) -> Any:
+def observe_source(write_view: Compiled, settled: bool) -> Callable[..., None]:
     """The kernel that observes the environments of ``chosen``, not compiled."""
     observe_one = make_observe_one(write_view, settled)
 
@@ -118,7 +118,7 @@ def store(array: Any, at: Any, word: Any) -> None:
 
 
 @functools.cache
-def paint_source(view: int, tile: int, words: int) -> Any:
+def paint_source(view: int, tile: int, words: int) -> Callable[..., None]:
     """The kernel that turns images into pixels, not compiled.
 
     A thread paints as many rows as one image has, but of many images, so that its neighbours write
@@ -137,24 +137,24 @@ def paint_source(view: int, tile: int, words: int) -> Any:
 
 
 @functools.cache
-def make_advance(write_view: Compiled) -> Any:
+def make_advance(write_view: Compiled) -> Compiled:
     """The kernel that steps every environment of a batch."""
-    return cuda.jit(advance_source(write_view))
+    return cast(Compiled, cuda.jit(advance_source(write_view)))
 
 
 @functools.cache
-def make_renew(generate: Compiled) -> Any:
+def make_renew(generate: Compiled) -> Compiled:
     """The kernel that draws new layouts in the environments of ``ended``."""
-    return cuda.jit(renew_source(generate))
+    return cast(Compiled, cuda.jit(renew_source(generate)))
 
 
 @functools.cache
-def make_observe(write_view: Compiled, settled: bool) -> Any:
+def make_observe(write_view: Compiled, settled: bool) -> Compiled:
     """The kernel that observes the environments of ``chosen``."""
-    return cuda.jit(observe_source(write_view, settled))
+    return cast(Compiled, cuda.jit(observe_source(write_view, settled)))
 
 
 @functools.cache
-def make_paint(view: int, tile: int, words: int) -> Any:
+def make_paint(view: int, tile: int, words: int) -> Compiled:
     """The kernel that turns images into pixels."""
-    return cuda.jit(paint_source(view, tile, words))
+    return cast(Compiled, cuda.jit(paint_source(view, tile, words)))

@@ -8,7 +8,7 @@ the sentences).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Unpack
 
 import gymnasium
 import numpy as np
@@ -19,7 +19,7 @@ from gymnasium.vector.utils import batch_space
 from minigrid.core.constants import OBJECT_TO_IDX
 
 from .batch import Environments, make
-from .interface import Observation
+from .interface import EngineOptions, Observation
 from .registry import LEVELS
 
 NAMESPACE = "metarims"
@@ -139,7 +139,9 @@ class GymEnv(gymnasium.Env[dict[str, Any], np.int64]):
 
     metadata = RENDERING
 
-    def __init__(self, level: str, render_mode: str | None = None, **options: Any) -> None:
+    def __init__(
+        self, level: str, render_mode: str | None = None, **options: Unpack[EngineOptions]
+    ) -> None:
         self.render_mode = check_render_mode(render_mode)
         self.engine = make(level, num_envs=1, autoreset=False, **options)
         self.observation_space = observation_space(self.engine)
@@ -175,7 +177,7 @@ def make_vector_env(
     num_envs: int,
     autoreset_mode: str | AutoresetMode = AutoresetMode.SAME_STEP,
     render_mode: str | None = None,
-    **options: Any,
+    **options: Unpack[EngineOptions],
 ) -> GymVectorEnv:
     """What ``gymnasium.make_vec`` calls; the further options are ``envs.make``'s.
 
@@ -196,7 +198,7 @@ def check_render_mode(render_mode: str | None) -> str | None:
     return render_mode
 
 
-def check_reset_mask(mask: Any) -> np.ndarray:
+def check_reset_mask(mask: object) -> np.ndarray:
     """Refuse a mask that Gymnasium's own vector environments refuse, but for its shape."""
     if not isinstance(mask, np.ndarray) or mask.dtype != np.bool_:
         raise TypeError(f"options['reset_mask'] must be a bool array, got {mask!r}")

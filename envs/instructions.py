@@ -8,8 +8,6 @@ al. 2019, with the behaviour of upstream's ``verifier.py``).
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from .actions import DONE, DROP, PICKUP, TOGGLE, fail, front_index, success
@@ -124,7 +122,7 @@ def lies(e: Record, at: int, place: int) -> bool:
 
 
 @compiled
-def matching(e: Record, type: int, color: int, place: int) -> Any:
+def matching(e: Record, type: int, color: int, place: int) -> np.uint64:
     """The set of things on the grid that match a description, one bit a thing."""
     found = _NONE
     for thing in range(e.things):
@@ -143,7 +141,7 @@ def matching(e: Record, type: int, color: int, place: int) -> Any:
 
 
 @compiled
-def holds(things: Any, thing: int) -> bool:
+def holds(things: np.uint64, thing: int) -> bool:
     """Whether a set of things holds one."""
     return thing != NOTHING and (things >> np.uint64(thing)) & _ONE == _ONE
 
@@ -168,7 +166,7 @@ def say(e: Record, word: int) -> None:
 
 
 @compiled
-def say_phrase(e: Record, words: Any) -> None:
+def say_phrase(e: Record, words: np.ndarray) -> None:
     """Add a padded row of tokens to the mission."""
     for word in words:
         if word:

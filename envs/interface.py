@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypedDict
 
+import torch
 from torch import Tensor
 
 Observation = dict[str, Tensor]
@@ -32,6 +34,28 @@ class Options:
             raise ValueError(f"view must be odd, 3 to 31, got {self.view}")
         if not 1 <= self.tile_size <= 64:
             raise ValueError(f"tile_size must be 1 to 64, got {self.tile_size}")
+
+
+class ViewOptions(TypedDict, total=False):
+    """The arguments of ``envs.make`` that say what is observed."""
+
+    observation: str
+    view: int
+    tile_size: int
+
+
+class EngineOptions(ViewOptions, total=False):
+    """Those, and the ones that say where and from which seed it runs."""
+
+    device: str | torch.device
+    seed: int
+    workers: int | None
+
+
+class MakeOptions(EngineOptions, total=False):
+    """All arguments of ``envs.make`` but the levels and their number."""
+
+    autoreset: bool
 
 
 @dataclass(frozen=True)

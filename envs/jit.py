@@ -13,7 +13,7 @@ import inspect
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import CodeType, ModuleType
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, cast
 
 import numpy as np
 from numba import njit, types
@@ -46,7 +46,7 @@ def compiled(function: Function) -> Function:
         )
 
     dispatcher.get_call_template = find_widened
-    return dispatcher
+    return cast(Function, dispatcher)
 
 
 def widen(kind: types.Type) -> types.Type:

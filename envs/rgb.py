@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from numba import njit
 from torch import Tensor
 
 from .cells import CELLS, ENCODING, UNSEEN
+from .jit import Compiled
 from .sprites import UP, draw_sprite
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def index_sprites() -> np.ndarray:
     return table
 
 
-def make_paint_row(view: int, tile: int, words: int, store: Any) -> Callable[..., None]:
+def make_paint_row(view: int, tile: int, words: int, store: Callable[..., None]) -> Compiled:
     """The function that paints one row of pixels, counted over all images.
 
     ``store(pixels, at, word)`` writes a word to memory as is best where it runs.
@@ -66,7 +67,7 @@ def make_paint_row(view: int, tile: int, words: int, store: Any) -> Callable[...
                 at += _ONE
 
     paint_row.__qualname__ = f"paint_row-{view}-{tile}-{words}"  # see envs.jit
-    return njit(paint_row, inline="always")
+    return cast(Compiled, njit(paint_row, inline="always"))
 
 
 class Painter:

@@ -6,8 +6,8 @@ Sources: O'Neill (2014), PCG XSL-RR 128/64; Lemire (2019), unbiased bounded inte
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import cast
 
 import numpy as np
 from numba import njit
@@ -15,6 +15,7 @@ from numba import njit
 from .jit import compiled
 from .record import Record
 
+_int64 = cast("Callable[[object], int]", np.int64)  # a type checker takes it for an int
 _LOW32 = np.uint64(0xFFFFFFFF)
 _SHIFT32 = np.uint64(32)
 _MULTIPLIER_HIGH = np.uint64(0x2360ED051FC65DA4)
@@ -27,7 +28,7 @@ _DOUBLE_STEP = 1.0 / 9007199254740992.0  # 2 ** -53
 
 
 @njit(inline="always")
-def _multiply_high(a: Any, b: Any) -> Any:
+def _multiply_high(a: np.uint64, b: np.uint64) -> np.uint64:
     """The upper 64 bits of a 64 by 64 bit product."""
     a_low, a_high = a & _LOW32, a >> _SHIFT32
     b_low, b_high = b & _LOW32, b >> _SHIFT32
@@ -37,7 +38,7 @@ def _multiply_high(a: Any, b: Any) -> Any:
 
 
 @compiled
-def next_uint64(e: Record) -> Any:
+def next_uint64(e: Record) -> np.uint64:
     """Advance the stream by one 128-bit step and give 64 random bits."""
     low, high = e.rng_low, e.rng_high
     product_low = low * _MULTIPLIER_LOW
@@ -49,11 +50,12 @@ def next_uint64(e: Record) -> Any:
     new_high = product_high + e.increment_high + carry
     e.rng_low, e.rng_high = new_low, new_high
     word, turn = new_high ^ new_low, new_high >> _SHIFT58
-    return (word >> turn) | (word << ((_SIXTY_FOUR - turn) & _SIXTY_THREE))
+    turned: np.uint64 = (word >> turn) | (word << ((_SIXTY_FOUR - turn) & _SIXTY_THREE))
+    return turned
 
 
 @compiled
-def next_uint32(e: Record) -> Any:
+def next_uint32(e: Record) -> np.uint64:
     """32 random bits: a 64-bit word serves two draws, its low half first."""
     if e.has_half_word:
         e.has_half_word = 0
@@ -65,10 +67,10 @@ def next_uint32(e: Record) -> Any:
 
 
 @compiled
-def rand_int(e: Record, low: int, high: int) -> Any:
+def rand_int(e: Record, low: int, high: int) -> int:
     """An integer in [low, high), as ``Generator.integers``; a range of one draws nothing."""
     if high - low <= 1:
-        return np.int64(low)
+        return _int64(low)
     span = np.uint64(high - low)
     product = next_uint32(e) * span
     if (product & _LOW32) < span:
@@ -77,20 +79,20 @@ def rand_int(e: Record, low: int, high: int) -> Any:
             if (product & _LOW32) >= threshold:
                 break
             product = next_uint32(e) * span
-    return np.int64(low) + np.int64(product >> _SHIFT32)
+    return _int64(low) + _int64(product >> _SHIFT32)
 
 
 @compiled
-def rand_below_or_at(e: Record, highest: int) -> Any:
+def rand_below_or_at(e: Record, highest: int) -> int:
     """An integer in [0, highest] as ``Generator.shuffle`` draws it: by masks, unlike the rest."""
-    mask = np.int64(highest)
+    mask = _int64(highest)
     for shift in (1, 2, 4, 8, 16):
         mask |= mask >> shift
     for _ in range(REDRAWS):
-        drawn = np.int64(next_uint32(e)) & mask
+        drawn = _int64(next_uint32(e)) & mask
         if drawn <= highest:
             return drawn
-    return np.int64(highest)
+    return _int64(highest)
 
 
 @compiled

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Unpack
 
 import gymnasium
 import numpy as np
@@ -14,6 +14,7 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvS
 
 from .batch import Environments, make
 from .gym import Arrays, as_arrays, check_render_mode, observation_space
+from .interface import MakeOptions
 
 
 class SB3VecEnv(VecEnv):
@@ -40,7 +41,7 @@ class SB3VecEnv(VecEnv):
         levels: str | Sequence[str] | Environments,
         num_envs: int = 1,
         render_mode: str | None = None,
-        **options: Any,
+        **options: Unpack[MakeOptions],
     ) -> None:
         self.engine: Environments = (
             levels if isinstance(levels, Environments) else make(levels, num_envs, **options)

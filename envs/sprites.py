@@ -32,4 +32,4 @@ def draw_sprite(cell: int, agent: int | None, highlighted: bool, tile_size: int)
         tile_size: pixels of a side.
     """
     tile = Grid.render_tile(make_object(cell), agent, highlighted, tile_size)
-    return tile.astype(np.uint8)
+    return np.asarray(tile, np.uint8)

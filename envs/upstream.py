@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Sequence
 from copy import deepcopy
 from functools import partial
-from typing import Any
+from typing import Any, Unpack
 
 import gymnasium
 import numpy as np
@@ -16,7 +16,7 @@ from minigrid.minigrid_env import MiniGridEnv
 from .batch import Environments
 from .devices import find_device
 from .foreign import Layouts, make_foreign_level
-from .interface import Options
+from .interface import Options, ViewOptions
 from .record import RECORD
 from .registry import LEVELS, Level
 from .translation.environments import (
@@ -33,7 +33,10 @@ APPEARANCE = {"agent_pov", "highlight", "render_mode", "screen_size", "tile_size
 
 
 def load(
-    upstream_envs: Sequence[gymnasium.Env[Any, Any]], device: str = "cpu", **options: Any
+    upstream_envs: Sequence[gymnasium.Env[Any, Any]],
+    device: str = "cpu",
+    autoreset: bool = Options.autoreset,
+    **options: Unpack[ViewOptions],
 ) -> Environments:
     """A batch in the state of upstream's environments, environment i in that of the i-th.
 
@@ -45,7 +48,8 @@ def load(
     Args:
         upstream_envs: environments that were reset.
         device: "cpu" or "cuda".
-        options: observation, view (default: theirs), tile_size, autoreset; see ``envs.make``.
+        autoreset: see ``envs.make``.
+        options: observation, view (default: theirs) and tile_size; see ``envs.make``.
 
     Raises:
         ForeignRulesError: one has rules, objects or a state that the engine does not know.
@@ -62,7 +66,7 @@ def load(
         known = [LEVELS[id]] if id else [foreign_level(env) for env in members]
         levels += known
         shares += [len(members)] if id else [1] * len(members)
-    chosen = Options(**{"view": views[0], **options})
+    chosen = Options(autoreset=autoreset, **{"view": views[0], **options})
     batch = Environments(levels, shares, find_device(device), 0, chosen)
     rows = [read_row(row, env) for row, env in zip(batch.state.cpu().numpy(), inner, strict=True)]
     batch.state = torch.from_numpy(np.stack(rows))

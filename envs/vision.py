@@ -8,7 +8,7 @@ fill inside each row, so a row takes a few shifts.
 from __future__ import annotations
 
 import functools
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from minigrid.core.constants import OBJECT_TO_IDX
@@ -125,7 +125,7 @@ def make_partial_view(view: int) -> Compiled:
         write_cell(image, np.uint64((half * view + view - 1) * 3), _CODE[e.carrying])
 
     partial_view.__qualname__ = f"partial_view-{view}"  # see envs.jit
-    return njit(partial_view)
+    return cast(Compiled, njit(partial_view))
 
 
 @functools.cache
@@ -147,4 +147,4 @@ def make_full_view(width: int, height: int) -> Compiled:
         write_cell(image, np.uint64((e.x * height + e.y) * 3), agent)
 
     full_view.__qualname__ = f"full_view-{width}-{height}"
-    return njit(full_view)
+    return cast(Compiled, njit(full_view))
