@@ -62,12 +62,12 @@ def find_ended(ends: Tensor) -> Tensor:
 
 
 def copy_rows(tensor: Tensor, indices: Tensor) -> Tensor:
-    """A copy of some rows."""
+    """A copy of the rows of tensor [B, ...] at indices int64 [n]: [n, ...]."""
     return torch.from_numpy(tensor.numpy()[indices.numpy()])
 
 
 def copy(tensor: Tensor) -> Tensor:
-    """A copy of all."""
+    """A copy of a whole tensor that shares no memory with it."""
     return torch.from_numpy(tensor.numpy().copy())
 
 

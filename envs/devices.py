@@ -36,11 +36,11 @@ class Launcher(Protocol):
         ...
 
     def copy_rows(self, tensor: Tensor, indices: Tensor) -> Tensor:
-        """A copy of some rows."""
+        """A copy of the rows of tensor [B, ...] at indices int64 [n]: [n, ...]."""
         ...
 
     def copy(self, tensor: Tensor) -> Tensor:
-        """A copy of all."""
+        """A copy of a whole tensor that shares no memory with it."""
         ...
 
     def make_memory(self, device: torch.device) -> Callable[[int], Tensor]:
@@ -48,7 +48,7 @@ class Launcher(Protocol):
         ...
 
     def launch(self, kernel: Compiled, count: int, *arrays: object) -> None:
-        """Run a kernel."""
+        """Run a made kernel over 0 to ``count``, behind what the device has yet to do."""
         ...
 
     def make_advance(self, write_view: Compiled) -> Compiled:

@@ -42,12 +42,12 @@ def find_ended(ends: Tensor) -> Tensor:
 
 
 def copy_rows(tensor: Tensor, indices: Tensor) -> Tensor:
-    """A copy of some rows."""
+    """A copy of the rows of tensor [B, ...] at indices int64 [n]: [n, ...]."""
     return tensor[indices]
 
 
 def copy(tensor: Tensor) -> Tensor:
-    """A copy of all."""
+    """A copy of a whole tensor that shares no memory with it."""
     return tensor.clone()
 
 
@@ -113,7 +113,7 @@ def observe_source(write_view: Compiled, settled: bool) -> Callable[..., None]:
 
 @njit
 def store(array: Any, at: Any, word: Any) -> None:
-    """``array[at] = word``."""
+    """Write a word of pixels where it belongs; threads side by side write lines together."""
     array[at] = word
 
 

@@ -130,7 +130,7 @@ class GymVectorEnv(VectorEnv[Arrays, np.ndarray, np.ndarray]):
         return tuple(self.engine.render(i) for i in range(self.num_envs))
 
     def close_extras(self, **kwargs: Any) -> None:
-        """Close the engine."""
+        """End the processes that draw layouts, where there are any."""
         self.engine.close()
 
 
@@ -159,7 +159,7 @@ class GymEnv(gymnasium.Env[dict[str, Any], np.int64]):
         return self._first(self.engine.reset(seed=seed)), {}
 
     def step(self, action: np.int64 | int) -> tuple[Arrays, float, bool, bool, dict[str, Any]]:
-        """Act once."""
+        """Act once: observation, reward, terminated, truncated and an empty info."""
         step = self.engine.step(torch.tensor([int(action)], device=self.engine.device))
         obs = self._first(step.obs)
         return obs, float(step.reward), bool(step.terminated), bool(step.truncated), {}

@@ -131,12 +131,7 @@ def level(
     """
     if (size is None) == (rooms is None):
         raise ValueError(f"{id}: give either size or rooms")
-    if rooms is not None:
-        side = rooms[0] - 1
-        width, height = side * rooms[2] + 1, side * rooms[1] + 1
-    else:
-        assert size is not None
-        width, height = (size, size) if isinstance(size, int) else size
+    width, height = grid_size(size, rooms)
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
         names = list(inspect.signature(function).parameters)[1:]
@@ -163,6 +158,17 @@ def level(
         return function
 
     return register
+
+
+def grid_size(
+    size: int | tuple[int, int] | None, rooms: tuple[int, int, int] | None
+) -> tuple[int, int]:
+    """(width, height) in cells; neighbouring rooms share a wall."""
+    if rooms is not None:
+        side = rooms[0] - 1
+        return side * rooms[2] + 1, side * rooms[1] + 1
+    assert size is not None
+    return (size, size) if isinstance(size, int) else size
 
 
 def levels() -> list[str]:

@@ -77,7 +77,7 @@ class SB3VecEnv(VecEnv):
         return as_arrays(step.obs), step.reward.cpu().numpy(), ended, infos
 
     def close(self) -> None:
-        """Close the engine."""
+        """End the processes that draw layouts, where there are any."""
         self.engine.close()
 
     def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:

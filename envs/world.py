@@ -254,11 +254,11 @@ def draw_pair(e: Record, count: int) -> tuple[int, int]:
 
 @compiled
 def type_of(e: Record, thing: int) -> int:
-    """A thing's type."""
+    """A thing's type, upstream's number for it."""
     return TYPE[e.thing_cell[thing]]
 
 
 @compiled
 def color_of(e: Record, thing: int) -> int:
-    """A thing's color."""
+    """A thing's color, upstream's number for it."""
     return COLOR[e.thing_cell[thing]]

@@ -109,7 +109,7 @@ def status_of(instr: verifier.SeqInstr, part: int) -> int:
 
 
 def read_leaf(record: np.void, number: int, leaf: verifier.ActionInstr, things: Things) -> None:
-    """A leaf and its descriptions."""
+    """A leaf, how far it is fulfilled, and its one or two descriptions."""
     record["leaf_kind"][number] = LEAVES[type(leaf)]
     record["leaf_strict"][number] = getattr(leaf, "strict", False)
     record["leaf_match"][number] = leaf.lastStepMatch

@@ -156,7 +156,7 @@ def fill_grid(grid: Grid, record: np.void, things: Sequence[WorldObj]) -> None:
 
 
 def carried_object(record: np.void, things: Sequence[WorldObj]) -> WorldObj | None:
-    """What the agent carries."""
+    """What the agent carries, None if its hand is empty; upstream puts it at (-1, -1)."""
     if record["carrying"] == EMPTY:
         return None
     held = int(record["held"])

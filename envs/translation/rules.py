@@ -54,7 +54,7 @@ def write_nothing(env: MiniGridEnv, record: np.void, things: Sequence[WorldObj])
 
 
 def read_babyai(record: np.void, env: RoomGridLevel, things: Things) -> None:
-    """BabyAI's instruction."""
+    """BabyAI's instruction, and how far it is fulfilled."""
     read_instruction(record, env.instrs, things)
 
 
@@ -70,7 +70,7 @@ def read_door(record: np.void, env: UnlockEnv, things: Things) -> None:
 
 
 def write_door(env: UnlockEnv, record: np.void, things: Sequence[WorldObj]) -> None:
-    """The one door."""
+    """The one door, which upstream asks whether it is open."""
     env.door = tracked(record, 0, things)[0]
 
 
