@@ -14,10 +14,11 @@ import torch
 from torch import Tensor
 
 from .devices import find_device, find_launcher
-from .foreign import Factory, Layouts, make_foreign_level
+from .foreign import make_foreign_level
 from .interface import UPSTREAM_VIEW, Observation, Options, Step
 from .jit import Compiled
 from .kernels import MAX_ATTEMPTS
+from .layouts import Factory, Layouts
 from .record import MISSION_OFFSET, RECORD, record_bytes, view_records
 from .registry import LEVELS, Level, find_level
 from .render import render

@@ -25,9 +25,8 @@ from torch import Tensor
 from . import jit
 from .actions import DONE
 from .jit import Compiled, fingerprint
-from .kernels import make_advance_one, make_observe_one, make_regenerate, name_of
+from .kernels import make_advance_one, make_observe_one, make_paint_row, make_regenerate, name_of
 from .record import view_records
-from .rgb import make_paint_row
 
 # --- memory -------------------------------------------------------------------------------------
 

@@ -14,9 +14,8 @@ from numba import cuda, njit
 from torch import Tensor
 
 from .jit import Compiled
-from .kernels import make_advance_one, make_observe_one, make_regenerate
+from .kernels import make_advance_one, make_observe_one, make_paint_row, make_regenerate
 from .record import RECORD
-from .rgb import make_paint_row
 
 THREADS = 64  # a block; environments diverge, so small blocks waste least
 

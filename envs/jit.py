@@ -26,9 +26,11 @@ class Compiled(Protocol):
 
     py_func: Callable[..., Any]
 
-    def __call__(self, *arguments: Any) -> Any: ...
+    def __call__(self, *arguments: Any) -> Any:
+        """What the function itself takes and gives."""
 
-    def __hash__(self) -> int: ...
+    def __hash__(self) -> int:
+        """Kernels are kept by the functions that they are made of."""
 
 
 def compiled(function: Function) -> Function:

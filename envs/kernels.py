@@ -8,9 +8,13 @@ image uint8 [B, V * V * 3], direction uint8 [B], mission int16 [B, L], reward fl
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
+
+import numpy as np
+from numba import njit
 
 from .actions import take
+from .cells import CELLS
 from .instructions import settle
 from .jit import Compiled, compiled
 from .record import NOTHING, Record
@@ -19,6 +23,8 @@ from .rules import step
 from .world import begin, reject
 
 MAX_ATTEMPTS = 1000  # layouts rejected in a row before an episode starts without a mission
+
+_ONE, _TWO = np.uint64(1), np.uint64(2)
 
 
 @compiled
@@ -87,6 +93,30 @@ def make_observe_one(write_view: Compiled, settled: bool) -> Callable[..., None]
 
     observe_one.__qualname__ = f"observe_one-{settled}-{name_of(write_view)}"
     return compiled(observe_one)
+
+
+def make_paint_row(view: int, tile: int, words: int, store: Callable[..., None]) -> Compiled:
+    """The function that paints one row of pixels, counted over all images.
+
+    ``store(pixels, at, word)`` writes a word to memory as is best where it runs.
+    """
+    agent_row, agent_column, rows = view - 1, view // 2, view * tile
+
+    def paint_row(image: Any, row: int, sprite_of: Any, sprites: Any, pixels: Any) -> None:
+        i, y, line = np.uint64(row // rows), row % rows // tile, np.uint64(row % tile)
+        at = np.uint64(row * view * words)
+        for x in range(view):
+            code = np.uint64(3 * (x * view + y))
+            kind, color, state = image[i, code], image[i, code + _ONE], image[i, code + _TWO]
+            sprite = np.uint64(sprite_of[kind, color, state])
+            if y == agent_row and x == agent_column:
+                sprite += np.uint64(CELLS)
+            for word in range(words):
+                store(pixels, at, sprites[sprite, line, np.uint64(word)])
+                at += _ONE
+
+    paint_row.__qualname__ = f"paint_row-{view}-{tile}-{words}"  # see envs.jit
+    return cast(Compiled, njit(paint_row, inline="always"))
 
 
 def name_of(function: Compiled) -> str:

@@ -6,19 +6,17 @@ import difflib
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import numpy as np
 from minigrid.envs.babyai.core.verifier import use_done_actions
 
 from .cells import EMPTY
 from .jit import Compiled, compiled
+from .layouts import Layouts
 from .record import MAX_CELLS, MAX_ROOM_SIDE, MAX_ROOMS, MAX_WORDS, NOTHING
 from .rules import rule_number
 from .vocabulary import encode
-
-if TYPE_CHECKING:
-    from .foreign import Layouts
 
 
 @dataclass(frozen=True)

@@ -3,22 +3,14 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
-from numba import njit
 from torch import Tensor
 
 from .cells import CELLS, ENCODING, UNSEEN
-from .jit import Compiled
+from .devices import Launcher
 from .sprites import UP, draw_sprite
-
-if TYPE_CHECKING:
-    from .devices import Launcher
-
-_ONE, _TWO = np.uint64(1), np.uint64(2)
 
 
 @functools.cache
@@ -44,30 +36,6 @@ def index_sprites() -> np.ndarray:
     table = np.zeros(ENCODING.max(0) + 1, np.uint8)
     table[tuple(ENCODING.T)] = np.arange(CELLS)
     return table
-
-
-def make_paint_row(view: int, tile: int, words: int, store: Callable[..., None]) -> Compiled:
-    """The function that paints one row of pixels, counted over all images.
-
-    ``store(pixels, at, word)`` writes a word to memory as is best where it runs.
-    """
-    agent_row, agent_column, rows = view - 1, view // 2, view * tile
-
-    def paint_row(image: Any, row: int, sprite_of: Any, sprites: Any, pixels: Any) -> None:
-        i, y, line = np.uint64(row // rows), row % rows // tile, np.uint64(row % tile)
-        at = np.uint64(row * view * words)
-        for x in range(view):
-            code = np.uint64(3 * (x * view + y))
-            kind, color, state = image[i, code], image[i, code + _ONE], image[i, code + _TWO]
-            sprite = np.uint64(sprite_of[kind, color, state])
-            if y == agent_row and x == agent_column:
-                sprite += np.uint64(CELLS)
-            for word in range(words):
-                store(pixels, at, sprites[sprite, line, np.uint64(word)])
-                at += _ONE
-
-    paint_row.__qualname__ = f"paint_row-{view}-{tile}-{words}"  # see envs.jit
-    return cast(Compiled, njit(paint_row, inline="always"))
 
 
 class Painter:

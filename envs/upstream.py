@@ -15,8 +15,9 @@ from minigrid.minigrid_env import MiniGridEnv
 
 from .batch import Environments
 from .devices import find_device
-from .foreign import Layouts, make_foreign_level
+from .foreign import make_foreign_level
 from .interface import Options, ViewOptions
+from .layouts import Layouts
 from .record import RECORD
 from .registry import LEVELS, Level
 from .translation.environments import (

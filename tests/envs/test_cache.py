@@ -89,8 +89,8 @@ def make_function(**names):
     return names["use"]
 
 
-def make_helper(body):
-    names = {"__name__": "mine"}
+def make_helper(body, module="mine"):
+    names = {"__name__": module}
     exec(f"def help(e, size):\n    return {body}", names)
     return SimpleNamespace(py_func=names["help"])
 
@@ -100,3 +100,15 @@ def test_a_fingerprint_tells_what_a_function_is_made_of():
     assert fingerprint(make_function(help=make_helper("e + size"), SIZE=1)) == one
     assert fingerprint(make_function(help=make_helper("e + size"), SIZE=2)) != one
     assert fingerprint(make_function(help=make_helper("e - size"), SIZE=1)) != one
+
+
+def test_the_engines_own_functions_count_too():
+    ours = [make_helper(body, "envs.world") for body in ("e + size", "e - size")]
+    assert len({fingerprint(make_function(help=function, SIZE=1)) for function in ours}) == 2
+
+
+def test_a_fingerprint_is_the_same_in_every_process():
+    """Code inside code shows its address: what it holds counts."""
+    assert fingerprint(make_function(help=make_helper("(lambda: e)() + size"), SIZE=1)) == (
+        fingerprint(make_function(help=make_helper("(lambda: e)() + size"), SIZE=1))
+    )

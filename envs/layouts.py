@@ -1,0 +1,245 @@
+"""Layouts that upstream's code draws on the host, ahead of time, in processes of their own.
+
+A layout depends on where the environment's random stream stands, and nothing else: the record holds
+the stream, so any process can draw any environment's next layout, and draws it while the episode
+before lasts. Dynamics are the engine's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import sys
+import threading
+import weakref
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from functools import partial
+from multiprocessing import get_context
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+from gymnasium.vector.utils import CloudpickleWrapper
+from minigrid.minigrid_env import MiniGridEnv
+from torch import Tensor
+
+from .record import RECORD, record_bytes, view_records
+from .translation.environments import make_stream, read_environment, read_mission, unwrap
+from .translation.objects import ForeignRulesError
+from .vocabulary import WORDS
+
+Factory = Callable[[], gymnasium.Env[Any, Any]]
+Stream = tuple[int, ...]
+
+STREAM = ("rng_high", "rng_low", "increment_high", "increment_low", "has_half_word", "half_word")
+TASKS_A_WORKER = 2  # at the pool at a time; the others wait here, where urgent ones overtake
+PATIENCE = 5.0  # seconds between lines that say how far the drawing is
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A drawn layout: the bytes of its record, which lacks the mission, and the mission."""
+
+    row: np.ndarray
+    mission: str
+
+
+@dataclass(frozen=True, eq=False)
+class Order:
+    """A layout to be drawn from where a stream stands."""
+
+    stream: Stream
+    future: Future[Layout] = field(default_factory=Future)
+
+
+class Layouts:
+    """Draws the layouts of one level by upstream's code.
+
+    Args:
+        factory: makes one upstream environment; workers get it.
+        workers: processes; 0: this one draws, and not ahead of time.
+
+    Raises:
+        RuntimeError: the workers died.
+    """
+
+    def __init__(self, factory: Factory, workers: int) -> None:
+        self.factory, self._workers = factory, workers
+        self._ahead: dict[int, Order] = {}
+        self._waiting: deque[Order] = deque()
+        self._running = 0
+        self._lock = threading.RLock()
+        self._pool: ProcessPoolExecutor | None = None
+        self._env: MiniGridEnv | None = None
+
+    def renew(self, memory: Tensor, chosen: Tensor) -> None:
+        """Write the next layouts of some environments.
+
+        Args:
+            memory: every environment's record, uint8 [B, record bytes].
+            chosen: the indices of those that begin an episode.
+        """
+        count, size = len(chosen), memory.shape[1]
+        buffer = np.zeros(count * size + RECORD.itemsize, np.uint8)
+        rows, records = (
+            buffer[: count * size].reshape(count, size),
+            view_records(buffer, count, size),
+        )
+        rows[:] = memory[chosen].cpu().numpy()
+        layouts = self._draw(chosen.tolist(), [stream_of(record) for record in records])
+        for row, record, layout in zip(rows, records, layouts, strict=True):
+            row[:] = 0
+            row[: layout.row.size] = layout.row
+            read_known_mission(record, layout.mission)
+        memory[chosen] = torch.from_numpy(rows).to(memory.device)
+        self._look_ahead(chosen.tolist(), [stream_of(record) for record in records])
+
+    def close(self) -> None:
+        """End the workers; a later layout starts new ones."""
+        if self._pool is not None:
+            self._waiting.clear()
+            self._ahead.clear()
+            self._pool.shutdown(cancel_futures=True)
+            self._pool = None
+
+    def _draw(self, rows: Sequence[int], streams: Sequence[Stream]) -> list[Layout]:
+        """The layout of each row's stream."""
+        if not self._workers:
+            self._env = self._env or unwrap(self.factory())
+            return [draw_layout(self._env, stream) for stream in streams]
+        orders = [self._find_order(row, stream) for row, stream in zip(rows, streams, strict=True)]
+        self._feed()
+        return await_layouts([order.future for order in orders])
+
+    def _find_order(self, row: int, stream: Stream) -> Order:
+        """The order made ahead if it is for this stream, else a new one; it jumps the queue."""
+        order = self._ahead.pop(row, None)
+        if order is None or order.stream != stream:
+            order = Order(stream)
+        elif order not in self._waiting:
+            return order
+        with self._lock:
+            if order in self._waiting:
+                self._waiting.remove(order)
+            self._waiting.appendleft(order)
+        return order
+
+    def _look_ahead(self, rows: Sequence[int], streams: Sequence[Stream]) -> None:
+        """Order the layouts that some rows will need next."""
+        if self._workers:
+            for row, stream in zip(rows, streams, strict=True):
+                self._ahead[row] = Order(stream)
+                self._waiting.append(self._ahead[row])
+            self._feed()
+
+    def _feed(self) -> None:
+        """Hand orders to the workers, as many as they have use for."""
+        with self._lock:
+            while self._waiting and self._running < TASKS_A_WORKER * self._workers:
+                order = self._waiting.popleft()
+                try:
+                    task = self._open_pool().submit(draw_in_worker, order.stream)
+                except RuntimeError as error:  # the pool broke, or Python is about to exit
+                    order.future.set_exception(error)
+                    continue
+                self._running += 1
+                task.add_done_callback(partial(deliver, weakref.ref(self), order))
+
+    def _open_pool(self) -> ProcessPoolExecutor:
+        if self._pool is None:
+            self._pool = ProcessPoolExecutor(
+                self._workers,
+                mp_context=get_context("spawn"),
+                initializer=start_worker,
+                initargs=(CloudpickleWrapper(self.factory),),
+            )
+            weakref.finalize(self, self._pool.shutdown, wait=False, cancel_futures=True)
+        return self._pool
+
+
+def deliver(owner: weakref.ref[Layouts], order: Order, task: Future[Layout]) -> None:
+    """Pass a finished task's layout on, and give the workers the next one."""
+    if task.cancelled():
+        order.future.cancel()
+        return
+    error = task.exception()
+    if error is None:
+        order.future.set_result(task.result())
+    else:
+        order.future.set_exception(error)
+    layouts = owner()
+    if layouts is not None:
+        with layouts._lock:
+            layouts._running -= 1
+        layouts._feed()
+
+
+def await_layouts(futures: Sequence[Future[Layout]]) -> list[Layout]:
+    """Wait for layouts, and say how far they are if that takes long."""
+    pending = set(futures)
+    while pending:
+        _, pending = wait(pending, PATIENCE)
+        if pending:
+            done = len(futures) - len(pending)
+            print(f"layouts: {done} of {len(futures)} drawn", file=sys.stderr, flush=True)
+    try:
+        return [future.result() for future in futures]
+    except BrokenProcessPool as error:
+        raise RuntimeError(
+            "the processes that draw layouts died: does the script guard its main part with "
+            "`if __name__ == '__main__':`? (workers=0 draws in this process)"
+        ) from error
+
+
+# --- in a worker --------------------------------------------------------------------------------
+
+_worker_env: MiniGridEnv | None = None
+
+
+def start_worker(factory: CloudpickleWrapper) -> None:
+    """Make the environment that this process draws with."""
+    global _worker_env
+    _worker_env = unwrap(factory())
+
+
+def draw_in_worker(stream: Stream) -> Layout:
+    """Draw a layout in this process."""
+    assert _worker_env is not None
+    return draw_layout(_worker_env, stream)
+
+
+def draw_layout(env: MiniGridEnv, stream: Stream) -> Layout:
+    """The layout that upstream's ``reset()`` draws where a stream stands."""
+    env.np_random = make_stream(dict(zip(STREAM, stream, strict=True)))
+    with contextlib.redirect_stdout(io.StringIO()):  # upstream prints what it rejects
+        env.reset()
+    memory = np.zeros(RECORD.itemsize, np.uint8)
+    read_environment(memory.view(RECORD)[0], env)
+    return Layout(memory[: record_bytes(len(env.grid.grid))], env.mission)
+
+
+# --- records ------------------------------------------------------------------------------------
+
+
+def stream_of(record: np.void) -> Stream:
+    """Where a record's random stream stands."""
+    return tuple(int(record[name]) for name in STREAM)
+
+
+def read_known_mission(record: np.void, mission: str) -> None:
+    """Write a mission into a record.
+
+    Raises:
+        ForeignRulesError: it has a word that its mission space does not.
+    """
+    known = len(WORDS)
+    read_mission(record, mission)
+    if len(WORDS) > known:
+        raise ForeignRulesError(
+            f"the mission '{mission}' is not in the environment's mission space"
+        )
