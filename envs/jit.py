@@ -27,10 +27,9 @@ class Compiled(Protocol):
     py_func: Callable[..., Any]
 
     def __call__(self, *arguments: Any) -> Any:
-        """What the function itself takes and gives."""
+        """Call it, from compiled code."""
 
-    def __hash__(self) -> int:
-        """Kernels are kept by the functions that they are made of."""
+    def __hash__(self) -> int: ...
 
 
 def compiled(function: Function) -> Function:
