@@ -1,8 +1,8 @@
 """Frames per second of recurrent cells, forward and backward; and where a cell's time goes.
 
 All cells take 256 sequences of 32 steps of 256 features, remember 320 numbers and have as many
-parameters as one LSTM of that size: the RIMs are at their packages' own defaults but for the width
-of what a module reads.
+parameters as one LSTM of that size: the RIMs have the public package's sizes but for the width of
+what a module reads.
 """
 
 from __future__ import annotations
@@ -23,12 +23,14 @@ from torch.profiler import ProfilerActivity, profile
 
 from metarims.errors import UsageError
 from metarims.memory import keep_freed_memory
-from metarims.rims import RIMs, RIMsConfig
+from metarims.studies.race import Entry, Start, Timer, race, shares_line
 
-from .lstm import LSTM
+from .cores.lstm import LSTM
+from .cores.rims import RIMs, RIMsConfig
 
 BATCH, STEPS, INPUTS = 256, 32, 256
 MODULES, ACTIVE, HIDDEN = 5, 3, 64
+COMMUNICATION_KEY = 16
 VALUE = 363  # of our RIMs: as many parameters as an LSTM of 320
 PUBLIC_VALUE = 244  # of the public one: likewise
 PUBLIC, LOOP = "public RIMs", "nn.LSTMCell"
@@ -65,14 +67,14 @@ class Cell:
 def our_rims(attention: str) -> Cell:
     """The cell of this package."""
     config = RIMsConfig(
-        INPUTS,
-        MODULES,
-        ACTIVE,
-        HIDDEN,
-        attention,
+        modules=MODULES,
+        active=ACTIVE,
+        hidden=HIDDEN,
+        attention=attention,
         value=VALUE,
+        communication_key=COMMUNICATION_KEY,
     )
-    return _with_state(RIMs(config))
+    return _with_state(RIMs(config, INPUTS))
 
 
 def our_lstm() -> Cell:
@@ -82,7 +84,7 @@ def our_lstm() -> Cell:
 
 def _with_state(module: RIMs | LSTM) -> Cell:
     state, starts = module.initial_state(BATCH), torch.zeros(STEPS, BATCH, dtype=torch.bool)
-    return Cell(module, lambda x: module(x, state, starts)[0])
+    return Cell(module, lambda x: module(x, state, starts, {}).features)
 
 
 def torch_lstm() -> Cell:
@@ -148,7 +150,35 @@ def cells(rims_repo: Path | None) -> dict[str, Callable[[], Cell]]:
     return CELLS | {PUBLIC: partial(public_rims, rims_repo)}
 
 
-def start_cell(make: Callable[[], Cell], device: str = "cpu") -> tuple[int, Callable[[], int]]:
+def race_cells(
+    rims_repo: Path | None, device: str, seconds: float, rounds: int
+) -> list[dict[str, object]]:
+    """Time recurrent cells in turn; print a table and, on the CPU, where each one's time goes."""
+    makers = cells(rims_repo)
+    entries = [
+        Entry(name, "", "", partial(start_cell, make, device)) for name, make in makers.items()
+    ]
+    rates = {speed.name: speed.rounds for speed in race(entries, seconds, rounds)}
+    parameters = {name: make().parameters for name, make in makers.items()}
+    print(table(rates, parameters))
+    rows: list[dict[str, object]] = []
+    for name, measured in rates.items():
+        shares = time_shares(makers[name]) if device == "cpu" else {}
+        if shares:
+            print(shares_line(name, shares))
+        rows.append(
+            {
+                "name": name,
+                "parameters": parameters[name],
+                "frames_per_second": median(measured),
+                "rounds": list(measured),
+                "shares": shares,
+            }
+        )
+    return rows
+
+
+def start_cell(make: Callable[[], Cell], device: str, timer: Timer) -> Start:
     """The batch, and a burst that learns from its frames once and gives their number."""
     keep_freed_memory()
     with torch.device(device):

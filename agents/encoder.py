@@ -1,7 +1,8 @@
-"""What the agent sees and is told, as one vector: shared by every agent."""
+"""What the agent sees, and its mission, as one vector: shared by every agent."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -9,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from metarims.errors import check_positive
 from metarims.protocols import Observation
 
 CELLS = 49  # of the view
@@ -17,34 +19,55 @@ TRAITS = TYPES + COLORS + STATES
 HASH_BASE = 0x5851F42D4C957F2D
 
 
+@dataclass(frozen=True)
+class EncoderConfig:
+    """Sizes of the encoder.
+
+    Attributes:
+        features: D, what it gives.
+        width: features of a cell's and the mission's vector.
+        words: features of a word.
+        cell_scale: how much a cell counts in the sum over cells at first; with 1 the sum has
+            variance one, with 7 a single cell has.
+        slots: each cell of the view, and the mission, is an input of its own to attend to.
+    """
+
+    features: int = 128
+    width: int = 64
+    words: int = 32
+    cell_scale: float = 1.0
+    slots: bool = False
+
+    def __post_init__(self) -> None:
+        check_positive(
+            features=self.features, width=self.width, words=self.words, cell_scale=self.cell_scale
+        )
+
+    def build(self, vocabulary: int) -> Encoder | SlotEncoder:
+        """The encoder with fresh parameters, for missions of so many words."""
+        return (SlotEncoder if self.slots else Encoder)(self, vocabulary)
+
+
 class Encoder(nn.Module):
     """Cells and mission to features.
 
     Each of the 49 cells of the view adds its own vector for its type, its color and its state (a
     linear layer on one-hot cells); the mission scales and shifts the sum (FiLM, Perez et al. 2018).
-    With `scale` 1 the sum has variance one at first; with 7 a single cell has.
     """
 
-    def __init__(
-        self,
-        vocabulary: int,
-        features: int = 128,
-        width: int = 64,
-        words: int = 32,
-        scale: float = 1.0,
-    ) -> None:
+    def __init__(self, config: EncoderConfig, vocabulary: int) -> None:
         super().__init__()
-        self.cells = _first_vectors(width, scale / CELLS**0.5)
-        self.instruction = Instruction(vocabulary, words, width)
+        width = config.width
+        self.cells = _first_vectors(width, config.cell_scale / CELLS**0.5)
+        self.instruction = Instruction(vocabulary, config.words, width)
         self.film = nn.Linear(width, 2 * width)
-        self.project = nn.Linear(width, features)
+        self.project = nn.Linear(width, config.features)
 
     def forward(self, obs: Observation) -> Tensor:
         """Images uint8 [T, B, 7, 7, 3] and missions int16 [T, B, L] to features [T, B, D]."""
         image = obs["image"]
         seen: Tensor = _CellSum.apply(_flat(image), self.cells)  # type: ignore[no-untyped-call]
-        told = self.instruction(obs["mission"].flatten(0, 1))
-        scale, shift = self.film(told).chunk(2, -1)
+        scale, shift = self.film(self.instruction(obs["mission"].flatten(0, 1))).chunk(2, -1)
         x = torch.relu(seen * (1 + scale) + shift)
         return torch.relu(self.project(x)).view(*image.shape[:2], -1)
 
@@ -55,22 +78,21 @@ class SlotEncoder(nn.Module):
     A slot for each cell of the view, by its place, type, color and state, and one for the mission.
     """
 
-    def __init__(
-        self, vocabulary: int, features: int = 128, width: int = 64, words: int = 32
-    ) -> None:
+    def __init__(self, config: EncoderConfig, vocabulary: int) -> None:
         super().__init__()
+        width = config.width
         self.cells = _first_vectors(width, 1.0)
-        self.instruction = Instruction(vocabulary, words, width)
-        self.project = nn.Linear(width, features)
-        self.tell = nn.Linear(width, features)
+        self.instruction = Instruction(vocabulary, config.words, width)
+        self.project = nn.Linear(width, config.features)
+        self.project_mission = nn.Linear(width, config.features)
 
     def forward(self, obs: Observation) -> Tensor:
         """Images uint8 [T, B, 7, 7, 3] and missions int16 [T, B, L] to slots [T, B, 50, D]."""
         image = obs["image"]
         cells: Tensor = _CellRows.apply(_flat(image), self.cells)  # type: ignore[no-untyped-call]
         seen = self.project(torch.relu(cells))
-        told = self.tell(self.instruction(obs["mission"].flatten(0, 1)))
-        slots = torch.cat([seen, told.unsqueeze(1)], 1)
+        mission = self.project_mission(self.instruction(obs["mission"].flatten(0, 1)))
+        slots = torch.cat([seen, mission.unsqueeze(1)], 1)
         return torch.relu(slots).view(*image.shape[:2], CELLS + 1, -1)
 
 
@@ -82,7 +104,7 @@ class Instruction(nn.Module):
         self.words = nn.Embedding(vocabulary, words, padding_idx=0)
         self.lstm = nn.LSTM(words, width)
 
-    def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *rest: Any) -> None:
+    def _load_from_state_dict(self, state: dict[str, Tensor], prefix: str, *rest: object) -> None:
         """Words that came after a checkpoint was written keep their first vectors."""
         name, own = f"{prefix}words.weight", self.words.weight.detach()
         if name in state and len(state[name]) < len(own):

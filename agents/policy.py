@@ -2,54 +2,82 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from metarims.protocols import Diagnostics, Observation, Output, State
+from metarims.errors import UsageError, check_choice, check_positive
+from metarims.protocols import AgentConfig, Observation, Output, Spec, State
+from metarims.registry import register
+
+from .cores import Core, CoreConfig
+from .encoder import Encoder, EncoderConfig, SlotEncoder
 
 
-class Core(Protocol):
-    """The recurrent part: LSTM, RIMs."""
+@register("agent", "recurrent")
+@dataclass(frozen=True)
+class PolicyConfig(AgentConfig):
+    """An encoder, a core and heads.
 
-    def __call__(
-        self, x: Tensor, state: State, starts: Tensor
-    ) -> tuple[Tensor, State, Diagnostics]: ...
+    Attributes:
+        core: what remembers.
+        encoder: what turns observations into features.
+        hidden_state: "reset" at an episode's start, or "carry" over, with the last action, reward
+            and end as inputs.
+        head: units of either head's hidden layer.
+    """
 
-    def initial_state(self, batch: int) -> State: ...
+    core: CoreConfig
+    encoder: EncoderConfig = field(default=EncoderConfig())
+    hidden_state: str = "reset"
+    head: int = 64
 
-    def module_parameters(self) -> list[nn.Parameter]: ...
+    def __post_init__(self) -> None:
+        check_choice("hidden_state", self.hidden_state, ("reset", "carry"))
+        check_positive(head=self.head)
+        if self.encoder.slots and not self.core.takes_slots:
+            raise UsageError(f"a core of kind {self.core.name} takes no slots, it does not attend")
 
-    def attention_parameters(self) -> list[nn.Parameter]: ...
+    def make(self, spec: Spec, seed: int = 0, levels: Sequence[str] = ()) -> RecurrentPolicy:
+        """As `metarims.protocols.AgentConfig.make`."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            policy = RecurrentPolicy(self, spec, levels or spec.level_ids)
+        return policy.to(spec.device)
+
+    def lesions(self, count: int) -> dict[str, AgentConfig]:
+        """The core's."""
+        return {off: replace(self, core=core) for off, core in self.core.lesions(count).items()}
 
 
 class RecurrentPolicy(nn.Module):
     """Encoder, core and heads; an `Agent`.
 
     Args:
-        encoder: observations to features [T, B, D], or to slots [T, B, S, D].
-        core: what remembers.
-        features: the core's outputs.
-        actions: how many there are.
-        last: features of the step before, added to the encoder's; with it, the state is carried
-            over episodes' ends.
-        hidden: of either head.
+        config: of its parts.
+        spec: the environments.
+        levels: the ids that it is trained on.
     """
 
-    def __init__(
-        self,
-        encoder: nn.Module,
-        core: Core,
-        features: int,
-        actions: int,
-        last: nn.Module | None = None,
-        hidden: int = 64,
-    ) -> None:
+    encoder: Encoder | SlotEncoder
+    core: Core
+
+    def __init__(self, config: PolicyConfig, spec: Spec, levels: Sequence[str]) -> None:
         super().__init__()
-        self.encoder, self.core, self.last = encoder, core, last
-        self.policy = _head(features, hidden, actions, 0.01)
-        self.value = _head(features, hidden, 1, 1.0)
+        features, actions = config.encoder.features, spec.num_actions
+        make_core = partial(config.core.build, features, spec, levels)
+        make_encoder = partial(config.encoder.build, spec.vocabulary_size)
+        if config.core.encoder_first:
+            self.encoder, self.core = make_encoder(), make_core()
+        else:
+            self.core, self.encoder = make_core(), make_encoder()
+        carries = config.hidden_state == "carry"
+        self.last = Last(actions, features) if carries else None
+        self.policy = _head(self.core.outputs, config.head, actions, 0.01)
+        self.value = _head(self.core.outputs, config.head, 1, 1.0)
 
     def initial_state(self, batch: int) -> State:
         """The core's."""
@@ -62,8 +90,15 @@ class RecurrentPolicy(nn.Module):
             last = self.last(obs, starts)
             x = x + (last if x.dim() == 3 else last.unsqueeze(2))
             starts = torch.zeros_like(starts)
-        x, state, diagnostics = self.core(x, state, starts)
-        return Output(self.policy(x), self.value(x).squeeze(-1), state, diagnostics)
+        core = self.core(x, state, starts, obs)
+        return Output(
+            self.policy(core.features),
+            self.value(core.features).squeeze(-1),
+            core.state,
+            core.diagnostics,
+            core.replay,
+            core.loss,
+        )
 
     def groups(self) -> dict[str, list[nn.Parameter]]:
         """The parameters by what the loops tell apart."""
@@ -88,7 +123,7 @@ class Last(nn.Module):
         self.outcome = nn.Linear(2, features, bias=False)
 
     def forward(self, obs: Observation, starts: Tensor) -> Tensor:
-        """[T, B, features]."""
+        """Of actions int64, rewards and starts [T, B]: [T, B, features]."""
         outcome = torch.stack([obs["last_reward"], starts.to(obs["last_reward"].dtype)], -1)
         x: Tensor = self.actions(obs["last_action"]) + self.outcome(outcome)
         return x

@@ -2,10 +2,11 @@
 
 from . import levels as _levels  # noqa: F401
 from .batch import Environments, make
+from .events import find_events
 from .gym import register_levels
 from .interface import Step
-from .registry import level, levels
+from .registry import check_level, level, levels
 
-__all__ = ["Environments", "Step", "level", "levels", "make"]
+__all__ = ["Environments", "Step", "check_level", "find_events", "level", "levels", "make"]
 
 register_levels()

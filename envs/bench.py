@@ -1,25 +1,18 @@
-"""Steps per second of the engine beside its peers, in one run on the same levels.
+"""The engine and its peers, ready to be timed on the same level.
 
-Every simulator lives in a process of its own, made ready before anything is timed: layouts drawn,
-programs compiled, the best of its batch sizes chosen. Then all of them are timed in turn, several
-rounds long, so that a disturbance of the machine falls on everyone. Actions are uniformly random
-and drawn ahead of time; every episode that ends is followed by a newly generated one.
+Before anything is timed layouts are drawn, programs compiled, the best of its batch sizes chosen.
+Actions are uniformly random and drawn ahead of time; every episode that ends is followed by a newly
+generated one.
 """
 
 from __future__ import annotations
 
 import importlib.metadata
-import math
-import multiprocessing
 import os
-import statistics
-import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, redirect_stdout
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, TypeAlias
 
 import gymnasium
 import minigrid  # noqa: F401 (registers upstream's levels)
@@ -27,7 +20,6 @@ import numpy as np
 import torch
 
 from .batch import make
-from .registry import find_level
 
 LEVELS = ("MiniGrid-DoorKey-8x8-v0", "BabyAI-GoToLocal-v0", "BabyAI-BossLevel-v0")
 NUM_ENVS = 8192
@@ -35,7 +27,9 @@ SEED = 0
 CALIBRATION_SECONDS = 0.4
 ACTION_SETS = 16
 
+PyTree: TypeAlias = Any  # what JAX maps over: arrays, or structures of them
 Burst = Callable[[], int]  # advances a batch for a while, gives the steps taken
+Timer = Callable[[Burst, float], float]  # a burst's rate over at least so many seconds
 Start = tuple[int, Burst] | None  # a batch size and its burst; None: not able
 
 
@@ -70,23 +64,7 @@ class Contender:
     name: str
     version: str
     level: str
-    prepare: Callable[[], Start]
-
-
-@dataclass(frozen=True)
-class Speed:
-    """A contender's speed on one level: the rounds' steps per second."""
-
-    level: str
-    name: str
-    version: str
-    num_envs: int
-    rounds: tuple[float, ...]
-
-    @property
-    def median(self) -> float:
-        """Steps per second in the median round."""
-        return statistics.median(self.rounds)
+    prepare: Callable[[Timer], Start]
 
 
 def installed_version(package: str) -> str:
@@ -167,13 +145,13 @@ def start_navix(level: str, num_envs: int, device: str) -> Burst | None:
     cache = env.reset(jax.random.PRNGKey(SEED)).state.cache
 
     # The rendering cache is the same everywhere, so it stays out of the batch.
-    def with_cache(timestep: Any, kept: Any) -> Any:
+    def with_cache(timestep: PyTree, kept: PyTree) -> PyTree:
         return timestep.replace(state=timestep.state.replace(cache=kept))
 
-    def reset(key: Any) -> Any:
+    def reset(key: PyTree) -> PyTree:
         return with_cache(env.reset(key, cache), None)
 
-    def step(timestep: Any, action: Any) -> Any:
+    def step(timestep: PyTree, action: PyTree) -> PyTree:
         return with_cache(env.step(with_cache(timestep, cache), action), None)
 
     return _scan_burst(reset, step, num_envs)
@@ -190,17 +168,17 @@ def start_xland(level: str, num_envs: int, device: str) -> Burst | None:
     env, params = xminigrid.make(name)
     env = GymAutoResetWrapper(env)
 
-    def reset(key: Any) -> Any:
+    def reset(key: PyTree) -> PyTree:
         return env.reset(params, key)
 
-    def step(timestep: Any, action: Any) -> Any:
+    def step(timestep: PyTree, action: PyTree) -> PyTree:
         return env.step(params, timestep, action)
 
     return _scan_burst(reset, step, num_envs)
 
 
 def _scan_burst(
-    reset: Callable[[Any], Any], step: Callable[[Any, Any], Any], num_envs: int
+    reset: Callable[[PyTree], PyTree], step: Callable[[PyTree, PyTree], PyTree], num_envs: int
 ) -> Burst:
     """A burst of a JAX environment: 2^17 steps in one compiled program."""
     import jax
@@ -208,7 +186,7 @@ def _scan_burst(
     length = max(ACTION_SETS, 2**17 // num_envs)
     actions = jax.random.randint(jax.random.PRNGKey(SEED), (length, num_envs), 0, 7)
 
-    def advance(timestep: Any, chosen: Any) -> Any:
+    def advance(timestep: PyTree, chosen: PyTree) -> PyTree:
         timestep = jax.vmap(step)(timestep, chosen)
         # Sums of what an agent would read, so that the compiler cannot leave it out.
         return timestep, (timestep.observation.sum(), timestep.reward.sum())
@@ -240,15 +218,9 @@ SIMULATORS = (
 GPU_SIZES = tuple(2**power for power in range(12, 18))
 
 
-def time_burst(burst: Burst, seconds: float) -> float:
-    """Steps per second over at least ``seconds``."""
-    steps, start = 0, time.perf_counter()
-    while (elapsed := time.perf_counter() - start) < seconds:
-        steps += burst()
-    return steps / elapsed
-
-
-def start_best(simulator: Simulator, level: str, sizes: Sequence[int], device: str) -> Start:
+def start_best(
+    simulator: Simulator, level: str, sizes: Sequence[int], device: str, time_burst: Timer
+) -> Start:
     """The simulator at the fastest of the batch sizes; None where it lacks the level."""
     if device == "cpu":
         os.environ["JAX_PLATFORMS"] = "cpu"
@@ -268,60 +240,6 @@ def start_best(simulator: Simulator, level: str, sizes: Sequence[int], device: s
     return size, burst
 
 
-def serve(pipe: Connection, prepare: Callable[[], Start]) -> None:
-    """Get ready and send the batch size, 0 for unable; then a rate for each duration received."""
-    with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):  # upstream prints in resets
-        size, burst = prepare() or (0, None)
-        pipe.send(size)
-        while burst is not None and (seconds := pipe.recv()):
-            pipe.send(time_burst(burst, seconds))
-
-
-class _Worker:
-    """A contender's process, the pipe to it, and what it has measured so far."""
-
-    def __init__(self, contender: Contender) -> None:
-        """Start the process and wait until it is ready."""
-        context = multiprocessing.get_context("spawn")
-        self.contender, self.rounds = contender, list[float]()
-        self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=serve, args=(theirs, contender.prepare))
-        self.process.start()
-        theirs.close()
-        try:
-            self.num_envs = self.pipe.recv()
-        except EOFError:  # the process failed; its traceback is on stderr
-            self.num_envs = 0
-
-    def time(self, seconds: float) -> None:
-        """Run one round."""
-        self.pipe.send(seconds)
-        self.rounds.append(self.pipe.recv())
-
-    def close(self) -> None:
-        """End the process, which waits for a duration; 0 ends it."""
-        if self.num_envs and self.process.is_alive():
-            self.pipe.send(0.0)
-        self.process.join()
-
-
-def race(contenders: Sequence[Contender], seconds: float, rounds: int) -> list[Speed]:
-    """Time the contenders in turn, ``rounds`` times; those that cannot run are left out."""
-    with ExitStack() as stack:
-        workers = []
-        for contender in contenders:
-            workers.append(_Worker(contender))
-            stack.callback(workers[-1].close)
-        able = [worker for worker in workers if worker.num_envs]
-        for _ in range(rounds):
-            for worker in able:
-                worker.time(seconds)
-    return [
-        Speed(w.contender.level, w.contender.name, w.contender.version, w.num_envs, tuple(w.rounds))
-        for w in able
-    ]
-
-
 def contenders(level: str, num_envs: int, device: str) -> list[Contender]:
     """The installed simulators that run on the device, the engine first."""
     found = []
@@ -333,67 +251,3 @@ def contenders(level: str, num_envs: int, device: str) -> list[Contender]:
             )
             found.append(Contender(simulator.name, simulator.version, level, prepare))
     return found
-
-
-def measure(
-    levels: Sequence[str] = LEVELS,
-    num_envs: int = NUM_ENVS,
-    device: str = "cpu",
-    seconds: float = 2.0,
-    rounds: int = 5,
-) -> list[Speed]:
-    """Measure steps per second on every level.
-
-    Args:
-        levels: ids from ``envs.levels()``.
-        num_envs: the engine's batch size.
-        device: "cpu" or "cuda"; on a GPU only the simulators that run there take part.
-        seconds: length of a round.
-        rounds: how often each simulator is timed.
-
-    Raises:
-        ValueError: an unknown level.
-    """
-    for level in levels:
-        find_level(level)
-    return [
-        speed
-        for level in levels
-        for speed in race(contenders(level, num_envs, device), seconds, rounds)
-    ]
-
-
-def ratios(speeds: Sequence[Speed], reference: str) -> list[float]:
-    """Each one's speed over the reference's on the same level; NaN where that was not measured."""
-    known = {speed.level: speed.median for speed in speeds if speed.name == reference}
-    return [speed.median / known.get(speed.level, math.nan) for speed in speeds]
-
-
-def table(speeds: Sequence[Speed], title: str, ratios: Sequence[float]) -> str:
-    """The measurements as text, with a last column of ratios under its title."""
-    lines = [
-        f"{'level':28}{'name':16}{'version':>10}{'envs':>8}{'per second':>14}"
-        f"{'min':>14}{'max':>14}{title:>14}"
-    ]
-    for speed, ratio in zip(speeds, ratios, strict=True):
-        lines.append(
-            f"{speed.level:28}{speed.name:16}{speed.version:>10}{speed.num_envs:>8}"
-            f"{speed.median:>14,.0f}{min(speed.rounds):>14,.0f}{max(speed.rounds):>14,.0f}"
-            f"{'' if math.isnan(ratio) else f'{ratio:,.1f} x':>14}"
-        )
-    return "\n".join(lines)
-
-
-def as_json(speeds: Sequence[Speed]) -> list[dict[str, object]]:
-    """The measurements as plain values, a dictionary each."""
-    return [
-        {
-            "level": speed.level,
-            "name": speed.name,
-            "version": speed.version,
-            "num_envs": speed.num_envs,
-            "steps_per_second": speed.median,
-            "rounds": list(speed.rounds),
-        }
-        for speed in speeds
-    ]

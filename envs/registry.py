@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import cast
 
+import gymnasium
 import numpy as np
 from minigrid.envs.babyai.core.verifier import use_done_actions
 
@@ -172,6 +173,16 @@ def grid_size(
 def levels() -> list[str]:
     """The ids of all levels, sorted."""
     return sorted(LEVELS)
+
+
+def check_level(id: str) -> None:
+    """Refuse what is neither a level nor known to Gymnasium.
+
+    Raises:
+        ValueError: as `find_level`.
+    """
+    if id not in gymnasium.registry:
+        find_level(id)
 
 
 def find_level(id: str) -> Level:

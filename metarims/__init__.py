@@ -1,29 +1,31 @@
-"""Meta-RIMs: recurrent independent mechanisms, learnt by a fast and a slow loop."""
+"""Meta-RIMs: modules and attention learnt by a fast and a slow loop, and what that takes."""
 
-from .config import TrainConfig
+from .config import EnvironmentConfig, RunConfig, RunSettings
 from .errors import UsageError
 from .evaluation import Evaluation, evaluate
-from .protocols import Agent, Environment, Output
-from .rims import RIMs, RIMsConfig
+from .loops import Loop, Loops
+from .protocols import Agent, AgentConfig, Environment, Output
+from .registry import register
 from .runs import Run, load_run
-from .schedule import Loop, Schedule
 from .training import Summary, resume, train
 
 __all__ = [
     "Agent",
+    "AgentConfig",
     "Environment",
+    "EnvironmentConfig",
     "Evaluation",
     "Loop",
+    "Loops",
     "Output",
-    "RIMs",
-    "RIMsConfig",
     "Run",
-    "Schedule",
+    "RunConfig",
+    "RunSettings",
     "Summary",
-    "TrainConfig",
     "UsageError",
     "evaluate",
     "load_run",
+    "register",
     "resume",
     "train",
 ]

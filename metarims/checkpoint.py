@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load as tensors_from_bytes
@@ -21,6 +19,7 @@ from safetensors.torch import save as tensors_to_bytes
 from torch import Tensor
 
 from .errors import UsageError
+from .files import aside, make_folder
 
 FORMAT = 1
 TENSORS, MANIFEST = "tensors.safetensors", "manifest.json"
@@ -32,7 +31,7 @@ class Checkpoint:
     """Tensors by name, and numbers that JSON can hold."""
 
     tensors: dict[str, Tensor]
-    numbers: dict[str, Any]
+    numbers: dict[str, float]
 
 
 class DamagedError(Exception):
@@ -41,7 +40,7 @@ class DamagedError(Exception):
 
 def save_checkpoint(folder: Path, frames: int, checkpoint: Checkpoint) -> Path:
     """Write a checkpoint after `frames` frames into `folder`; only the last `KEPT` remain."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     tensors = {name: tensor.detach().contiguous() for name, tensor in checkpoint.tensors.items()}
     data = tensors_to_bytes(tensors)
     manifest = {
@@ -50,15 +49,11 @@ def save_checkpoint(folder: Path, frames: int, checkpoint: Checkpoint) -> Path:
         "sha256": hashlib.sha256(data).hexdigest(),
         "numbers": checkpoint.numbers,
     }
-    final, aside = folder / f"{frames:012d}", folder / f".{frames:012d}.aside"
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir()
-    _write(aside / TENSORS, data)
-    _write(aside / MANIFEST, json.dumps(manifest, indent=1).encode())
-    _flush(aside)
-    shutil.rmtree(final, ignore_errors=True)
-    aside.rename(final)
-    _flush(folder)
+    final = folder / f"{frames:012d}"
+    with aside(final) as temporary:
+        temporary.mkdir()
+        (temporary / TENSORS).write_bytes(data)
+        (temporary / MANIFEST).write_text(json.dumps(manifest, indent=1))
     for old in _names(folder)[:-KEPT]:
         shutil.rmtree(folder / old)
     return final
@@ -99,19 +94,3 @@ def _names(folder: Path) -> list[str]:
     if not folder.is_dir():
         return []
     return sorted(path.name for path in folder.iterdir() if path.name.isdecimal())
-
-
-def _write(path: Path, data: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _flush(folder: Path) -> None:
-    """Make the folder's entries last."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

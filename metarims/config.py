@@ -1,88 +1,104 @@
-"""All that decides a run, checked when built and kept beside it as config.json."""
+"""A run as one value: environment, agent, loops, algorithm and the run itself."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from dataclasses import dataclass, field
+from typing import cast
 
-from .errors import UsageError, check_between, check_choice, check_positive
+from .algorithms import AlgorithmConfig
+from .algorithms.ppo import PPO
+from .errors import UsageError, check_between, check_positive
+from .loops import Loops
+from .protocols import AgentConfig
+from .registry import find
+from .settings import FLAT, NAMED, Json, as_json, read_json
 
-Setting = str | int | float | bool
+FORMAT = 2  # of config.json
 
 
 @dataclass(frozen=True)
-class TrainConfig:
-    """A training run.
+class EnvironmentConfig:
+    """What is stepped.
 
     Attributes:
         env: level ids; several share the batch equally.
-        agent: a preset's name.
+        num_envs: environments stepped together.
+    """
+
+    env: tuple[str, ...] = ()
+    num_envs: int = 64
+
+    def __post_init__(self) -> None:
+        check_positive(num_envs=self.num_envs)
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """How long, how often, where.
+
+    Attributes:
         out: the run's folder.
         frames: environment steps in all, slow data included.
         seed: of parameters, actions, minibatches and, counted on, environments.
-        device: "cpu" or "cuda".
-        num_envs: environments stepped together.
-        options: named settings over the preset's row.
-        discount: γ.
-        gae_lambda: λ of the advantages' estimate (GAE).
-        clip: ε of PPO's ratio.
-        entropy: weight of the entropy bonus in the loss.
-        value_weight: weight of the value loss.
-        max_grad_norm: each loop's gradient is clipped to this norm.
-        target_kl: a minibatch whose policy is further than this from the one that acted is skipped.
-        anneal_frames: frames over which learning rates fall to a tenth, linearly; there they stay.
-        reward_scale: factor on rewards in the loss; reported returns are the environment's.
+        device: "auto" (the GPU where there is one), "cpu" or "cuda".
         checkpoint_frames: a checkpoint is written this often, and at the end.
     """
 
-    env: tuple[str, ...]
-    agent: str
-    out: str
+    out: str = ""
     frames: int = 500_000
     seed: int = 1
-    device: str = "cpu"
-    num_envs: int = 64
-    options: Mapping[str, Setting] = field(default_factory=dict)
-    discount: float = 0.99
-    gae_lambda: float = 0.95
-    clip: float = 0.2
-    entropy: float = 0.01
-    value_weight: float = 0.5
-    max_grad_norm: float = 0.5
-    target_kl: float = 0.05
-    anneal_frames: int = 1_000_000
-    reward_scale: float = 1.0
+    device: str = "auto"
     checkpoint_frames: int = 100_000
 
     def __post_init__(self) -> None:
-        if not self.env:
-            raise UsageError("env must name at least one level")
-        check_positive(
-            frames=self.frames,
-            num_envs=self.num_envs,
-            clip=self.clip,
-            max_grad_norm=self.max_grad_norm,
-            target_kl=self.target_kl,
-            anneal_frames=self.anneal_frames,
-            reward_scale=self.reward_scale,
-            checkpoint_frames=self.checkpoint_frames,
-        )
-        check_between(0, 1, discount=self.discount, gae_lambda=self.gae_lambda)
-        check_between(0, float("inf"), entropy=self.entropy, value_weight=self.value_weight)
+        check_positive(frames=self.frames, checkpoint_frames=self.checkpoint_frames)
         check_between(0, 2**32, seed=self.seed)
 
-    def as_json(self) -> dict[str, Any]:
+
+@dataclass(frozen=True)
+class RunConfig:
+    """All that decides a run. A preset is a name for such a value; config.json is the value.
+
+    Attributes:
+        agent: what learns.
+        environment: on what.
+        loops: which of its parameters, how often and how far back.
+        algorithm: by which loss.
+        run: for how long, and where to.
+        preset: the name of the value that this one was made from.
+    """
+
+    agent: AgentConfig = field(metadata=FLAT)
+    environment: EnvironmentConfig = field(default=EnvironmentConfig(), metadata=FLAT)
+    loops: Loops = field(default=Loops(), metadata=FLAT)
+    algorithm: AlgorithmConfig = field(default=PPO(), metadata=NAMED)
+    run: RunSettings = field(default=RunSettings(), metadata=FLAT)
+    preset: str = ""
+
+    def as_json(self) -> dict[str, Json]:
         """For config.json."""
-        return asdict(self) | {"env": list(self.env), "options": dict(self.options)}
+        return {"format": FORMAT, **cast(dict[str, Json], as_json(self))}
 
     @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> TrainConfig:
-        """From config.json's content; an unknown or missing setting is a `UsageError`."""
-        known = [field.name for field in fields(cls)]
-        for name in values:
-            check_choice("setting", name, known)
-        try:
-            return cls(**{**values, "env": tuple(values["env"])})
-        except (KeyError, TypeError) as error:
-            raise UsageError(f"incomplete configuration: {error}") from None
+    def from_json(cls, content: Mapping[str, Json]) -> RunConfig:
+        """From config.json's content.
+
+        Raises:
+            UsageError: it is of another version, or a setting is unknown, missing or wrong.
+        """
+        if content.get("format") != FORMAT:
+            raise UsageError(
+                "made by another version of this package, whose settings had other names: "
+                "train it anew"
+            )
+        values = {name: value for name, value in content.items() if name != "format"}
+        return cast(RunConfig, read_json(cls, values, "config.json"))
+
+
+def find_preset(name: str) -> RunConfig:
+    """The run that a name stands for; `UsageError` if there is none, with the nearest."""
+    try:
+        return cast(RunConfig, find("preset", name))
+    except UsageError as error:
+        raise UsageError(str(error).replace("unknown preset", "unknown agent")) from None

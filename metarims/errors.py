@@ -28,5 +28,10 @@ def check_choice(name: str, given: str, choices: Iterable[str]) -> None:
     """Raise unless `given` is one of the choices; the message names the nearest."""
     known = list(choices)
     if given not in known:
-        near = difflib.get_close_matches(given, known, 3, 0.4) or known
-        raise UsageError(f"unknown {name} {given!r}; nearest: {', '.join(near)}")
+        raise UsageError(f"unknown {name} {given!r}; nearest: {', '.join(nearest(given, known))}")
+
+
+def nearest(given: str, choices: Iterable[str]) -> list[str]:
+    """Up to three of the choices, the likest first; all where none is like it."""
+    known = list(choices)
+    return difflib.get_close_matches(given, known, 3, 0.4) or known

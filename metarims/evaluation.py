@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from .errors import UsageError, check_positive
 from .protocols import Agent, Environment
-from .rollout import advance, begin, look, sample
+from .rollout import advance, begin, forward_step, sample
 from .statistics import bootstrap_interval, wilson_interval
+
+SEED = 10_000  # of episodes that no training saw: its own seeds count on from 1
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Evaluation:
         """Mean steps of an episode."""
         return float(self.lengths.mean())
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, object]:
         """The contract's keys."""
         return {
             "env": self.env,
@@ -68,7 +69,7 @@ class Evaluation:
 
 @torch.no_grad()
 def evaluate(
-    agent: Agent, env: Environment, episodes: int = 1000, seed: int = 10_000, greedy: bool = False
+    agent: Agent, env: Environment, episodes: int, seed: int = SEED, greedy: bool = False
 ) -> Evaluation:
     """Let the agent act through `episodes` fresh episodes of one level.
 
@@ -92,7 +93,7 @@ def evaluate(
     so_far, done = cursor.so_far, torch.zeros_like(rank)
     results: list[Tensor] = []
     while bool((done < wanted).any()):
-        output = look(agent, cursor)
+        output = forward_step(agent, cursor)
         logits = output.logits[0]
         actions = logits.argmax(-1) if greedy else sample(logits, generator)
         step, cursor = advance(env, cursor, output.state, actions)

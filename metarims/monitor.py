@@ -9,9 +9,8 @@ from datetime import timedelta
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from .runs import Run
+from .runs import Row, Run
 
-Row = dict[str, float]
 PLAIN_EVERY = 10.0  # seconds between lines where the output is no terminal
 
 

@@ -1,13 +1,16 @@
-"""What learning asks of an agent and of an environment, and nothing more."""
+"""What learning asks of an agent and of environments, and nothing more."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import ClassVar, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+
+from .settings import Variant
 
 Observation = dict[str, Tensor]
 State = tuple[Tensor, ...]
@@ -24,8 +27,8 @@ class Output:
         logits: [T, B, A].
         value: [T, B].
         state: after step T, a tuple of tensors [B, ...].
-        diagnostics: by name, [T, B, ...]; ``module_mask`` and ``module_claim`` where there are
-            modules.
+        diagnostics: by name, [T, B, ...]; ``module_mask`` and ``module_probabilities`` where there
+            are modules. See `metarims.diagnostics` for what becomes of them.
         replay: by name, [T, B, ...]: choices that learning from these steps has to repeat; it
             finds them among the observations.
         loss: the agent's own loss for these steps, of their normalised advantages [T, B]; it is
@@ -60,33 +63,78 @@ class Agent(Protocol):
     def groups(self) -> dict[str, list[nn.Parameter]]:
         """The parameters by group: "encoder", "modules", "attention", "policy", "value"."""
 
-    def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]: ...
+    def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """As `torch.nn.Module.named_parameters`."""
 
-    def state_dict(self) -> dict[str, Any]: ...
+    def state_dict(self) -> dict[str, Tensor]:
+        """As `torch.nn.Module.state_dict`."""
 
-    def load_state_dict(self, state_dict: Mapping[str, Any]) -> Any: ...
+    def load_state_dict(self, state_dict: Mapping[str, Tensor]) -> object:
+        """As `torch.nn.Module.load_state_dict`."""
+
+
+class Spec(Protocol):
+    """What an agent must know of its environments."""
+
+    num_actions: int
+    device: torch.device
+    level_ids: list[str]
+
+    @property
+    def vocabulary_size(self) -> int:
+        """How many words missions are made of, padding included."""
+
+
+@dataclass(frozen=True)
+class AgentConfig(Variant):
+    """An agent's settings, which make it; its kinds are found by name."""
+
+    kind: ClassVar[str] = "agent"
+
+    def make(self, spec: Spec, seed: int = 0, levels: Sequence[str] = ()) -> Agent:
+        """The agent on the environments' device, with fresh parameters.
+
+        Args:
+            spec: the environments, or anything with their ``num_actions``, ``vocabulary_size``,
+                ``level_ids`` and ``device``.
+            seed: of the first parameters; the global random state is left alone.
+            levels: what the agent is trained on, where that differs from the environments' levels.
+        """
+        raise NotImplementedError
+
+    def lesions(self, count: int) -> dict[str, AgentConfig]:
+        """The same agent with modules switched off, by what is: `count` of the active ones drawn
+        anew each step, and each one for good. None where there are no modules.
+        """
+        return {}
 
 
 class Step(Protocol):
     """What a batched step gives; an ended environment's `obs` is its next episode's first."""
 
     @property
-    def obs(self) -> Observation: ...
+    def obs(self) -> Observation:
+        """What to act on next, [B, ...] by name."""
 
     @property
-    def reward(self) -> Tensor: ...
+    def reward(self) -> Tensor:
+        """float32 [B]."""
 
     @property
-    def terminated(self) -> Tensor: ...
+    def terminated(self) -> Tensor:
+        """bool [B]; the episode ended by its rules."""
 
     @property
-    def truncated(self) -> Tensor: ...
+    def truncated(self) -> Tensor:
+        """bool [B]; the episode ran out of steps."""
 
     @property
-    def task(self) -> Tensor: ...
+    def task(self) -> Tensor:
+        """int64 [B], each environment's level."""
 
     @property
-    def final_obs(self) -> Observation: ...
+    def final_obs(self) -> Observation:
+        """What the actions led to, be it an episode's last, [B, ...] by name."""
 
 
 class Environment(Protocol):
@@ -98,6 +146,50 @@ class Environment(Protocol):
     task: Tensor  # int64 [B], each environment's level
     state: Tensor
 
-    def reset(self, seed: int | None = None) -> Observation: ...
+    def reset(self, seed: int | None = None) -> Observation:
+        """Begin anew: environment i from seed + i, or where its stream stands; [B, ...] by name."""
 
-    def step(self, actions: Tensor) -> Step: ...
+    def step(self, actions: Tensor) -> Step:
+        """Act once everywhere: actions int64 [B]."""
+
+
+class Stage(Environment, Protocol):
+    """Environments that can be seen."""
+
+    num_actions: int
+
+    @property
+    def vocabulary_size(self) -> int:
+        """How many words missions are made of, padding included."""
+
+    def render(self, i: int = 0) -> np.ndarray:
+        """Environment i's picture, uint8 [H, W, 3]."""
+
+    def missions(self) -> list[str]:
+        """What each environment asks for, in words."""
+
+
+class MakeEnvironments(Protocol):
+    """Makes a batch of environments; a `ValueError` says what is wrong with the arguments."""
+
+    def __call__(
+        self, ids: list[str], *, num_envs: int, device: str, seed: int, autoreset: bool
+    ) -> Stage:
+        """Environments of the levels `ids`, an equal share each."""
+
+
+class Simulator(Protocol):
+    """A package of environments."""
+
+    @property
+    def make(self) -> MakeEnvironments:
+        """Makes a batch."""
+
+    def levels(self) -> list[str]:
+        """The ids of all levels."""
+
+    def check_level(self, id: str) -> None:
+        """Refuse a level that there is not, by a `ValueError`."""
+
+    def find_events(self, obs: Observation) -> dict[str, Tensor]:
+        """What observations [T, B, ...] show the agent to be about, bool [T, B] by name."""

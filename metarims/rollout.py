@@ -1,15 +1,13 @@
-"""Collecting experience and cutting it into spans, all on the environments' device."""
+"""Collecting experience, all on the environments' device."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from .errors import UsageError
-from .ppo import log_prob_of
+from .losses import log_prob_of
 from .protocols import Agent, Diagnostics, Environment, Observation, Output, State, Step
 from .returns import finished_episodes
 
@@ -39,11 +37,13 @@ class Rollout:
     Attributes:
         obs, starts, actions, log_probs, values: what was seen, done and thought, [T, B, ...].
         states: the agent's before the steps 0, stride, 2·stride ..., [T / stride, B, ...].
+        stride: steps between them.
         next_values: V of what each step led to, [T, B].
         rewards, terminated, truncated: [T, B].
         task: int64 [B].
         diagnostics: the agent's, [T, B, ...].
-        returns, lengths: of the episodes that ended, in the order of steps; `successes` bool.
+        episodes: float64 [episodes, 3], return, length and success of those that ended, in the
+            order of steps.
     """
 
     obs: Observation
@@ -59,7 +59,7 @@ class Rollout:
     truncated: Tensor
     task: Tensor
     diagnostics: Diagnostics
-    episodes: Tensor  # float64 [episodes, 3]: return, length, success
+    episodes: Tensor
 
 
 def begin(env: Environment, agent: Agent, seed: int | None = None) -> Cursor:
@@ -79,7 +79,7 @@ def begin(env: Environment, agent: Agent, seed: int | None = None) -> Cursor:
     )
 
 
-def look(agent: Agent, cursor: Cursor) -> Output:
+def forward_step(agent: Agent, cursor: Cursor) -> Output:
     """The agent's output for one step: logits [1, B, A], value [1, B]."""
     obs = {name: tensor.unsqueeze(0) for name, tensor in cursor.obs.items()}
     return agent(obs, cursor.state, cursor.starts.unsqueeze(0))
@@ -108,34 +108,50 @@ def collect_rollout(
     generator: torch.Generator,
 ) -> tuple[Rollout, Cursor]:
     """Let the agent act for `steps` steps, keeping its state every `stride`."""
-    seen, outputs, actions, results, cut_short = [], [], [], [], []
-    states = []
-    for t in range(steps):
-        if t % stride == 0:
-            states.append(cursor.state)
-        output = look(agent, cursor)
+    moments = []
+    for _ in range(steps):
+        output = forward_step(agent, cursor)
         action = sample(output.logits[0], generator)
-        seen.append(cursor)
-        outputs.append(output)
-        actions.append(action)
-        step, cursor = advance(env, cursor, output.state, action)
-        results.append(step)
-        cut_short.append(_cut_short(step, cursor, action))
-    logits = torch.cat([output.logits for output in outputs])
+        step, after = advance(env, cursor, output.state, action)
+        moments.append(Moment(cursor, output, action, step, _cut_short(step, after, action)))
+        cursor = after
+    return _assemble(agent, moments, cursor, stride)
+
+
+@dataclass(frozen=True)
+class Moment:
+    """One step: where agent and environments stood, what the agent thought and did, what came of
+    it, and the last observations and states of the episodes that it truncated.
+    """
+
+    cursor: Cursor
+    output: Output
+    action: Tensor
+    step: Step
+    cut_short: tuple[Observation, State] | None
+
+
+def _assemble(
+    agent: Agent, moments: list[Moment], cursor: Cursor, stride: int
+) -> tuple[Rollout, Cursor]:
+    """The moments side by side, and the cursor after them."""
+    outputs, results = [m.output for m in moments], [m.step for m in moments]
     values = torch.cat([output.value for output in outputs])
     rewards = torch.stack([step.reward for step in results])
     terminated = torch.stack([step.terminated for step in results])
     truncated = torch.stack([step.truncated for step in results])
-    taken = torch.stack(actions)
-    ended = terminated | truncated
+    actions = torch.stack([m.action for m in moments])
+    ended, success = terminated | truncated, terminated & (rewards > 0)
     returns, lengths, so_far = finished_episodes(rewards, ended, cursor.so_far)
-    success = terminated & (rewards > 0)
+    cut_short, states = [m.cut_short for m in moments], [m.cursor.state for m in moments[::stride]]
     rollout = Rollout(
-        obs={name: torch.stack([c.obs[name] for c in seen]) for name in cursor.obs}
+        obs={name: torch.stack([m.cursor.obs[name] for m in moments]) for name in cursor.obs}
         | _joined([output.replay for output in outputs]),
-        starts=torch.stack([c.starts for c in seen]),
-        actions=taken,
-        log_probs=log_prob_of(logits.log_softmax(-1), taken),
+        starts=torch.stack([m.cursor.starts for m in moments]),
+        actions=actions,
+        log_probs=log_prob_of(
+            torch.cat([output.logits for output in outputs]).log_softmax(-1), actions
+        ),
         values=values,
         states=tuple(map(torch.stack, zip(*states, strict=True))),
         stride=stride,
@@ -176,7 +192,7 @@ def _next_values(
     cut_short: list[tuple[Observation, State] | None],
 ) -> Tensor:
     """V of what each step led to, [T, B]."""
-    next_values = torch.cat([values[1:], look(agent, cursor).value])
+    next_values = torch.cat([values[1:], forward_step(agent, cursor).value])
     parts = [part for part in cut_short if part is not None]
     if parts:
         obs = {name: torch.cat([p[0][name] for p in parts]).unsqueeze(0) for name in cursor.obs}
@@ -184,69 +200,3 @@ def _next_values(
         starts = torch.zeros(obs["last_action"].shape, dtype=torch.bool, device=values.device)
         next_values[truncated] = agent(obs, state, starts).value[0]
     return next_values
-
-
-@dataclass(frozen=True)
-class Sequences:
-    """N spans to learn from: [S, N, ...], the state before each [N, ...], its task [N]."""
-
-    obs: Observation
-    state: State
-    starts: Tensor
-    actions: Tensor
-    log_probs: Tensor
-    advantages: Tensor
-    returns: Tensor
-    task: Tensor
-
-    def take(self, rows: Tensor) -> Sequences:
-        """The spans `rows`, int64."""
-        return Sequences(
-            {name: x.index_select(1, rows) for name, x in self.obs.items()},
-            tuple(x.index_select(0, rows) for x in self.state),
-            self.starts.index_select(1, rows),
-            self.actions.index_select(1, rows),
-            self.log_probs.index_select(1, rows),
-            self.advantages.index_select(1, rows),
-            self.returns.index_select(1, rows),
-            self.task.index_select(0, rows),
-        )
-
-
-def cut(rollout: Rollout, advantages: Tensor, returns: Tensor, span: int) -> Sequences:
-    """The rollout in spans; N = T / span · B."""
-    if span % rollout.stride:
-        raise UsageError(f"span must be a multiple of {rollout.stride}, got {span}")
-
-    def fold(x: Tensor) -> Tensor:
-        return x.view(-1, span, *x.shape[1:]).transpose(0, 1).flatten(1, 2)
-
-    pieces = len(rollout.starts) // span
-    return Sequences(
-        {name: fold(x) for name, x in rollout.obs.items()},
-        tuple(x[:: span // rollout.stride].flatten(0, 1) for x in rollout.states),
-        fold(rollout.starts),
-        fold(rollout.actions),
-        fold(rollout.log_probs),
-        fold(advantages),
-        fold(returns),
-        rollout.task.repeat(pieces),
-    )
-
-
-@torch.no_grad()
-def with_current_log_probs(agent: Agent, sequences: Sequences) -> Sequences:
-    """The same spans with the log-probabilities that the agent gives their actions now."""
-    logits = agent(sequences.obs, sequences.state, sequences.starts).logits
-    log_probs = log_prob_of(logits.log_softmax(-1), sequences.actions)
-    return replace(sequences, log_probs=log_probs)
-
-
-def minibatches(
-    sequences: Sequences, parts: int, generator: torch.Generator
-) -> Iterator[Sequences]:
-    """One pass over the spans in random order, in `parts` parts."""
-    count = len(sequences.task)
-    order = torch.randperm(count, generator=generator, device=sequences.task.device)
-    for rows in order.chunk(parts):
-        yield sequences.take(rows)

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import difflib
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 from .checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from .config import TrainConfig
+from .config import RunConfig
 from .errors import UsageError
+from .files import append_line, make_folder, write_json, write_text
 from .protocols import Agent
+from .settings import Json
+
+Row = dict[str, float]
 
 CONFIG, METRICS, CHECKPOINTS = "config.json", "metrics.jsonl", "checkpoints"
 
@@ -23,7 +26,7 @@ class Run:
     """A run's folder and how it was configured."""
 
     path: Path
-    config: TrainConfig
+    config: RunConfig
 
     def save(self, frames: int, checkpoint: Checkpoint) -> Path:
         """Keep a checkpoint."""
@@ -37,12 +40,11 @@ class Run:
         """Give `agent` the newest checkpoint's parameters; `UsageError` if they do not fit."""
         put_parameters(agent, self.load())
 
-    def write_metrics(self, row: dict[str, Any]) -> None:
+    def write_metrics(self, row: Row) -> None:
         """Append one line to metrics.jsonl."""
-        with (self.path / METRICS).open("a") as file:
-            file.write(json.dumps(row) + "\n")
+        append_line(self.path / METRICS, json.dumps(row))
 
-    def metrics(self) -> Iterator[dict[str, Any]]:
+    def metrics(self) -> Iterator[Row]:
         """The lines of metrics.jsonl; a last line cut short is left out."""
         path = self.path / METRICS
         for line in path.read_text().splitlines() if path.exists() else []:
@@ -54,22 +56,20 @@ class Run:
     def forget_metrics_after(self, frames: int) -> None:
         """Drop the lines that a resumed run will write again."""
         rows = [row for row in self.metrics() if row["frames"] <= frames]
-        _replace(self.path / METRICS, "".join(json.dumps(row) + "\n" for row in rows))
+        write_text(self.path / METRICS, "".join(json.dumps(row) + "\n" for row in rows))
 
 
-def create_run(config: TrainConfig) -> Run:
+def create_run(config: RunConfig) -> Run:
     """Make the run's folder; one that holds anything is refused."""
-    path = Path(config.out)
+    if not config.run.out:
+        raise UsageError("missing: --out, a folder for the run")
+    path = Path(config.run.out)
     if path.exists() and not path.is_dir():
         raise UsageError(f"{path} is a file; choose another folder")
     if path.is_dir() and any(path.iterdir()):
         what = "another run: resume it" if (path / CONFIG).exists() else "other files: empty it"
         raise UsageError(f"{path} holds {what}, or choose another folder")
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        _replace(path / CONFIG, json.dumps(config.as_json(), indent=1) + "\n")
-    except OSError as error:
-        raise UsageError(f"cannot write to {path}: {error.strerror}") from None
+    write_json(make_folder(path) / CONFIG, config.as_json())
     return Run(path, config)
 
 
@@ -81,15 +81,23 @@ def load_run(path: str | Path) -> Run:
             cannot be read.
     """
     path = Path(path)
+    return Run(path, read_config(path / CONFIG))
+
+
+def read_config(path: Path) -> RunConfig:
+    """The configuration in a file; `UsageError` as `load_run`."""
     try:
-        values = json.loads((path / CONFIG).read_text())
+        content = json.loads(path.read_text())
     except (FileNotFoundError, NotADirectoryError):
-        raise UsageError(f"no run at {path}{_nearest(path)}") from None
+        raise UsageError(f"no run at {path.parent}{_nearest(path.parent)}") from None
     except (OSError, ValueError) as error:
-        raise UsageError(f"{path / CONFIG} cannot be read: {error}") from None
-    if not isinstance(values, dict):
-        raise UsageError(f"{path / CONFIG} does not hold a configuration")
-    return Run(path, TrainConfig.from_json(values))
+        raise UsageError(f"{path} cannot be read: {error}") from None
+    if not isinstance(content, dict):
+        raise UsageError(f"{path} does not hold a configuration")
+    try:
+        return RunConfig.from_json(cast(dict[str, Json], content))
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from None
 
 
 def put_parameters(agent: Agent, checkpoint: Checkpoint) -> None:
@@ -114,13 +122,3 @@ def _nearest(path: Path) -> str:
     runs = [folder.name for folder in path.parent.iterdir() if (folder / CONFIG).is_file()]
     near = difflib.get_close_matches(path.name, runs, 3, 0.4) or sorted(runs)[:3]
     return f"; nearest: {', '.join(str(path.parent / name) for name in near)}" if near else ""
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    aside = path.with_name(f".{path.name}.aside")
-    with aside.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    aside.rename(path)

@@ -36,24 +36,26 @@ def entropy(distribution: Tensor) -> Tensor:
 
 
 def module_choices(diagnostics: Mapping[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
-    """Each choice among modules by name, ``module_mask`` and ``module_claim``, [T, B, n] both.
+    """Each choice among modules by name: ``module_mask`` and ``module_probabilities``, [T, B, n].
 
     There is one, "modules", or one at each depth of a routing network, "modules/depth_i", or none.
     """
     if "module_mask" not in diagnostics:
         return {}
-    mask, claim = diagnostics["module_mask"], diagnostics["module_claim"]
+    mask, probabilities = diagnostics["module_mask"], diagnostics["module_probabilities"]
     if mask.dim() == 3:
-        return {"modules": (mask, claim)}
-    return {f"modules/depth_{i}": (mask[:, :, i], claim[:, :, i]) for i in range(mask.shape[2])}
+        return {"modules": (mask, probabilities)}
+    return {
+        f"modules/depth_{i}": (mask[:, :, i], probabilities[:, :, i]) for i in range(mask.shape[2])
+    }
 
 
-def module_figures(mask: Tensor, claim: Tensor) -> dict[str, Tensor]:
+def module_figures(mask: Tensor, probabilities: Tensor) -> dict[str, Tensor]:
     """Who works, and how much that depends on the input (Kirsch et al. 2018, §4.2).
 
     Args:
         mask: bool [T, B, n], the active modules.
-        claim: float [T, B, n], the choice's distribution over modules.
+        probabilities: float [T, B, n], the choice's distribution over modules.
 
     Returns:
         ``use_j``: the share of steps that module j was active in; ``H_A``: the entropy in nats of
@@ -62,8 +64,8 @@ def module_figures(mask: Tensor, claim: Tensor) -> dict[str, Tensor]:
         of a thousand.
     """
     use = mask.flatten(0, 1).double().mean(0)
-    claim = claim.flatten(0, 1).double()
-    together, apart = entropy(claim.mean(0)), entropy(claim).mean()
+    rows = probabilities.flatten(0, 1).double()
+    together, apart = entropy(rows.mean(0)), entropy(rows).mean()
     figures = {f"use_{j}": share for j, share in enumerate(use)}
     return figures | {
         "H_A": together,

@@ -10,14 +10,13 @@ import torch
 from torch import Tensor
 
 from .checkpoint import Checkpoint
-from .config import TrainConfig
+from .config import RunConfig
+from .diagnostics import diagnose
 from .learner import Iteration, Learner
-from .monitor import Monitor, Row
+from .monitor import Monitor
 from .protocols import Agent, Environment
 from .rollout import Cursor, begin
-from .runs import Run, create_run, put_parameters
-from .schedule import Schedule
-from .statistics import module_choices, module_figures
+from .runs import Row, Run, create_run, put_parameters
 
 WINDOW = 200  # episodes that the rolling means go over
 
@@ -63,19 +62,20 @@ class Tally:
 class Training:
     """All that changes while a run learns."""
 
-    def __init__(
-        self, config: TrainConfig, env: Environment, agent: Agent, schedule: Schedule
-    ) -> None:
+    def __init__(self, config: RunConfig, env: Environment, agent: Agent) -> None:
         self.env, self.agent = env, agent
-        self.learner = Learner(agent, schedule, config, env.device)
-        self.cursor = begin(env, agent, config.seed)
+        seed = config.run.seed
+        self.learner = Learner(agent, config.loops, config.algorithm, seed, env.device)
+        self.cursor = begin(env, agent, seed)
         self.tally = Tally(0, 0, 0, 0.0, torch.zeros(0, 3, dtype=torch.float64))
 
     def iterate(self) -> Row:
         """One iteration and its figures, under Stable-Baselines3's names where it has one."""
         before = time.perf_counter()
         iteration, self.cursor = self.learner.iterate(self.env, self.cursor)
-        row = _loss_row(iteration) | _module_row(iteration)  # reads the device: the work is done
+        row = _loss_row(iteration) | _diagnostic_row(
+            iteration
+        )  # reads the device: the work is done
         seconds = time.perf_counter() - before
         frames, self.tally = self.tally.frames, self.tally.after(iteration, seconds)
         row["time/fps"] = (self.tally.frames - frames) / seconds
@@ -116,30 +116,29 @@ class Training:
             if moments:
                 self.learner.optimizer.state[parameter] = moments
         self.learner.generator.set_state(tensors["generator"])
-        self.learner.updates, self.learner.frames = numbers["updates"], numbers["frames"]
+        frames = int(numbers["frames"])
+        self.learner.updates, self.learner.frames = int(numbers["updates"]), frames
         self.env.state = tensors["environments"].to(self.env.device)
         self.cursor = _cursor_from(self.cursor, tensors)
         self.tally = Tally(
-            numbers["frames"],
-            numbers["iterations"],
-            numbers["episodes"],
+            frames,
+            int(numbers["iterations"]),
+            int(numbers["episodes"]),
             numbers["seconds"],
             tensors["recent"],
         )
 
 
-def train(config: TrainConfig, env: Environment, agent: Agent, schedule: Schedule) -> Summary:
-    """Train `agent` in `env` for `config.frames` frames into a new folder, `config.out`.
+def train(config: RunConfig, env: Environment, agent: Agent) -> Summary:
+    """Train `agent` in `env` for the run's frames into its folder, a new one.
 
     Raises:
         UsageError: the folder holds something already.
     """
-    return _go_on(create_run(config), Training(config, env, agent, schedule), config.frames)
+    return _go_on(create_run(config), Training(config, env, agent), config.run.frames)
 
 
-def resume(
-    run: Run, env: Environment, agent: Agent, schedule: Schedule, frames: int | None = None
-) -> Summary:
+def resume(run: Run, env: Environment, agent: Agent, frames: int | None = None) -> Summary:
     """Go on with a run from its newest whole checkpoint, to `frames` or as far as it was planned.
 
     On the CPU the result equals the uninterrupted run's bit for bit.
@@ -147,10 +146,10 @@ def resume(
     Raises:
         UsageError: there is no whole checkpoint, or it is of another agent.
     """
-    training = Training(run.config, env, agent, schedule)
+    training = Training(run.config, env, agent)
     training.restore(run.load())
     run.forget_metrics_after(training.tally.frames)
-    return _go_on(run, training, frames or run.config.frames)
+    return _go_on(run, training, frames or run.config.run.frames)
 
 
 def _grown(moment: Tensor, parameter: Tensor) -> Tensor:
@@ -168,7 +167,7 @@ def _go_on(run: Run, training: Training, frames: int) -> Summary:
         while training.tally.frames < frames:
             monitor.report(training.iterate())
             done = training.tally.frames
-            if done - saved >= run.config.checkpoint_frames or done >= frames:
+            if done - saved >= run.config.run.checkpoint_frames or done >= frames:
                 run.save(done, training.checkpoint())
                 saved = done
     finally:
@@ -205,12 +204,8 @@ def _loss_row(iteration: Iteration) -> Row:
     return row
 
 
-def _module_row(iteration: Iteration) -> Row:
-    return {
-        f"{choice}/{name}": float(value)
-        for choice, layer in module_choices(iteration.rollouts[-1].diagnostics).items()
-        for name, value in module_figures(*layer).items()
-    }
+def _diagnostic_row(iteration: Iteration) -> Row:
+    return {name: float(value) for name, value in diagnose(iteration.rollouts[-1]).items()}
 
 
 def _cursor_tensors(cursor: Cursor) -> dict[str, Tensor]:

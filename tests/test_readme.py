@@ -1,15 +1,23 @@
-"""The README's Python runs as it stands."""
+"""What the README and the documents tell a reader to type runs as it stands."""
 
 import re
 import runpy
+import shlex
 from pathlib import Path
 
+import pytest
 import torch
 
 import envs
 import envs.registry
+from metarims.cli import parse
+from run import COMMANDS, main
 
-README = (Path(__file__).parent.parent / "README.md").read_text()
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+RESULTS = (ROOT / "docs" / "results.md").read_text()
+LEVEL = "BabyAI-GoToObj-v0"
+SMALL = ["--frames", "1", "--num-envs", "4", "--device", "cpu"]
 
 
 def run_blocks(folder):
@@ -22,7 +30,7 @@ def run_blocks(folder):
     return len(blocks)
 
 
-def test_the_readme_runs(tmp_path, capsys, monkeypatch):
+def test_the_python_of_the_readme_runs(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(envs.registry, "LEVELS", dict(envs.registry.LEVELS))
     assert run_blocks(tmp_path) == 2
     assert capsys.readouterr().out.startswith("go to ")
@@ -34,3 +42,77 @@ def test_the_readme_runs(tmp_path, capsys, monkeypatch):
         step = env.step(torch.randint(7, (64,), generator=generator))
         ended |= step.terminated | step.truncated
     assert ended.all()
+
+
+def commands(text):
+    """What follows ``run.py`` in code, blocks and inline, without what explains it."""
+    found = []
+    for block in re.findall(r"```\n(.*?)```", text, re.DOTALL):
+        for line in block.replace("\\\n", " ").splitlines():
+            if line.startswith("python run.py "):
+                found.append(re.split(r"  +(?=[a-z(#])", line.removeprefix("python run.py "))[0])
+    inline = re.findall(
+        r"`(?:python )?run\.py ([^`]*)`", re.sub(r"```.*?```", "", text, flags=re.S)
+    )
+    return [*found, *(" ".join(each.split()) for each in inline)]
+
+
+def spelt(command, folder):
+    """Its arguments, with something for every placeholder."""
+    run, out = str(folder / "run"), str(folder / "out")
+    plain = re.sub(r"\[[^]]*\]|\.\.\.|\(all twelve\)", "", command)
+    given = {
+        "ID": LEVEL, "ENV": LEVEL, "NAME": "lstm", "AGENT": "lstm", "RUN": run, "FRAMES": "1",
+        "SEED": "1", "FIGURES": out, "FOLDER": out, "FILE.gif": f"{out}.gif", "FILE": f"{out}.json",
+        "PATTERN": "DoorKey", "runs/one/config.json": f"{run}/config.json", "CLONE": out,
+    }  # fmt: skip
+    words = [given.get(word, word) for word in shlex.split(plain)]
+    if "--out" in words and words[0] == "train":
+        words[words.index("--out") + 1] = str(folder / "trained")
+    return words
+
+
+def described():
+    """Every command of the README and the results, once."""
+    whole = {c for text in (README, RESULTS) for c in commands(text)}
+    return sorted(c for c in whole if " " in c or c in ("classify", "levels"))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Where there is a run."""
+    folder = tmp_path_factory.mktemp("reader")
+    args = ["train", "--env", LEVEL, "--agent", "metarims", "--out", str(folder / "run"), *SMALL]
+    assert main(args) == 0
+    return folder
+
+
+QUICK = {
+    "evaluate": ["--episodes", "4", "--device", "cpu"],
+    "record": ["--frames", "5"],
+    "plot": ["--steps", "40", "--device", "cpu"],
+    "resume": ["--frames", "1"],
+    "train": SMALL,
+    "compare": [],
+    "levels": [],
+}
+
+
+def test_there_are_commands_to_try():
+    tried = {command.split()[0] for command in described()}
+    assert tried >= {*QUICK, "search", "bench", "classify"} - {"resume"}, tried
+
+
+@pytest.mark.parametrize("command", described())
+def test_a_command_that_is_told_runs(command, folder, tmp_path, monkeypatch):
+    """Long ones (search, bench, classify) are read only; the others run at a small scale."""
+    words = spelt(command, folder)
+    words = [str(ROOT / w) if w.startswith("examples/") else w for w in words]
+    if words[0] == "train" and "--env" not in words:
+        words += ["--env", LEVEL]
+    assert parse(COMMANDS, words) is not None
+    if words[0] in QUICK and len(words) > 1:
+        if words[0] == "train":
+            words = [w if w != str(folder / "trained") else str(tmp_path / "run") for w in words]
+            words += ["--out", str(tmp_path / "run")] if "--out" not in words else []
+        assert main([*words, *QUICK[words[0]]]) == 0, words

@@ -5,6 +5,7 @@ import torch
 
 from agents import bench
 from metarims.errors import UsageError
+from metarims.studies.race import time_burst
 
 PEER = """
 import torch
@@ -36,7 +37,9 @@ def test_every_cell_learns_from_every_frame(small, name):
     cell.train_once(x)
     assert x.grad is not None
     assert x.grad.any(-1).all()
-    batch, burst = bench.start_cell(bench.CELLS[name])
+    ready = bench.start_cell(bench.CELLS[name], "cpu", time_burst)
+    assert ready is not None
+    batch, burst = ready
     assert (batch, burst()) == (2, 6)
 
 
@@ -53,8 +56,9 @@ def test_a_clone_of_the_peer_takes_part(small, tmp_path):
     with pytest.raises(UsageError, match="has no class RIM"):
         bench.cells(tmp_path)
     (tmp_path / "RIM.py").write_text(PEER)
-    _, burst = bench.start_cell(bench.cells(tmp_path)[bench.PUBLIC])
-    assert burst() == 6
+    ready = bench.start_cell(bench.cells(tmp_path)[bench.PUBLIC], "cpu", time_burst)
+    assert ready is not None
+    assert ready[1]() == 6
 
 
 def test_the_table_compares_with_what_is_there():

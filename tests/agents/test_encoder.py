@@ -8,8 +8,7 @@ from agents.encoder import (
     STATES,
     TRAITS,
     TYPES,
-    Encoder,
-    SlotEncoder,
+    EncoderConfig,
     _CellRows,
     _CellSum,
 )
@@ -36,7 +35,7 @@ def test_the_sum_over_traits_and_its_gradient(function, dims):
 
 
 def test_a_mission_reads_the_same_beside_any_others():
-    encoder = Encoder(vocabulary=30)
+    encoder = EncoderConfig().build(30)
     missions = torch.tensor([[3, 4, 5, 0], [3, 4, 0, 0], [3, 4, 5, 0], [5, 4, 3, 9]])
     image = random_cells(1, 1, 7, 7).expand(1, 4, 7, 7, 3)
     together = encoder({"image": image, "mission": missions.to(torch.int16).unsqueeze(0)})[0]
@@ -51,7 +50,7 @@ def test_a_mission_reads_the_same_beside_any_others():
 
 def test_one_mission_more_changes_nothing_in_the_gradients():
     """Reading each different mission once gives the gradients of reading every one."""
-    encoder = Encoder(vocabulary=30).double()
+    encoder = EncoderConfig().build(30).double()
     missions = torch.randint(1, 4, (1, 40, 3)).to(torch.int16)
     image = random_cells(1, 40, 7, 7)
     weight = torch.randn(1, 40, 128, dtype=torch.float64)
@@ -68,7 +67,7 @@ def test_one_mission_more_changes_nothing_in_the_gradients():
 
 
 def test_a_grown_vocabulary_keeps_what_was_learnt():
-    before, after = Encoder(vocabulary=20), Encoder(vocabulary=25)
+    before, after = EncoderConfig().build(20), EncoderConfig().build(25)
     fresh = after.instruction.words.weight.detach().clone()
     after.load_state_dict(before.state_dict())
     words = after.instruction.words.weight
@@ -77,7 +76,7 @@ def test_a_grown_vocabulary_keeps_what_was_learnt():
 
 
 def test_a_slot_tells_of_its_own_cell_only():
-    encoder = SlotEncoder(vocabulary=30)
+    encoder = EncoderConfig(slots=True).build(30)
     image, mission = random_cells(1, 2, 7, 7), torch.ones(1, 2, 3, dtype=torch.int16)
     image[0, 1] = image[0, 0]
     image[0, 1, 2, 3, 0] = (image[0, 0, 2, 3, 0] + 1) % TYPES

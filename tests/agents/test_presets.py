@@ -5,13 +5,29 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-import agents
+import agents  # noqa: F401 (registers the presets)
+from metarims.config import find_preset
 from metarims.errors import UsageError
 from metarims.protocols import GROUPS
+from metarims.registry import names
+from metarims.settings import replace_at
+
+PRESETS = names("preset")
 
 SPEC = SimpleNamespace(
     num_actions=7, vocabulary_size=40, device=torch.device("cpu"), level_ids=["A", "B"]
 )
+
+
+def made(name, seed=0, **changes):
+    """A preset's agent with some settings changed: two underscores in a name are a dot."""
+    paths = {path.replace("__", "."): value for path, value in changes.items()}
+    return replace_at(find_preset(name), paths).agent.make(SPEC, seed)
+
+
+def loops_of(name, **changes):
+    paths = {path.replace("__", "."): value for path, value in changes.items()}
+    return replace_at(find_preset(name), paths).loops
 
 
 def parameters(agent):
@@ -29,28 +45,28 @@ def observations(steps, batch):
     }
 
 
-@pytest.mark.parametrize("name", agents.names())
+@pytest.mark.parametrize("name", PRESETS)
 def test_presets_are_matched_in_parameters_to_5_percent(name):
-    expected = parameters(agents.make("metarims", SPEC))
-    assert parameters(agents.make(name, SPEC)) == pytest.approx(expected, rel=0.05)
+    expected = parameters(made("metarims"))
+    assert parameters(made(name)) == pytest.approx(expected, rel=0.05)
 
 
 @pytest.mark.parametrize("hidden_state", ["reset", "carry"])
-@pytest.mark.parametrize("name", agents.names())
+@pytest.mark.parametrize("name", PRESETS)
 def test_groups_share_out_every_parameter_once(name, hidden_state):
-    agent = agents.make(name, SPEC, {"hidden_state": hidden_state})
+    agent = made(name, hidden_state=hidden_state)
     groups = agent.groups()
     assert tuple(groups) == GROUPS
     listed = [id(parameter) for group in groups.values() for parameter in group]
     assert sorted(listed) == sorted(id(parameter) for parameter in agent.parameters())
-    learnt = {group for loop in agents.schedule(name).loops for group in loop.groups}
+    learnt = {group for _, loop in loops_of(name).turns() for group in loop.groups}
     assert learnt == set(GROUPS)
 
 
-@pytest.mark.parametrize("name", agents.names())
+@pytest.mark.parametrize("name", PRESETS)
 def test_acting_sees_what_an_update_has_changed(name):
     """Fused Adam counts no versions: nothing may be remembered by them."""
-    agent, obs = agents.make(name, SPEC), observations(3, 4)
+    agent, obs = made(name), observations(3, 4)
     state, starts = agent.initial_state(4), torch.zeros(3, 4, dtype=torch.bool)
     optimizer = torch.optim.Adam(agent.parameters(), lr=0.1, fused=True)
     for _ in range(2):
@@ -69,7 +85,7 @@ def test_acting_sees_what_an_update_has_changed(name):
     [("lstm", False), ("rims", False), ("rims", True), ("random", False), ("routing", False)],
 )
 def test_a_sequence_at_once_is_the_same_step_by_step(name, slots, hidden_state):
-    agent = agents.make(name, SPEC, {"hidden_state": hidden_state, "slots": slots})
+    agent = made(name, hidden_state=hidden_state, encoder__slots=slots)
     obs, starts = observations(7, 5), torch.rand(7, 5) < 0.3
     state = agent.initial_state(5)
     at_once = agent(obs, state, starts)
@@ -85,7 +101,7 @@ def test_carried_state_survives_an_episode_and_the_last_step_is_seen():
     obs, never = observations(1, 3), torch.zeros(1, 3, dtype=torch.bool)
     other = obs | {"last_action": (obs["last_action"] + 1) % 7}
     for hidden_state, carried in (("carry", True), ("reset", False)):
-        agent = agents.make("rims", SPEC, {"hidden_state": hidden_state})
+        agent = made("rims", hidden_state=hidden_state)
         states = [tuple(torch.randn_like(x) for x in agent.initial_state(3)[:2]) for _ in range(2)]
         draws = agent.initial_state(3)[2]
         values = [agent(obs, (*state, draws), ~never).value for state in states]
@@ -96,7 +112,7 @@ def test_carried_state_survives_an_episode_and_the_last_step_is_seen():
 
 def test_the_seed_decides_the_parameters_and_nothing_else():
     before = torch.random.get_rng_state()
-    one, same, other = (agents.make("metarims", SPEC, seed=seed) for seed in (1, 1, 2))
+    one, same, other = (made("metarims", seed) for seed in (1, 1, 2))
     assert torch.equal(before, torch.random.get_rng_state())
     pairs = list(zip(one.parameters(), same.parameters(), other.parameters(), strict=True))
     assert all(torch.equal(a, b) for a, b, _ in pairs)
@@ -104,50 +120,42 @@ def test_the_seed_decides_the_parameters_and_nothing_else():
 
 
 def test_the_loops_of_the_presets():
-    fast, slow = agents.schedule("metarims").loops
-    assert fast.groups == ("encoder", "modules", "policy")
-    assert slow.groups == ("attention", "value")
-    assert (fast.span, slow.span, slow.data) == (20, 80, "reuse")
-    (joint,) = agents.schedule("rims").loops
+    loops = loops_of("metarims")
+    assert [name for name, _ in loops.turns()] == ["fast", "slow"]
+    assert loops.fast.groups == ("encoder", "modules", "policy")
+    assert loops.slow.groups == ("attention", "value")
+    assert (loops.fast.span, loops.slow.span, loops.slow.data) == (20, 80, "reuse")
+    ((name, joint),) = loops_of("rims").turns()
+    assert name == "joint"
     assert set(joint.groups) == set(GROUPS)
-    assert agents.schedule("slowlr").loops[0].rates["attention"] == 0.25
-    fast, slow = agents.schedule("metaflip").loops
-    assert fast.groups == ("attention", "value")
-    assert slow.groups == ("encoder", "modules", "policy")
+    assert loops_of("slowlr").fast.rate_factor("attention") == 0.25
+    assert loops_of("slowlr").fast.rate_factor("value") == 1.0
+    flipped = loops_of("metaflip")
+    assert flipped.fast.groups == ("attention", "value")
+    assert flipped.slow.groups == ("encoder", "modules", "policy")
     for factor in (1, 2, 8):
-        assert agents.schedule(f"slow{factor}").loops[1].span == 20 * factor
-    both = agents.schedule("metarims", {"encoder_in": "both"})
-    assert all("encoder" in loop.groups for loop in both.loops)
-    fresh = agents.schedule("metarims", {"slow_data": "fresh"})
-    assert fresh.rollouts == 2
-
-
-def test_settings_may_be_text():
-    assert agents.preset("metarims", {"active": "2"}).active == 2
-    assert agents.preset("metarims", {"per_task": "true"}).per_task is True
-    assert agents.preset("metarims", {"learning_rate": "3e-4"}).learning_rate == 3e-4
+        assert loops_of(f"slow{factor}").slow.span == 20 * factor
+    assert loops_of("slow8").steps == 160
+    assert loops_of("metarims", slow__data="fresh").rollouts == 2
 
 
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
         ("metarim", {}, "unknown agent 'metarim'; nearest: metarims"),
-        ("lstm", {"slow_fator": 2}, "unknown setting 'slow_fator'; nearest: slow_factor"),
-        ("rims", {"active": 6}, "active must be at most modules, 5, got 6"),
-        ("rims", {"active": "two"}, "active must be of type int, got 'two'"),
-        ("rims", {"active": 2.5}, "active must be of type int, got 2.5"),
-        ("rims", {"attention": "sparce"}, "unknown attention 'sparce'; nearest: sparse"),
-        ("rims", {"per_task": "maybe"}, "per_task must be of type bool, got 'maybe'"),
-        ("lstm", {"slots": True}, "slots are for rims to attend to"),
-        ("metarims", {"slow_data": "fesh"}, "unknown slow_data 'fesh'; nearest: fresh"),
+        ("lstm", {"slow.spam": 2}, "unknown setting 'slow.spam'; nearest: slow.span"),
+        ("rims", {"core.active": 6}, "active must be at most modules, 5, got 6"),
+        ("rims", {"core.active": "two"}, "core.active must be of type int, got 'two'"),
+        ("rims", {"core.active": 2.5}, "core.active must be of type int, got 2.5"),
+        ("rims", {"core.attention": "sparce"}, "unknown attention 'sparce'; nearest: sparse"),
+        ("rims", {"fast.per_task": "maybe"}, "fast.per_task must be of type bool, got 'maybe'"),
+        ("lstm", {"encoder.slots": True}, "a core of kind lstm takes no slots"),
+        ("metarims", {"slow.data": "fesh"}, "unknown data 'fesh'; nearest: fresh"),
+        ("metarims", {"fast.learning_rate": -1.0}, "learning_rate must be positive, got -1.0"),
+        ("metarims", {"hidden_state": "carri"}, "unknown hidden_state 'carri'; nearest: carry"),
     ],
 )
 def test_wrong_input_is_named_with_the_nearest_right_thing(name, options, message):
     with pytest.raises(UsageError) as error:
-        agents.make(name, SPEC, options)
+        replace_at(find_preset(name), options)
     assert message in str(error.value)
-
-
-def test_a_wrong_rate_is_named():
-    with pytest.raises(UsageError, match=r"learning_rate must be positive, got -1.0"):
-        agents.schedule("metarims", {"learning_rate": -1})

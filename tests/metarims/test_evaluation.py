@@ -1,5 +1,7 @@
 """Evaluation: a fixed number of episodes, settled beforehand."""
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -7,7 +9,7 @@ from metarims.errors import UsageError
 from metarims.evaluation import evaluate
 
 from .probes import Bandit, Contexts, Probe, Recall
-from .test_learner import make_agent
+from .small import make_agent
 
 
 class ShortWins(Probe):
@@ -39,7 +41,7 @@ def test_short_episodes_are_not_favoured():
 
 @pytest.mark.parametrize(("num_envs", "episodes"), [(4, 10), (16, 3), (5, 5)])
 def test_gives_exactly_the_episodes_asked_for(num_envs, episodes):
-    report = evaluate(make_agent(), Contexts(num_envs), episodes=episodes).as_json()
+    report: Any = evaluate(make_agent(), Contexts(num_envs), episodes=episodes).as_json()
     assert list(report) == [
         "env",
         "episodes",
@@ -69,6 +71,6 @@ def test_the_likeliest_action_or_a_sample():
 
 def test_one_level_at_a_time():
     with pytest.raises(UsageError, match="one level at a time, got probe-0, probe-1"):
-        evaluate(make_agent(), Recall(4, tasks=2))
+        evaluate(make_agent(), Recall(4, tasks=2), episodes=1)
     with pytest.raises(UsageError, match="episodes must be positive, got 0"):
         evaluate(make_agent(), Recall(4), episodes=0)

@@ -5,39 +5,33 @@ from dataclasses import replace
 import pytest
 import torch
 
-import agents
 from agents.policy import RecurrentPolicy
-from metarims.config import TrainConfig
+from metarims.algorithms.ppo import PPO
+from metarims.config import RunConfig
 from metarims.errors import UsageError
 from metarims.learner import Learner
-from metarims.ppo import clipped_policy_loss, entropy_of, log_prob_of, squared_value_loss
+from metarims.loops import Loop, Loops
+from metarims.losses import clipped_policy_loss, entropy_of, log_prob_of, squared_value_loss
 from metarims.protocols import GROUPS
 from metarims.rollout import begin
-from metarims.schedule import Loop, Schedule
 
-from .probes import Contexts, Linear
+from .probes import Contexts
+from .small import PRESETS, configured, make_agent
 
-SMALL = {"fast_span": 5, "features": 16, "hidden": 8, "lstm_hidden": 40, "key": 8, "value": 16}
-CONFIG = TrainConfig(env=("probe",), agent="metarims", out="unused", num_envs=8)
-
-
-def make_agent(preset="metarims", seed=0, **options):
-    """A preset's agent with the probes' encoder."""
-    agent = agents.make(preset, Contexts(1), SMALL | options, seed)
-    torch.manual_seed(seed)
-    agent.encoder = Linear(Contexts.seen, 16)
-    return agent
+PLAIN, NUM_ENVS = PPO(), 8
+NO_LOOP = Loop()
 
 
-def schedule(preset="metarims", **options):
-    return agents.schedule(preset, SMALL | options)
+def joint(steps=20, **settings):
+    """One loop over everything."""
+    return Loops(Loop(groups=GROUPS, span=5, **settings), NO_LOOP, steps)
 
 
-def learn(agent, schedule, iterations=1, tasks=1, config=CONFIG):
+def learn(agent, loops, iterations=1, tasks=1, algorithm=PLAIN):
     """Train on a probe; gives the learner and the last iteration."""
-    env = Contexts(config.num_envs, tasks)
-    learner = Learner(agent, schedule, config, env.device)
-    cursor = begin(env, agent, config.seed)
+    env = Contexts(NUM_ENVS, tasks)
+    learner = Learner(agent, loops, algorithm, 1, env.device)
+    cursor = begin(env, agent, 1)
     for _ in range(iterations):
         iteration, cursor = learner.iterate(env, cursor)
     return learner, iteration
@@ -63,29 +57,29 @@ def moved(agent, before):
 @pytest.mark.parametrize(
     ("loop", "learnt"),
     [
-        (0, {"encoder", "modules", "policy"}),
-        (1, {"attention", "value"}),
+        ("fast", {"encoder", "modules", "policy"}),
+        ("slow", {"attention", "value"}),
     ],
 )
 def test_each_loop_leaves_the_other_groups_bit_equal(loop, learnt):
-    agent = make_agent()
-    learner, _ = learn(agent, schedule())  # all have moments by now
+    agent, loops = make_agent(), configured().loops
+    learner, _ = learn(agent, loops)  # all have moments by now
     before = snapshot(agent)
-    learner.schedule = Schedule((replace(schedule().loops[loop], data="fresh"),), 20)
+    learner.loops = Loops(replace(getattr(loops, loop), data="fresh"), NO_LOOP, 20)
     learner.iterate(Contexts(8), begin(Contexts(8), agent))
     assert moved(agent, before) == learnt
 
 
-@pytest.mark.parametrize("name", agents.names())
+@pytest.mark.parametrize("name", PRESETS)
 def test_every_group_of_every_preset_learns(name):
     agent = make_agent(name)
     before = snapshot(agent)
-    learn(agent, schedule(name))
+    learn(agent, configured(name).loops)
     assert moved(agent, before) == {group for group, rows in agent.groups().items() if rows}
 
 
 @pytest.mark.parametrize("hidden_state", ["reset", "carry"])
-@pytest.mark.parametrize("name", agents.names())
+@pytest.mark.parametrize("name", PRESETS)
 def test_the_ratio_is_one_before_the_first_step_of_an_update(name, hidden_state):
     agent = make_agent(name, hidden_state=hidden_state)
     ratios: list[list[float]] = []
@@ -103,21 +97,21 @@ def test_the_ratio_is_one_before_the_first_step_of_an_update(name, hidden_state)
             super()._release(loop)
 
     env = Contexts(8)
-    learner = Watch(agent, schedule(name), CONFIG, env.device)
+    loops = configured(name).loops
+    learner = Watch(agent, loops, PLAIN, 1, env.device)
     cursor = begin(env, agent, 1)
     for _ in range(2):
         _, cursor = learner.iterate(env, cursor)
-    assert len(ratios) == 2 * len(schedule(name).loops)
+    assert len(ratios) == 2 * len(list(loops.turns()))
     assert max(first for first, *_ in ratios) < 1e-6, ratios
     assert max(max(row) for row in ratios) > 1e-4  # by then the policy did change
 
 
 def test_two_loops_over_everything_are_joint_ppo():
     """Slow factor 1, reuse and all groups in both: plain PPO, twice over each rollout."""
-    fast = Loop("fast", span=5, data="fresh", epochs=2)
-    slow = Loop("slow", span=5, data="reuse", epochs=2)
+    fast = Loop(GROUPS, 5, 1e-3, 1.0, epochs=2, minibatches=4)
     ours = make_agent(seed=3)
-    learn(ours, Schedule((fast, slow), 20), iterations=2)
+    learn(ours, Loops(fast, replace(fast, data="reuse"), 20), iterations=2)
     plain = make_agent(seed=3)
     plain_ppo(plain, iterations=2)
     for (name, a), b in zip(ours.named_parameters(), plain.parameters(), strict=True):
@@ -126,16 +120,16 @@ def test_two_loops_over_everything_are_joint_ppo():
 
 def plain_ppo(agent: RecurrentPolicy, iterations: int) -> None:
     """Joint PPO with one optimiser over everything, written without loops, groups or spans."""
-    env = Contexts(CONFIG.num_envs)
+    env = Contexts(NUM_ENVS)
     optimizer = torch.optim.Adam(agent.parameters(), lr=1e-3, eps=1e-5, fused=True)
-    joint = Loop("joint", span=5)
-    collector = Learner(agent, Schedule((joint,), 20), CONFIG, env.device)
-    cursor = begin(env, agent, CONFIG.seed)
+    loops = joint()
+    collector = Learner(agent, loops, PLAIN, 1, env.device)
+    cursor = begin(env, agent, 1)
     for iteration in range(1, iterations + 1):
         rollout, cursor = collector._sample_trajectories(env, cursor)
-        frames = iteration * 20 * CONFIG.num_envs
-        optimizer.param_groups[0]["lr"] = 1e-3 * max(0.1, 1 - frames / CONFIG.anneal_frames)
-        spans = collector._sequences(rollout, joint)
+        frames = iteration * 20 * NUM_ENVS
+        optimizer.param_groups[0]["lr"] = 1e-3 * max(0.1, 1 - frames / PLAIN.anneal_frames)
+        spans = collector._sequences(rollout, loops.fast)
         for repeat in range(2):
             if repeat:
                 with torch.no_grad():
@@ -149,14 +143,14 @@ def plain_ppo(agent: RecurrentPolicy, iterations: int) -> None:
                     ratio = (log_prob_of(log_probs, batch.actions) - batch.log_probs).exp()
                     advantages = batch.advantages - batch.advantages.mean()
                     advantages = advantages / (batch.advantages.std() + 1e-8)
-                    loss = clipped_policy_loss(ratio, advantages, CONFIG.clip)
-                    loss = loss - CONFIG.entropy * entropy_of(log_probs).mean()
+                    loss = clipped_policy_loss(ratio, advantages, PLAIN.clip)
+                    loss = loss - PLAIN.entropy * entropy_of(log_probs).mean()
                     value_loss = squared_value_loss(output.value, batch.returns)
-                    loss = loss + CONFIG.value_weight * value_loss
+                    loss = loss + PLAIN.value_weight * value_loss
                     optimizer.zero_grad()
                     loss.backward()
                     everything = [p for group in GROUPS for p in agent.groups()[group]]
-                    torch.nn.utils.clip_grad_norm_(everything, CONFIG.max_grad_norm)
+                    torch.nn.utils.clip_grad_norm_(everything, PLAIN.max_grad_norm)
                     optimizer.step()
 
 
@@ -166,8 +160,7 @@ def test_the_rates_of_groups_scale_their_steps():
     for rate in (1.0, 0.25):
         agent = make_agent()
         before = snapshot(agent)
-        loop = Loop("joint", span=5, rates={"attention": rate}, epochs=1, minibatches=1)
-        learn(agent, Schedule((loop,), 20))
+        learn(agent, joint(attention_rate=rate, epochs=1, minibatches=1))
         steps[rate] = [
             (a - b).abs().max().item()
             for a, b in zip(agent.groups()["attention"], before["attention"], strict=True)
@@ -177,18 +170,19 @@ def test_the_rates_of_groups_scale_their_steps():
 
 def test_fresh_slow_data_costs_frames_and_reuse_does_not():
     for data, rollouts in (("fresh", 2), ("reuse", 1)):
-        _, iteration = learn(make_agent(), schedule(slow_data=data))
+        _, iteration = learn(make_agent(), configured(slow__data=data).loops)
         assert len(iteration.rollouts) == rollouts
         assert list(iteration.figures) == ["fast", "slow"]
 
 
 def test_the_fast_loop_can_leave_out_the_value_loss():
     with_it, without = (
-        learn(make_agent(), schedule(fast_value_loss=on))[1].figures for on in (True, False)
+        learn(make_agent(), configured(fast__value_loss=on).loops)[1].figures
+        for on in (True, False)
     )
-    for figures, weight in ((with_it, CONFIG.value_weight), (without, 0.0)):
+    for figures, weight in ((with_it, PLAIN.value_weight), (without, 0.0)):
         fast = figures["fast"]
-        expected = fast["policy_gradient_loss"] + CONFIG.entropy * fast["entropy_loss"]
+        expected = fast["policy_gradient_loss"] + PLAIN.entropy * fast["entropy_loss"]
         torch.testing.assert_close(fast["loss"], expected + weight * fast["value_loss"])
 
 
@@ -197,33 +191,38 @@ def test_inner_steps_task_by_task():
 
     class Watch(Learner):
         def _learn(self, loop, batch):
-            seen.append((loop.name, sorted(set(batch.task.tolist()))))
+            seen.append((loop.span, sorted(set(batch.task.tolist()))))
             return super()._learn(loop, batch)
 
     env = Contexts(8, tasks=2)
     agent = make_agent()
-    once = schedule(per_task=True, epochs=1, minibatches=1, slow_epochs=1, slow_minibatches=1)
-    learner = Watch(agent, once, CONFIG, env.device)
+    once = {"fast__epochs": 1, "fast__minibatches": 1, "slow__epochs": 1, "slow__minibatches": 1}
+    loops = configured(fast__per_task=True, **once).loops
+    learner = Watch(agent, loops, PLAIN, 1, env.device)
     learner.iterate(env, begin(env, agent))
-    assert seen == [("fast", [0]), ("fast", [1]), ("slow", [0, 1])]
+    assert seen == [(5, [0]), (5, [1]), (20, [0, 1])]
 
 
 @pytest.mark.parametrize(
     ("build", "message"),
     [
         (
-            lambda: Schedule((Loop("fast", span=30),)),
-            "multiple of the fast loop's span, 30, got 80",
+            lambda: Loops(Loop(GROUPS, span=30), NO_LOOP),
+            "multiple of the joint loop's span, 30, got 80",
         ),
-        (lambda: Schedule((Loop("slow", data="reuse"),)), "nothing to reuse"),
+        (lambda: Loops(Loop(GROUPS, data="reuse"), NO_LOOP), "nothing to reuse"),
+        (lambda: Loops(NO_LOOP), "groups_in_the_fast_loop must be positive, got 0"),
         (
-            lambda: Loop("fast", groups=("modul",)),
+            lambda: Loop(groups=("modul",)),
             "unknown parameter group 'modul'; nearest: module",
         ),
-        (lambda: Loop("fast", epochs=0), "epochs must be positive, got 0"),
-        (lambda: replace(CONFIG, frames=-5), "frames must be positive, got -5"),
-        (lambda: replace(CONFIG, discount=1.5), "discount must lie between 0 and 1, got 1.5"),
-        (lambda: TrainConfig.from_json({"envs": []}), "unknown setting 'envs'; nearest: .*env"),
+        (lambda: Loop(epochs=0), "epochs must be positive, got 0"),
+        (lambda: configured(frames=-5), "frames must be positive, got -5"),
+        (lambda: PPO(discount=1.5), "discount must lie between 0 and 1, got 1.5"),
+        (
+            lambda: RunConfig.from_json({"format": 2, "agents": []}),
+            "unknown setting of config.json 'agents'; nearest: agent",
+        ),
     ],
 )
 def test_wrong_settings_are_refused(build, message):
@@ -233,11 +232,11 @@ def test_wrong_settings_are_refused(build, message):
 
 def test_no_step_is_taken_once_the_policy_has_moved_too_far():
     """The first minibatch is learnt from, the others find the policy too far away by then."""
-    loop = Loop("joint", span=5, learning_rate=1e-2, epochs=1, minibatches=4)
+    loops = joint(learning_rate=1e-2, attention_rate=1.0, epochs=1, minibatches=4)
     bounded, free = make_agent(seed=2), make_agent(seed=2)
-    _, iteration = learn(bounded, Schedule((loop,), 20), config=replace(CONFIG, target_kl=1e-6))
+    _, iteration = learn(bounded, loops, algorithm=PPO(target_kl=1e-6))
     assert iteration.figures["joint"]["skipped"].item() == 0.75
-    _, iteration = learn(free, Schedule((loop,), 20), config=replace(CONFIG, target_kl=1e6))
+    _, iteration = learn(free, loops, algorithm=PPO(target_kl=1e6))
     assert iteration.figures["joint"]["skipped"].item() == 0.0
     assert moved(bounded, snapshot(make_agent(seed=2))) == moved(free, snapshot(bounded))
 
@@ -247,7 +246,7 @@ def test_a_gradient_that_is_no_number_is_not_followed():
     before = snapshot(agent)
     with torch.no_grad():
         next(agent.encoder.parameters()).fill_(float("nan"))
-    learn(agent, schedule())
+    learn(agent, configured().loops)
     after = snapshot(agent)
     for group in ("modules", "attention", "policy", "value"):
         for a, b in zip(after[group], before[group], strict=True):

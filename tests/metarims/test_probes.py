@@ -3,21 +3,20 @@
 import pytest
 import torch
 
-from metarims.config import TrainConfig
 from metarims.evaluation import evaluate
 from metarims.learner import Learner
-from metarims.rollout import begin, look
+from metarims.rollout import begin, forward_step
 
 from .probes import Bandit, Contexts, Endless, Recall
-from .test_learner import make_agent, schedule
+from .small import agent_of, configured
 
 PRESETS = ["lstm", "rims", "metarims"]
 QUICK = {
-    "learning_rate": 5e-3,
-    "slow_learning_rate": 5e-3,
-    "minibatches": 2,
-    "slow_epochs": 3,
-    "slow_minibatches": 2,
+    "fast__learning_rate": 5e-3,
+    "slow__learning_rate": 5e-3,
+    "fast__minibatches": 2,
+    "slow__epochs": 3,
+    "slow__minibatches": 2,
 }
 
 
@@ -35,13 +34,11 @@ class Forgetful(torch.nn.Module):
 
 def trainings(probe, preset, iterations, seed=1, *, forgetful=False, discount=0.9, **options):
     """An agent, again and again, after each ten iterations more."""
-    env, settings = probe(64), QUICK | options
-    agent = make_agent(preset, seed=seed, **settings)
+    env = probe(64)
+    config = configured(preset, **(QUICK | {"ppo__discount": discount} | options))
+    agent = agent_of(config, seed)
     agent = Forgetful(agent) if forgetful else agent
-    config = TrainConfig(
-        env=("probe",), agent=preset, out="unused", num_envs=64, discount=discount, seed=seed
-    )
-    learner = Learner(agent, schedule(preset, **settings), config, env.device)
+    learner = Learner(agent, config.loops, config.algorithm, seed, env.device)
     cursor = begin(env, agent, seed)
     for iteration in range(1, iterations + 1):
         _, cursor = learner.iterate(env, cursor)
@@ -52,7 +49,7 @@ def trainings(probe, preset, iterations, seed=1, *, forgetful=False, discount=0.
 def trained(probe, preset, iterations, **options):
     """An agent after some iterations, and the value it gives to an episode's first step."""
     *_, agent = trainings(probe, preset, iterations, **options)
-    return agent, look(agent, begin(probe(64), agent, 2)).value.mean().item()
+    return agent, forward_step(agent, begin(probe(64), agent, 2)).value.mean().item()
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -91,14 +88,20 @@ def test_two_contexts(preset):
     assert learns(Contexts, preset, mean_return, 3.6)  # of 4
 
 
-RECALL = {"discount": 0.99, "fast_span": 20, "slow_factor": 1, "slow_learning_rate": 1e-3}
+RECALL = {
+    "discount": 0.99,
+    "fast__span": 20,
+    "slow__span": 20,
+    "steps": 80,
+    "slow__learning_rate": 1e-3,
+}
 
 
 @pytest.mark.parametrize(("preset", "rate"), [("lstm", 3e-3), ("rims", 5e-3), ("metarims", 5e-3)])
 def test_delayed_recall(preset, rate):
-    assert learns(Recall, preset, success_rate, 0.95, learning_rate=rate, **RECALL)
+    assert learns(Recall, preset, success_rate, 0.95, fast__learning_rate=rate, **RECALL)
 
 
 def test_delayed_recall_needs_memory():
-    options = RECALL | {"learning_rate": 3e-3, "forgetful": True}
+    options = RECALL | {"fast__learning_rate": 3e-3, "forgetful": True}
     assert not learns(Recall, "lstm", success_rate, 0.65, limit=40, seeds=1, **options)

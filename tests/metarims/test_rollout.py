@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from metarims.errors import UsageError
-from metarims.rollout import begin, collect_rollout, cut, minibatches, sample
+from metarims.rollout import begin, collect_rollout, sample
+from metarims.sequences import cut, minibatches
 
 from .probes import Bandit, Contexts, Endless, Recall
-from .test_learner import make_agent
+from .small import make_agent
 
 
 def collect(env, agent, steps=20, stride=5, seed=1):
@@ -85,9 +85,3 @@ def test_minibatches_cover_every_span_once():
     together = torch.cat([part.returns for part in parts], 1)
     assert torch.equal(together.flatten().sort().values, rollout.values.flatten().sort().values)
     assert not torch.equal(together, sequences.returns)
-
-
-def test_spans_must_begin_where_a_state_was_kept():
-    rollout, _ = collect(Contexts(2), make_agent())
-    with pytest.raises(UsageError, match="multiple of 5, got 4"):
-        cut(rollout, rollout.values, rollout.values, 4)

@@ -28,8 +28,10 @@ def test_entropy_in_nats():
 
 
 def test_modules_that_depend_on_the_input_carry_information():
-    claim = torch.tensor([[[1.0, 0.0, 0.0]], [[0.0, 1.0, 0.0]]])  # two steps, one environment
-    figures = module_figures(claim > 0, claim)
+    probabilities = torch.tensor(
+        [[[1.0, 0.0, 0.0]], [[0.0, 1.0, 0.0]]]
+    )  # two steps, one environment
+    figures = module_figures(probabilities > 0, probabilities)
     assert figures["use_0"] == figures["use_1"] == 0.5
     assert figures["dead"] == 1
     assert figures["H_A"].item() == pytest.approx(math.log(2))

@@ -7,32 +7,31 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-import agents
 import metarims
 from metarims.checkpoint import TENSORS
-from metarims.config import TrainConfig
 from metarims.errors import UsageError
 
 from .probes import Contexts
-from .test_learner import make_agent, schedule
+from .small import agent_of, configured, make_agent
 
 ITERATION = 8 * 20  # frames
 
 
-def config(out, iterations=4, **changes):
-    settings = {"frames": iterations * ITERATION, "num_envs": 8, "checkpoint_frames": ITERATION}
-    return TrainConfig(env=("probe-0",), agent="metarims", out=str(out), **(settings | changes))
-
-
-def train(out, preset="metarims", iterations=4, **changes):
-    return metarims.train(
-        config(out, iterations, **changes), Contexts(8), make_agent(preset), schedule(preset)
+def config(out, preset="metarims", iterations=4):
+    frames = iterations * ITERATION
+    return configured(
+        preset, env=("probe-0",), out=str(out), frames=frames, checkpoint_frames=ITERATION
     )
+
+
+def train(out, preset="metarims", iterations=4):
+    run = config(out, preset, iterations)
+    return metarims.train(run, Contexts(8), agent_of(run))
 
 
 def resume(out, preset="metarims", **changes):
     run = metarims.load_run(out)
-    return metarims.resume(run, Contexts(8), make_agent(preset), schedule(preset), **changes)
+    return metarims.resume(run, Contexts(8), agent_of(run.config), **changes)
 
 
 def rows(out):
@@ -66,7 +65,7 @@ def test_goes_on_from_the_checkpoint_before_a_damaged_one(tmp_path):
 
 def test_the_agent_of_a_run_can_be_loaded(tmp_path):
     agent = make_agent()
-    metarims.train(config(tmp_path), Contexts(8), agent, schedule())
+    metarims.train(config(tmp_path), Contexts(8), agent)
     again = make_agent(seed=5)
     metarims.load_run(tmp_path).load_agent(again)
     for a, b in zip(agent.parameters(), again.parameters(), strict=True):
@@ -108,8 +107,8 @@ def test_scalars_have_the_names_of_stable_baselines(tmp_path, capsys):
     assert [event.step for event in events.Scalars("time/fps")] == [160, 320, 480]
     last = rows(tmp_path)[-1]
     assert last["frames"] == 480
-    loops = agents.schedule("metarims").loops
-    assert last["train/n_updates"] == 3 * sum(loop.epochs * loop.minibatches for loop in loops)
+    loops = configured().loops.turns()
+    assert last["train/n_updates"] == 3 * sum(loop.epochs * loop.minibatches for _, loop in loops)
     assert summary.frames == 480
     assert summary.success_rate == last["rollout/success_rate"]
     assert sum(last[f"modules/use_{j}"] for j in range(5)) == pytest.approx(3)
@@ -138,7 +137,8 @@ def test_a_missing_or_damaged_run_is_named(tmp_path):
     for text, message in (
         ("{", "cannot be read"),
         ("[]", "does not hold a configuration"),
-        ('{"agent": "lstm"}', "incomplete configuration"),
+        ('{"format": 2, "preset": "lstm"}', "config.json is incomplete"),
+        ('{"env": ["A"], "agent": "lstm", "options": {}}', "another version .* train it anew"),
     ):
         path.write_text(text)
         with pytest.raises(UsageError, match=message):

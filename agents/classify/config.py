@@ -1,0 +1,75 @@
+"""The settings of a comparison of classifiers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from metarims.errors import UsageError, check_choice, check_positive
+
+from ..cores.routing.makers.reinforce import BaselineConfig
+from ..cores.routing.makers.wpl import WPLConfig
+from ..cores.routing.router import RouterConfig
+from .heads import HEADS
+
+OPTIMIZERS = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}
+REWARDS = ("correct", "loss")
+ROUTER = RouterConfig(WPLConfig(rate=0.2), dispatcher=BaselineConfig(entropy=0.0))
+
+
+@dataclass(frozen=True)
+class ClassifyConfig:
+    """A comparison of classifiers.
+
+    Attributes:
+        data: "digits", "mnist", "cifar100" or "miniimagenet".
+        folder: where its files are; digits need none.
+        methods: which heads to compare.
+        seeds: how many trainings of each.
+        epochs: passes over the training samples.
+        batch: samples to a step.
+        width: units of each fully connected layer.
+        blocks: function blocks at each depth; 0 means one for each task.
+        recursive: the first two routed layers share their blocks and PASS.
+        optimizer: "sgd" or "adam".
+        learning_rate: of everything but the router.
+        anneal_epochs: learning rates are divided by 10 every so many epochs.
+        router_rate: the router's learning rate; WPL moves its table by its own.
+        reward: "correct" (±1) or "loss" (its negative).
+        router: who decides on the routes, and how that is learnt.
+    """
+
+    data: str = "digits"
+    folder: Path | None = None
+    methods: tuple[str, ...] = tuple(HEADS)
+    seeds: int = 3
+    epochs: int = 12
+    batch: int = 64
+    width: int = 128
+    blocks: int = 0
+    recursive: bool = False
+    optimizer: str = "sgd"
+    learning_rate: float = 0.1
+    anneal_epochs: int = 20
+    router_rate: float = 0.1
+    reward: str = "correct"
+    router: RouterConfig = ROUTER
+
+    def __post_init__(self) -> None:
+        for method in self.methods:
+            check_choice("method", method, HEADS)
+        check_choice("optimizer", self.optimizer, OPTIMIZERS)
+        check_choice("reward", self.reward, REWARDS)
+        check_positive(
+            seeds=self.seeds,
+            epochs=self.epochs,
+            batch=self.batch,
+            width=self.width,
+            learning_rate=self.learning_rate,
+            anneal_epochs=self.anneal_epochs,
+            router_rate=self.router_rate,
+        )
+        if self.blocks < 0:
+            raise UsageError(f"blocks must be positive or 0, got {self.blocks}")

@@ -1,0 +1,124 @@
+"""Figures of routing: the estimator study, routing maps, policies over time, accuracies."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from metarims.files import aside
+
+from .outcomes import Outcome
+from .study import Quality
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+def draw_study(qualities: Sequence[Quality], path: Path) -> None:
+    """Error, variance and bias² over dimensionality (Rosenbaum et al. 2019, Fig. 9)."""
+    figure, axes = _new(3, 1, (6, 9))
+    for axis, name in zip(axes, ("error", "variance", "bias"), strict=True):
+        for estimator in dict.fromkeys(quality.estimator for quality in qualities):
+            mine = [quality for quality in qualities if quality.estimator == estimator]
+            values = [max(getattr(quality, name), 1e-9) for quality in mine]
+            axis.plot([quality.choices for quality in mine], values, marker="o", label=estimator)
+        axis.set_xscale("log", base=2)
+        axis.set(yscale="log", xlabel="choices")
+    axes[0].set_ylabel("mean squared error")
+    axes[1].set_ylabel("variance")
+    axes[2].set_ylabel("squared bias")
+    axes[2].set_ylim(bottom=1e-7)
+    axes[0].legend()
+    _save(figure, path)
+
+
+def draw_routes(routes: Tensor, path: Path) -> None:
+    """The routing map (Rosenbaum et al. 2018, Fig. 11).
+
+    Args:
+        routes: int64 [tasks, depth], each task's block at each depth.
+        path: of the image.
+    """
+    figure, (axis,) = _new(1, 1, (8, 4))
+    depth = routes.shape[1]
+    for task, route in enumerate(routes.tolist()):
+        line = axis.plot([task, *route], range(depth + 1), marker="o", alpha=0.7)
+        axis.annotate(f"T{task + 1}", (task, -0.15), color=line[0].get_color(), ha="center")
+    labels = ["task", *(f"layer {i + 1}" for i in range(depth))]
+    axis.set_yticks(range(depth + 1), labels)
+    axis.set(xlabel="function block", ylim=(depth + 0.3, -0.4))
+    _save(figure, path)
+
+
+def draw_policies(policies: Tensor, path: Path, width: int = 200) -> None:
+    """Each task's policy for the first layer over time (Rosenbaum et al. 2018, Fig. 9).
+
+    Args:
+        policies: [steps, tasks, depth, K], probabilities.
+        path: of the image.
+        width: columns that the steps are averaged to.
+    """
+    first = _thinned(policies[:, :, 0], width)
+    figure, axes = _new(first.shape[1], 1, (8, 0.9 * first.shape[1]))
+    for task, axis in enumerate(axes):
+        axis.imshow(first[:, task].T.numpy(), aspect="auto", cmap="Greys", vmin=0, vmax=1)
+        axis.set_ylabel(f"T{task + 1}", rotation=0, labelpad=14)
+        axis.set(xticks=[], yticks=[])
+    axes[-1].set_xlabel("training, left to right")
+    _save(figure, path)
+
+
+def draw_block(policies: Tensor, block: int, path: Path, width: int = 200) -> None:
+    """Every task's probability of one block of the first layer over time (2018, Fig. 10).
+
+    Args:
+        policies: [steps, tasks, depth, K], probabilities.
+        block: the block.
+        path: of the image.
+        width: points that the steps are averaged to.
+    """
+    shares = _thinned(policies[:, :, 0, block], width)
+    figure, (axis,) = _new(1, 1, (8, 4))
+    for task, share in enumerate(shares.T):
+        axis.plot(torch.linspace(0, len(policies), len(shares)), share, label=f"T{task + 1}")
+    axis.set(xlabel="step", ylabel=f"probability of block {block}", ylim=(-0.02, 1.02))
+    axis.legend(ncol=2, fontsize="small")
+    _save(figure, path)
+
+
+def draw_accuracies(outcomes: Sequence[Outcome], path: Path) -> None:
+    """Test accuracy after each epoch: every training, and each method's mean."""
+    figure, (axis,) = _new(1, 1, (8, 5))
+    for number, method in enumerate(dict.fromkeys(outcome.method for outcome in outcomes)):
+        curves = torch.tensor([o.accuracy for o in outcomes if o.method == method])
+        epochs = range(1, curves.shape[1] + 1)
+        axis.plot(epochs, 100 * curves.mean(0), color=f"C{number}", label=method)
+        for curve in curves:
+            axis.plot(epochs, 100 * curve, color=f"C{number}", alpha=0.25, linewidth=1)
+    axis.set(xlabel="epoch", ylabel="test accuracy, %")
+    axis.legend()
+    _save(figure, path)
+
+
+def _thinned(values: Tensor, width: int) -> Tensor:
+    """Averages of up to `width` stretches of the first axis, [steps, ...] to [≤ width, ...]."""
+    stretches = values.tensor_split(min(width, len(values)))
+    return torch.stack([stretch.mean(0) for stretch in stretches])
+
+
+def _new(rows: int, columns: int, size: tuple[float, float]) -> tuple[Figure, list[Axes]]:
+    from matplotlib.figure import Figure  # slow to import
+
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False)
+    return figure, list(axes.flatten())
+
+
+def _save(figure: Figure, path: Path) -> None:
+    with aside(path) as temporary:
+        figure.savefig(temporary, dpi=120, format=path.suffix[1:])

@@ -1,0 +1,77 @@
+"""How trainings went: accuracies, figures of the routes, and their summary."""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from metarims.statistics import entropy, module_figures
+
+from ..cores.routing.network import Routed
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one training went.
+
+    Attributes:
+        method, seed: which.
+        accuracy: on the test samples after each epoch.
+        seconds: of training.
+        figures: of the routing on the test samples, by depth and name, after the last epoch.
+        policies: [steps, tasks, depth, K], the mean probabilities of each task's samples.
+        routes: [tasks, depth], the block that most of each task's test samples take.
+    """
+
+    method: str
+    seed: int
+    accuracy: list[float]
+    seconds: float
+    figures: dict[str, float]
+    policies: Tensor | None = None
+    routes: Tensor | None = None
+
+
+def routing_figures(routed: Routed) -> dict[str, float]:
+    """How varied the routes are at each depth, and how many paths there are.
+
+    See Kirsch et al. 2018 and Rosenbaum et al. 2019, §5; ``selection_entropy`` is that of the
+    blocks taken, in nats; 0 is collapse.
+    """
+    figures: dict[str, float] = {}
+    choices, probabilities = routed.trace.choices, routed.probabilities
+    for i in range(choices.shape[1]):
+        mask = F.one_hot(choices[:, i], probabilities.shape[2])
+        layer = module_figures(mask.bool().unsqueeze(0), probabilities[:, i].unsqueeze(0))
+        layer["selection_entropy"] = entropy(mask.double().mean(0))
+        figures |= {f"depth_{i}/{name}": float(value) for name, value in layer.items()}
+    figures["paths"] = len(choices.unique(dim=0))
+    return figures
+
+
+def by_task(values: Tensor, tasks: Tensor, count: int) -> Tensor:
+    """Mean of values [N, ...] over each task's samples, [tasks, ...]; 0 for one without."""
+    sums = values.new_zeros(count, *values.shape[1:]).index_add_(0, tasks, values)
+    sizes = tasks.bincount(minlength=count).clamp_min(1).to(values)
+    return sums / sizes.view(-1, *[1] * (values.dim() - 1))
+
+
+def summary(outcomes: list[Outcome]) -> list[dict[str, float | str]]:
+    """For each method the mean test accuracy over seeds, its deviation, how many, their time."""
+    rows: list[dict[str, float | str]] = []
+    for method in dict.fromkeys(outcome.method for outcome in outcomes):
+        mine = [outcome for outcome in outcomes if outcome.method == method]
+        last = [outcome.accuracy[-1] for outcome in mine]
+        rows.append(
+            {
+                "method": method,
+                "accuracy": statistics.mean(last),
+                "deviation": statistics.stdev(last) if len(last) > 1 else 0.0,
+                "seeds": len(mine),
+                "seconds": statistics.mean(outcome.seconds for outcome in mine),
+            }
+        )
+    return rows

@@ -1,0 +1,111 @@
+"""What `classify` prints and leaves behind: tables, figures, TensorBoard."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+from metarims.files import make_folder, write_json
+
+from .config import ClassifyConfig
+from .costs import measure_steps
+from .figures import draw_accuracies, draw_block, draw_policies, draw_routes, draw_study
+from .outcomes import Outcome, summary
+from .study import StudyConfig, study_estimators
+from .training import compare
+
+COSTS = (2, 5, 10, 20)  # function blocks
+COST_METHODS = ("routing", "cross-stitch", "soft-mixture")
+POINTS = 100  # of a policy over time in TensorBoard
+
+
+def report_comparison(config: ClassifyConfig, out: Path) -> None:
+    """Train every method with every seed; table, curves, routing maps, policies over time."""
+    outcomes: list[Outcome] = []
+    for outcome in compare(config):
+        outcomes.append(outcome)
+        make_folder(out)
+        print(
+            f"{outcome.method:22} seed {outcome.seed}  accuracy {outcome.accuracy[-1]:7.2%}  "
+            f"{outcome.seconds:6.1f} s  {_collapse(outcome.figures)}",
+            flush=True,
+        )
+        _log(outcome, out / f"{outcome.method}-{outcome.seed}")
+        if outcome.routes is not None and outcome.policies is not None:
+            name = f"{outcome.method}-{outcome.seed}"
+            draw_routes(outcome.routes, out / f"{name}-routes.png")
+            draw_policies(outcome.policies, out / f"{name}-policies.png")
+            block = int(outcome.routes[:, 0].mode().values)
+            draw_block(outcome.policies, block, out / f"{name}-block{block}.png")
+    draw_accuracies(outcomes, out / "accuracy.png")
+    rows = summary(outcomes)
+    print("\nmethod                  accuracy   ±      seeds  seconds")
+    for row in rows:
+        print(
+            f"{row['method']:22}{row['accuracy']:>9.2%}{row['deviation']:>7.2%}"
+            f"{row['seeds']:>7}{row['seconds']:>9.1f}"
+        )
+    single = [
+        {"method": o.method, "seed": o.seed, "accuracy": o.accuracy, **o.figures} for o in outcomes
+    ]
+    write_json(out / "comparison.json", {"summary": rows, "trainings": single})
+
+
+def report_cost(config: ClassifyConfig, out: Path) -> None:
+    """What a training step costs from 2 to 20 function blocks."""
+    rows = measure_steps(config, COSTS, COST_METHODS)
+    print("milliseconds of a training step, and how many times those with the fewest blocks")
+    print("blocks".ljust(16) + "".join(f"{size:>16}" for size in COSTS))
+    for method in COST_METHODS:
+        times = [float(row["milliseconds"]) for row in rows if row["method"] == method]
+        print(method.ljust(16) + "".join(f"{t:>9.2f} {t / times[0]:5.2f}×" for t in times))
+    make_folder(out)
+    write_json(out / "cost.json", rows)
+
+
+def report_study(config: ClassifyConfig, out: Path) -> None:
+    """The estimator study and its figure."""
+    qualities = study_estimators(StudyConfig())
+    print("estimator   choices       error    variance        bias²")
+    for quality in qualities:
+        print(
+            f"{quality.estimator:12}{quality.choices:7}{quality.error:12.3g}"
+            f"{quality.variance:12.3g}{quality.bias:13.3g}"
+        )
+    make_folder(out)
+    draw_study(qualities, out / "estimators.png")
+    write_json(out / "estimators.json", [asdict(quality) for quality in qualities])
+
+
+REPORTS: dict[str, Callable[[ClassifyConfig, Path], None]] = {
+    "compare": report_comparison,
+    "cost": report_cost,
+    "study": report_study,
+}
+
+
+def _collapse(figures: Mapping[str, float]) -> str:
+    """How varied the routes are, in words, if there are any."""
+    if not figures:
+        return ""
+    depths = [value for name, value in figures.items() if name.endswith("selection_entropy")]
+    return f"entropy {' '.join(f'{abs(d):.2f}' for d in depths)}, {figures['paths']:.0f} paths"
+
+
+def _log(outcome: Outcome, folder: Path) -> None:
+    """One training for TensorBoard."""
+    from torch.utils.tensorboard import SummaryWriter  # slow to import
+
+    with SummaryWriter(str(folder)) as writer:
+        for epoch, share in enumerate(outcome.accuracy, 1):
+            writer.add_scalar("test/accuracy", share, epoch)
+        for name, value in outcome.figures.items():
+            writer.add_scalar(f"modules/{name}", value, len(outcome.accuracy))
+        if outcome.policies is None:
+            return
+        every = max(1, len(outcome.policies) // POINTS)
+        for step in range(0, len(outcome.policies), every):
+            for task, policy in enumerate(outcome.policies[step, :, 0]):
+                best = {str(block): float(share) for block, share in enumerate(policy)}
+                writer.add_scalar(f"policy/task_{task}_best", max(best.values()), step)

@@ -1,0 +1,147 @@
+"""Training multi-task classifiers: Algorithm 2 of Rosenbaum et al. 2018."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..cores.routing.network import Routed
+from .config import OPTIMIZERS, ClassifyConfig
+from .data import MultiTask, Samples, load
+from .heads import HEADS, HeadConfig, RoutedHead, convolutions
+from .outcomes import Outcome, by_task, routing_figures
+
+
+class Classifier(nn.Module):
+    """SimpleConvNet: convolutions, then a head.
+
+    Args:
+        method: the head's name.
+        config: the comparison's settings.
+        data: tells tasks, classes and the images' shape.
+    """
+
+    def __init__(self, method: str, config: ClassifyConfig, data: MultiTask) -> None:
+        super().__init__()
+        _, channels, side, _ = data.train.images.shape
+        self.convolutions, features = convolutions(channels, side)
+        self.head = HEADS[method](
+            HeadConfig(
+                features,
+                config.width,
+                data.tasks,
+                data.classes,
+                len(data.train),
+                config.blocks or data.tasks,
+                config.recursive,
+                config.router,
+            )
+        )
+
+    def forward(
+        self, images: Tensor, tasks: Tensor, keys: Tensor, noise: Tensor | None
+    ) -> tuple[Tensor, Routed | None]:
+        """Images [N, C, H, W] to logits [N, classes], and what was routed."""
+        logits, routed = self.head(self.convolutions(images), tasks, keys, noise)
+        return logits, routed
+
+    def router_parameters(self) -> list[nn.Parameter]:
+        """Those that decide."""
+        head = self.head
+        return head.network.router_parameters() if isinstance(head, RoutedHead) else []
+
+    def noise(self, count: int, generator: torch.Generator) -> Tensor | None:
+        """What decisions of N samples are drawn with, [N, decisions, draws, K], if any are."""
+        if not isinstance(self.head, RoutedHead):
+            return None
+        return torch.rand(count, *self.head.network.noise_shape, generator=generator)
+
+
+class Trainer:
+    """A classifier and all that its training takes."""
+
+    def __init__(self, method: str, config: ClassifyConfig, data: MultiTask, seed: int) -> None:
+        self.config, self.data = config, data
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.model = Classifier(method, config, data)
+        self.generator = torch.Generator().manual_seed(seed)
+        router = self.model.router_parameters()
+        deciding = {id(parameter) for parameter in router}
+        others = [p for p in self.model.parameters() if id(p) not in deciding]
+        groups = [{"params": others, "lr": config.learning_rate}]
+        if router:
+            groups.append({"params": router, "lr": config.router_rate})
+        self.optimizer = OPTIMIZERS[config.optimizer](groups, fused=True)
+        self.anneal = torch.optim.lr_scheduler.StepLR(self.optimizer, config.anneal_epochs, 0.1)
+        self.policies: list[Tensor] = []
+
+    def epoch(self) -> None:
+        """One pass over the training samples in random order."""
+        self.model.train()
+        order = torch.randperm(len(self.data.train), generator=self.generator)
+        for rows in order.split(self.config.batch):
+            self.step(self.data.train, rows)
+        self.anneal.step()
+
+    def step(self, samples: Samples, rows: Tensor) -> None:
+        """One step on the samples `rows`, int64 [N]: Algorithm 2 of Rosenbaum et al. 2018."""
+        images, tasks = samples.images[samples.image[rows]], samples.tasks[rows]
+        labels, noise = samples.labels[rows], self.model.noise(len(rows), self.generator)
+        logits, routed = self.model(images, tasks, rows, noise)
+        losses = F.cross_entropy(logits, labels, reduction="none")
+        loss = losses.mean()
+        if routed is not None and isinstance(self.model.head, RoutedHead):
+            correct = 2.0 * (logits.argmax(1) == labels) - 1
+            final = correct if self.config.reward == "correct" else -losses.detach()
+            loss = loss + self.model.head.network.learn(routed, final)
+            self.policies.append(by_task(routed.probabilities.detach(), tasks, self.data.tasks))
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+
+    @torch.no_grad()
+    def test(self) -> tuple[float, Routed | None]:
+        """Accuracy on the test samples, decisions being the best, and how they were routed."""
+        self.model.eval()
+        samples = self.data.test
+        keys = torch.zeros(len(samples), dtype=torch.int64)
+        features = self.model.convolutions(samples.images)[samples.image]
+        logits, routed = self.model.head(features, samples.tasks, keys, None)
+        return float((logits.argmax(1) == samples.labels).float().mean()), routed
+
+
+def compare(config: ClassifyConfig) -> Iterator[Outcome]:
+    """Train every method with every seed on the same data, an outcome after each."""
+    for seed in range(1, config.seeds + 1):
+        data = load(config.data, config.folder, seed)
+        for method in config.methods:
+            yield train_classifier(method, config, data, seed)
+
+
+def train_classifier(method: str, config: ClassifyConfig, data: MultiTask, seed: int) -> Outcome:
+    """One training from the first to the last epoch."""
+    trainer = Trainer(method, config, data, seed)
+    accuracy, seconds = [], 0.0
+    for _ in range(config.epochs):
+        begun = time.perf_counter()
+        trainer.epoch()
+        seconds += time.perf_counter() - begun
+        share, routed = trainer.test()
+        accuracy.append(share)
+    if routed is None:
+        return Outcome(method, seed, accuracy, seconds, {})
+    routes = F.one_hot(routed.trace.choices, routed.probabilities.shape[2]).float()
+    return Outcome(
+        method,
+        seed,
+        accuracy,
+        seconds,
+        routing_figures(routed),
+        torch.stack(trainer.policies),
+        by_task(routes, data.test.tasks, data.tasks).argmax(-1),
+    )

@@ -1,0 +1,81 @@
+"""What a core is given and gives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar, Protocol
+
+from torch import Tensor, nn
+
+from metarims.protocols import Diagnostics, Observation, Spec, State
+from metarims.settings import Variant
+
+
+@dataclass(frozen=True)
+class CoreOutput:
+    """What a core makes of T steps.
+
+    Attributes:
+        features: [T, B, F].
+        state: after step T, a tuple of tensors [B, ...].
+        diagnostics, replay, loss: as `metarims.protocols.Output` has them.
+    """
+
+    features: Tensor
+    state: State
+    diagnostics: Diagnostics = field(default_factory=dict)
+    replay: dict[str, Tensor] = field(default_factory=dict)
+    loss: Callable[[Tensor], Tensor] | None = None
+
+
+class Core(Protocol):
+    """Features and state in, features and state out: a torch module.
+
+    Attributes:
+        outputs: F, how many features it gives.
+    """
+
+    outputs: int
+
+    def __call__(self, x: Tensor, state: State, starts: Tensor, obs: Observation) -> CoreOutput:
+        """Run T steps.
+
+        Args:
+            x: features [T, B, D], or slots [T, B, S, D] where its configuration takes them.
+            state: before the first step.
+            starts: bool [T, B]; where true the state is reset before the step.
+            obs: what the features were made of, see `metarims.protocols.Agent`.
+        """
+
+    def initial_state(self, batch: int) -> State:
+        """The state before the first step, a tuple of tensors [batch, ...] without gradient."""
+
+    def module_parameters(self) -> list[nn.Parameter]:
+        """The group "modules": what the fast loop learns."""
+
+    def attention_parameters(self) -> list[nn.Parameter]:
+        """The group "attention": what chooses among modules, for the slow loop."""
+
+
+@dataclass(frozen=True)
+class CoreConfig(Variant):
+    """A core's settings, which build it."""
+
+    kind: ClassVar[str] = "core"
+    takes_slots: ClassVar[bool] = False
+    encoder_first: ClassVar[bool] = False  # whose first parameters are drawn first, for a seed
+
+    def build(self, inputs: int, spec: Spec, levels: Sequence[str]) -> Core:
+        """The core with fresh parameters.
+
+        Args:
+            inputs: D, the features of what it is given.
+            spec: the environments.
+            levels: the ids that the agent is trained on.
+        """
+        raise NotImplementedError
+
+    def lesions(self, count: int) -> dict[str, CoreConfig]:
+        """As `metarims.protocols.AgentConfig.lesions`."""
+        return {}

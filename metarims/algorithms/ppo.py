@@ -1,0 +1,97 @@
+"""Proximal policy optimisation (Schulman et al. 2017)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..errors import check_between, check_positive
+from ..loops import Loop
+from ..losses import (
+    approximate_kl,
+    clipped_policy_loss,
+    entropy_of,
+    explained_variance,
+    log_prob_of,
+    squared_value_loss,
+)
+from ..protocols import Output
+from ..registry import register
+from ..returns import generalized_advantages
+from ..rollout import Rollout
+from ..sequences import Sequences
+from .base import AlgorithmConfig, Loss
+
+
+@register("algorithm", "ppo")
+@dataclass(frozen=True)
+class PPO(AlgorithmConfig):
+    """PPO with advantages by GAE.
+
+    Attributes:
+        gae_lambda: λ of the advantages' estimate (GAE).
+        clip: ε of the ratio.
+        entropy: weight of the entropy bonus in the loss.
+        value_weight: weight of the value loss.
+        target_kl: a minibatch whose policy is further than this from the one that acted is skipped.
+    """
+
+    gae_lambda: float = 0.95
+    clip: float = 0.2
+    entropy: float = 0.01
+    value_weight: float = 0.5
+    target_kl: float = 0.05
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_positive(clip=self.clip, target_kl=self.target_kl)
+        check_between(0, 1, gae_lambda=self.gae_lambda)
+        check_between(0, float("inf"), entropy=self.entropy, value_weight=self.value_weight)
+
+    def targets(self, rollout: Rollout) -> tuple[Tensor, Tensor]:
+        """Advantages by GAE, and with the values added the returns; [T, B] each."""
+        advantages = generalized_advantages(
+            rollout.rewards * self.reward_scale,
+            rollout.values,
+            rollout.next_values,
+            rollout.terminated,
+            rollout.truncated,
+            self.discount,
+            self.gae_lambda,
+        )
+        return advantages, advantages + rollout.values
+
+    def loss(self, output: Output, batch: Sequences, loop: Loop) -> Loss:
+        """−L^CLIP + c₁ L^VF − c₂ S (eq. 9), and the agent's own loss."""
+        log_probs = output.logits.log_softmax(-1)
+        log_ratio = log_prob_of(log_probs, batch.actions) - batch.log_probs
+        ratio = log_ratio.exp()
+        advantages = normalized(batch.advantages)
+        policy_loss = clipped_policy_loss(ratio, advantages, self.clip)
+        entropy = entropy_of(log_probs).mean()
+        value_loss = squared_value_loss(output.value, batch.returns)
+        total = policy_loss - self.entropy * entropy
+        if loop.value_loss:
+            total = total + self.value_weight * value_loss
+        if output.loss is not None:
+            total = total + output.loss(advantages)
+        with torch.no_grad():
+            kl = approximate_kl(log_ratio)
+            skip = kl > self.target_kl
+            figures = {
+                "policy_gradient_loss": policy_loss,
+                "value_loss": value_loss,
+                "entropy_loss": -entropy,
+                "approx_kl": kl,
+                "skipped": skip.float(),
+                "clip_fraction": ((ratio - 1).abs() > self.clip).float().mean(),
+                "explained_variance": explained_variance(output.value, batch.returns),
+            }
+        return Loss(total, figures, skip)
+
+
+def normalized(advantages: Tensor) -> Tensor:
+    """With mean 0 and deviation 1 over all elements."""
+    return (advantages - advantages.mean()) / (advantages.std() + 1e-8)

@@ -1,0 +1,242 @@
+"""The command line's grammar: commands, a run's settings as flags, and one line for a mistake."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import MISSING, dataclass, fields, is_dataclass, make_dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Protocol, TypeVar, cast
+
+import tyro
+from tyro import _errors as tyro_errors  # its hook for mistakes is not in its public part yet
+from tyro._arguments import ArgumentDefinition
+from tyro.conf import arg
+
+from . import registry
+from .config import RunConfig, find_preset
+from .errors import UsageError, check_choice, nearest
+from .runs import read_config
+from .settings import Variant, field_types, flatten, replace_at, segments
+
+PROGRAM = "run.py"
+
+Value = TypeVar("Value")
+
+
+class Command(Protocol):
+    """A dataclass whose fields are a command's flags."""
+
+    def run(self, wiring: object) -> None:
+        """Do it, with what the rooms above and below give."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A flag that says what the other flags are, and is read before them.
+
+    Attributes:
+        path: the flag.
+        kind: of what it names, in the registry.
+        now: the name that holds.
+    """
+
+    path: str
+    kind: str
+    now: str
+
+
+def main(commands: Mapping[str, type], wiring: object, args: Sequence[str]) -> int:
+    """Run one command; the exit code is 2 for bad input, with one line on stderr."""
+    try:
+        parse(commands, args).run(wiring)
+    except UsageError as error:
+        print(f"{PROGRAM}: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def parse(commands: Mapping[str, type], args: Sequence[str]) -> Command:
+    """The command that the arguments spell.
+
+    Raises:
+        UsageError: they spell none.
+    """
+    if not args:
+        raise UsageError(f"expected a command: {', '.join(commands)}")
+    name, *rest = args
+    if name in ("-h", "--help"):
+        print(overview(commands))
+        raise SystemExit(0)
+    check_choice("command", name, commands)
+    for path in values_of("import", rest):
+        registry.import_file(Path(path))
+    kind = commands[name]
+    if field_types(kind).get("config") is RunConfig:
+        return cast(Command, kind(config=parse_run(name, rest)))
+    return parse_plain(kind, name, rest)
+
+
+def overview(commands: Mapping[str, type]) -> str:
+    """What there is to be done, a line a command."""
+    titles = {name: (kind.__doc__ or "").strip().splitlines()[0] for name, kind in commands.items()}
+    lines = [f"  {name:11}{title}" for name, title in titles.items()]
+    head, foot = f"usage: {PROGRAM} COMMAND [FLAGS]", f"{PROGRAM} COMMAND --help lists its flags."
+    return "\n".join([head, "", *lines, "", foot])
+
+
+def parse_run(command: str, args: Sequence[str]) -> RunConfig:
+    """The run that the arguments describe: a preset's or a file's, with some settings changed."""
+    base = with_choices(starting_point(args), args)
+    own, parts = segments(base), {f.name: getattr(base, f.name) for f in fields(base)}
+    preset = parts.pop("preset")
+    presets = ", ".join(registry.names("preset"))
+    rows = [("agent_name", _flag("agent", f"one of {presets}.", str), preset)]
+    rows.append(("config_file", _flag("config", "a config.json to begin from.", Path), None))
+    rows += _choice_rows(base)
+    rows += [(name, Annotated[type(p), arg(name=own[name])], p) for name, p in parts.items()]
+    kind = make_dataclass("Train", rows, frozen=True, namespace={"__doc__": "Train an agent."})
+    parsed = parse_flags(kind, command, args, kind(), [*flatten(base), "agent", *READ_AHEAD])
+    return replace(base, **{name: getattr(parsed, name) for name in parts})
+
+
+def parse_plain(kind: type, command: str, args: Sequence[str]) -> Command:
+    """A command without a run's settings, with choices where it has any."""
+    required = any(field.default is MISSING for field in fields(kind))
+    base = None if required else with_choices(kind(), args)
+    rows = _choice_rows(base)
+    about = {"__doc__": kind.__doc__}
+    flags = make_dataclass(kind.__name__, rows, bases=(kind,), frozen=True, namespace=about)
+    default = None if base is None else flags(**vars(base))
+    paths = [field.name for field in fields(kind)] if base is None else flatten(base)
+    return cast(Command, parse_flags(flags, command, args, default, [*paths, "import"]))
+
+
+def starting_point(args: Sequence[str]) -> RunConfig:
+    """What ``--config`` or ``--agent`` name."""
+    files, agents = values_of("config", args), values_of("agent", args)
+    if files and agents:
+        raise UsageError("--config has an agent already: it goes without --agent")
+    if files:
+        path = Path(files[-1])
+        if not path.is_file():
+            raise UsageError(f"there is no configuration {path}")
+        return read_config(path)
+    name = agents[-1] if agents else registry.names("preset")[0]
+    return find_preset(name)
+
+
+def choices(settings: object, prefix: str = "") -> Iterator[Choice]:
+    """The flags that choose a variant, outer ones first."""
+    for name, segment in segments(settings).items():
+        value = getattr(settings, name)
+        if isinstance(value, Variant) and segment:
+            yield Choice(prefix + name, value.kind, value.name)
+        if is_dataclass(value):
+            yield from choices(value, f"{prefix}{segment}." if segment else prefix)
+
+
+def with_choices(settings: Value, args: Sequence[str]) -> Value:
+    """The settings with the variants that the arguments choose, outer ones first."""
+    for depth in range(len(args)):
+        changes = {
+            choice.path: given
+            for choice in choices(settings)
+            for given in values_of(choice.path, args)[-1:]
+            if choice.path.count(".") == depth and given != choice.now
+        }
+        settings = replace_at(settings, changes)
+    return settings
+
+
+READ_AHEAD = ("config", "import")
+IMPORT_HELP = "files of your own that register cores, levels, algorithms and the like."
+
+
+def _choice_rows(settings: object) -> list[tuple[str, object, object]]:
+    """Fields for the flags that are read ahead, so that the help has them."""
+    rows: list[tuple[str, object, object]] = []
+    for choice in choices(settings) if is_dataclass(settings) else ():
+        help = f"{choice.kind}: {', '.join(registry.names(choice.kind))}."
+        name = f"choice_{choice.path.replace('.', '_')}"
+        rows.append((name, _flag(choice.path, help, str), choice.now))
+    return [*rows, ("imported", _flag("import", IMPORT_HELP, tuple[Path, ...]), ())]
+
+
+def _flag(path: str, help: str, kind: object) -> object:
+    optional = Path | None if kind is Path else kind
+    return Annotated[optional, arg(name=path, help=help)]
+
+
+def parse_flags(
+    kind: type[Value],
+    command: str,
+    args: Sequence[str],
+    default: Value | None,
+    paths: Iterable[str],
+) -> Value:
+    """The dataclass that the flags spell; `UsageError` in one line where they spell none.
+
+    Args:
+        kind: the dataclass.
+        command: its name.
+        args: the flags.
+        default: where they begin from.
+        paths: of the flags that there are.
+    """
+
+    def complain(event: tyro_errors.ParseErrorEvent) -> None:
+        raise UsageError(mistake(event, [f"--{path.replace('_', '-')}" for path in paths]))
+
+    parser: Callable[..., Value] = partial(
+        tyro.cli, kind, prog=f"{PROGRAM} {command}", args=list(args)
+    )
+    with tyro_errors.on_parse_error(complain):
+        return parser() if default is None else parser(default=default)
+
+
+def mistake(event: tyro_errors.ParseErrorEvent, flags: Sequence[str]) -> str:
+    """What is wrong, in a line.
+
+    Args:
+        event: what the parser stumbled over.
+        flags: those that there are.
+    """
+    match event:
+        case tyro_errors.UnrecognizedArgs(tokens=[str(token), *_]):
+            if not token.startswith("-"):
+                return f"unexpected {token!r}"
+            flag = token.split("=")[0]
+            return f"unknown setting {flag}; nearest: {', '.join(nearest(flag, flags))}"
+        case tyro_errors.MissingArgs(missing_arguments=missing):
+            return f"missing: {', '.join(shown(each.arg) for each in missing)}"
+        case tyro_errors.InvalidChoice(argument=argument, value=value, choices=known):
+            return f"{shown(argument)} must be one of {', '.join(known)}, got {value!r}"
+        case tyro_errors.BadValue(argument=argument):
+            return f"{shown(argument)} needs a value"
+        case tyro_errors.InstantiationFailure(message=message, argument=argument):
+            return message if argument is None else f"{shown(argument)}: {message}"
+    return f"{event.prog} does not understand this: see --help"
+
+
+def shown(argument: ArgumentDefinition) -> str:
+    """What an argument is called in the help."""
+    metavar = str(argument.lowered.metavar)
+    return metavar if metavar.isalpha() and argument.is_positional() else argument.display_name()
+
+
+def values_of(flag: str, args: Sequence[str]) -> list[str]:
+    """What follows a flag, wherever it stands, up to the next one."""
+    values: list[str] = []
+    follows = False
+    for token in args:
+        if token.startswith("--"):
+            name, _, value = token.partition("=")
+            follows = name.removeprefix("--").replace("-", "_") == flag
+            values += [value] if follows and value else []
+        elif follows:
+            values.append(token)
+    return values

@@ -1,0 +1,100 @@
+"""What commands are wired to, and what several of them do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import tyro
+from tyro.conf import Positional
+
+from ..config import RunConfig
+from ..errors import UsageError
+from ..memory import keep_freed_memory
+from ..protocols import Agent, AgentConfig, MakeEnvironments, Simulator, Stage
+from ..runs import Run
+from ..studies.race import Contender
+from ..studies.search import Space
+
+RunFolder = Annotated[Positional[str], tyro.conf.arg(metavar="RUN")]
+RunFolders = Annotated[Positional[tuple[str, ...]], tyro.conf.arg(metavar="RUN")]
+
+
+@dataclass(frozen=True)
+class Wiring:
+    """What the rooms above and below give the commands.
+
+    Attributes:
+        simulator: the environments.
+        program: the file of the command line, for runs in processes of their own.
+        search_space: what `search` varies.
+        bench_levels: the levels that `bench envs` is about.
+        simulators: the contenders of a race on a level, for a batch size and a device.
+        race_cells: times recurrent cells, given a clone of the public RIMs repository or none, a
+            device, the seconds of a round and their number; it prints a table.
+    """
+
+    simulator: Simulator
+    program: Path
+    search_space: Space
+    bench_levels: Sequence[str]
+    simulators: Callable[[str, int, str], Sequence[Contender]]
+    race_cells: Callable[[Path | None, str, float, int], Sequence[Mapping[str, object]]]
+
+
+def resolve_device(name: str) -> str:
+    """The device meant by the name; "auto" is the GPU where there is one."""
+    here = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+    if name == "auto":
+        return "cpu" if len(here) == 1 else "cuda"
+    if name not in (*here, "cuda") or (name == "cuda" and len(here) == 1):
+        raise UsageError(f"device {name!r} is not here; there is {', '.join(here)}")
+    return name
+
+
+def make_env(
+    make: MakeEnvironments,
+    ids: Sequence[str],
+    num_envs: int,
+    device: str,
+    seed: int,
+    autoreset: bool = True,
+) -> Stage:
+    """The environments; what they refuse is the user's to mend."""
+    try:
+        return make(list(ids), num_envs=num_envs, device=device, seed=seed, autoreset=autoreset)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
+def check_levels(simulator: Simulator, ids: Sequence[str]) -> None:
+    """Refuse levels that there are not, before any work is done."""
+    for id in ids:
+        try:
+            simulator.check_level(id)
+        except ValueError as error:
+            raise UsageError(str(error)) from None
+
+
+def build(make: MakeEnvironments, config: RunConfig) -> tuple[Stage, Agent]:
+    """Environments and agent of a run."""
+    run, environment = config.run, config.environment
+    if not environment.env:
+        raise UsageError("missing: --env, the levels to train on")
+    device = resolve_device(run.device)
+    if device == "cpu":  # small products gain nothing from a second core's waiting threads
+        torch.set_num_threads(1)
+        keep_freed_memory()
+    env = make_env(make, environment.env, environment.num_envs, device, run.seed)
+    return env, config.agent.make(env, run.seed)
+
+
+def load_agent(run: Run, env: Stage, agent: AgentConfig | None = None) -> Agent:
+    """A run's agent as its newest checkpoint has it, or another one with the same parameters."""
+    config = run.config
+    made = (agent or config.agent).make(env, config.run.seed, config.environment.env)
+    run.load_agent(made)
+    return made

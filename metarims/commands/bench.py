@@ -1,0 +1,134 @@
+"""``bench``: speeds here, beside the peers that are installed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+from tyro.conf import Positional
+
+from ..config import RunConfig, find_preset
+from ..errors import check_positive
+from ..files import check_writable, write_json
+from ..protocols import MakeEnvironments
+from ..settings import replace_at
+from ..studies.bench import TORCH_AC_PROCESSES, start_learning, start_torch_ac, time_shares
+from ..studies.race import (
+    Contender,
+    Entry,
+    Speed,
+    Start,
+    Timer,
+    as_json,
+    installed_version,
+    race,
+    ratios,
+    shares_line,
+    table,
+)
+from .base import Wiring, build, check_levels, resolve_device
+
+LEARNERS = ("lstm", "rims", "metarims")
+TRAIN_LEVEL = "MiniGrid-DoorKey-5x5-v0"
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Measure speed here, beside the peers that are installed.
+
+    Attributes:
+        what: "envs", steps per second of the simulators; "agents", frames per second of recurrent
+            cells, forward and backward; "train", frames per second of learning.
+        env: level ids (default: three for "envs", DoorKey-5x5 for "train").
+        num_envs: the engine's batch in "envs".
+        seconds: length of a round.
+        rounds: how often each is timed, in turn.
+        device: "auto", "cpu" or "cuda".
+        rims_repo: a clone of the public RIMs repository, whose cell "agents" then times as well.
+        json: file for the results.
+    """
+
+    what: Positional[Literal["envs", "agents", "train"]] = "envs"
+    env: tuple[str, ...] = ()
+    num_envs: int = 8192
+    seconds: float = 2.0
+    rounds: int = 5
+    device: str = "auto"
+    rims_repo: Path | None = None
+    json: Path | None = None
+
+    def run(self, wiring: Wiring) -> None:
+        """Measure and print a table."""
+        check_positive(num_envs=self.num_envs, seconds=self.seconds, rounds=self.rounds)
+        check_writable(self.json)
+        check_levels(wiring.simulator, self.env)
+        device = resolve_device(self.device)
+        bench = {"envs": self.race_envs, "agents": self.race_cells, "train": self.race_learners}
+        write_json(self.json, bench[self.what](wiring, device))
+
+    def race_envs(self, wiring: Wiring, device: str) -> object:
+        """Steps per second of the engine and its peers."""
+        levels = self.env or wiring.bench_levels
+        speeds = self.race_all(
+            [wiring.simulators(level, self.num_envs, device) for level in levels]
+        )
+        print(table(speeds, "engine is", [1 / ratio for ratio in ratios(speeds, "engine")]))
+        return as_json(speeds)
+
+    def race_cells(self, wiring: Wiring, device: str) -> object:
+        """Frames per second of recurrent cells."""
+        return wiring.race_cells(self.rims_repo, device, self.seconds, self.rounds)
+
+    def race_learners(self, wiring: Wiring, device: str) -> object:
+        """Frames per second of learning, and where the time goes."""
+        make, levels = wiring.simulator.make, self.env or (TRAIN_LEVEL,)
+        speeds = self.race_all([learners(make, level, device) for level in levels])
+        print(table(speeds, "torch-ac's", ratios(speeds, "torch-ac")))
+        for agent in LEARNERS if device == "cpu" else ():
+            config = preset_config(agent, levels[0], device)
+            shares = time_shares(config, *build(make, config), self.seconds)
+            print(shares_line(agent, shares))
+        return as_json(speeds)
+
+    def race_all(self, contenders: Sequence[Sequence[Contender]]) -> list[Speed]:
+        """One race a level."""
+        return [speed for each in contenders for speed in race(each, self.seconds, self.rounds)]
+
+
+def learners(make: MakeEnvironments, level: str, device: str) -> list[Entry]:
+    """Our presets and, where it is installed, torch-ac, ready to race."""
+    found = [
+        Entry(
+            agent,
+            "this one",
+            level,
+            partial(start_learner, make, preset_config(agent, level, device)),
+        )
+        for agent in LEARNERS
+    ]
+    version = installed_version("torch_ac")
+    if version and device == "cpu":
+        found.append(Entry("torch-ac", version, level, partial(start_peer, level)))
+    return found
+
+
+def preset_config(agent: str, level: str, device: str) -> RunConfig:
+    """A preset as ``train`` runs it."""
+    return replace_at(find_preset(agent), {"env": (level,), "device": device})
+
+
+def start_learner(make: MakeEnvironments, config: RunConfig, timer: Timer) -> Start:
+    """A preset learning on the level; called in a process of its own."""
+    burst = start_learning(config, *build(make, config))
+    burst()
+    return config.environment.num_envs, burst
+
+
+def start_peer(level: str, timer: Timer) -> Start:
+    """torch-ac learning on the level; called in a process of its own."""
+    burst = start_torch_ac(level)
+    burst()
+    return TORCH_AC_PROCESSES, burst

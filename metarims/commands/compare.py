@@ -1,0 +1,36 @@
+"""``compare``: runs side by side."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from ..errors import check_between
+from ..files import check_writable, write_json
+from ..runs import load_run
+from ..studies.compare import compare, comparison_table
+from ..studies.curves import TARGET
+from .base import RunFolders, Wiring
+
+
+@dataclass(frozen=True)
+class Compare:
+    """Set runs side by side: interquartile means over seeds with 95 % intervals.
+
+    Attributes:
+        runs: the runs' folders.
+        target: success rate whose frames are asked for.
+        json: file for the results.
+    """
+
+    runs: RunFolders
+    target: float = TARGET
+    json: Path | None = None
+
+    def run(self, wiring: Wiring) -> None:
+        """Print one row for each level, agent and settings."""
+        check_between(0, 1, target=self.target)
+        check_writable(self.json)
+        rows = compare([load_run(path) for path in self.runs], self.target)
+        print(comparison_table(rows, self.target))
+        write_json(self.json, [asdict(row) for row in rows])

@@ -1,0 +1,90 @@
+"""``evaluate``: zero-shot on any level, whole or with modules switched off."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import UsageError, check_positive
+from ..evaluation import SEED, Evaluation, evaluate
+from ..files import check_writable, write_json
+from ..protocols import AgentConfig
+from ..runs import Run, load_run
+from .base import (
+    RunFolder,
+    Wiring,
+    check_levels,
+    load_agent,
+    make_env,
+    resolve_device,
+)
+
+NUM_ENVS = 512
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Evaluate a run's agent, on the levels it was trained on or zero-shot on others.
+
+    Attributes:
+        run_folder: the run's folder.
+        env: level ids (default: those of the training).
+        episodes: fresh episodes on each level.
+        seed: of the episodes and the actions.
+        knock_out: evaluate as well with so many of the active modules switched off, drawn anew each
+            step, and with each module switched off for good.
+        device: "auto", "cpu" or "cuda".
+        json: file for the results.
+    """
+
+    run_folder: RunFolder
+    env: tuple[str, ...] = ()
+    episodes: int = 1000
+    seed: int = SEED
+    knock_out: int = 0
+    device: str = "auto"
+    json: Path | None = None
+
+    def run(self, wiring: Wiring) -> None:
+        """Evaluate level by level."""
+        check_positive(episodes=self.episodes)
+        check_writable(self.json)
+        run = load_run(self.run_folder)
+        levels = self.env or run.config.environment.env
+        check_levels(wiring.simulator, levels)
+        device, lesions = resolve_device(self.device), lesioned(run, self.knock_out)
+        reports = []
+        print(HEAD)
+        for level in levels:
+            count = min(self.episodes, NUM_ENVS)
+            env = make_env(wiring.simulator.make, [level], count, device, self.seed)
+            for off, agent in lesions.items():
+                made = load_agent(run, env, agent)
+                found = evaluate(made, env, self.episodes, self.seed)
+                reports.append(found.as_json() | ({"knocked_out": off} if self.knock_out else {}))
+                print(line(found, off))
+        write_json(self.json, reports)
+
+
+HEAD = f"{'level':36}{'episodes':>9}{'success':>9}   {'95 %':17}{'return':>8}{'steps':>8}"
+
+
+def lesioned(run: Run, count: int) -> dict[str, AgentConfig]:
+    """A run's agent as it is and, where modules are to be knocked out, without some of them."""
+    whole = {"": run.config.agent}
+    if not count:
+        return whole
+    lesions = run.config.agent.lesions(count)
+    if not lesions:
+        raise UsageError(f"agent {run.config.preset!r} has no modules to knock out")
+    return whole | lesions
+
+
+def line(found: Evaluation, off: str) -> str:
+    """One level's evaluation as a row of the table."""
+    low, high = found.success_ci95
+    name = ", ".join(part for part in (found.env, off) if part)
+    return (
+        f"{name:36}{len(found.successes):>9}{found.success_rate:>9.1%}   "
+        f"{f'{low:.1%} to {high:.1%}':17}{found.mean_return:>8.3f}{found.mean_length:>8.1f}"
+    )

@@ -1,0 +1,68 @@
+"""``plot``: learning curves, and what the modules of each run do."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from ..errors import UsageError, check_positive
+from ..evaluation import SEED
+from ..files import make_folder, write_json
+from ..protocols import Simulator
+from ..rollout import Rollout
+from ..runs import Run, load_run
+from ..studies.analysis import about_to_succeed, watch
+from .base import RunFolders, Wiring, load_agent, make_env, resolve_device
+
+NUM_ENVS = 64
+
+
+@dataclass(frozen=True)
+class Plot:
+    """Draw the learning curves of runs, and of each one its modules, values and some episodes.
+
+    Attributes:
+        runs: the runs' folders.
+        out: folder for the figures.
+        steps: each agent is watched for so many steps of 64 environments on its training levels.
+        seed: of those steps.
+        device: "auto", "cpu" or "cuda".
+    """
+
+    runs: RunFolders
+    out: Path
+    steps: int = 256
+    seed: int = SEED
+    device: str = "auto"
+
+    def run(self, wiring: Wiring) -> None:
+        """Draw, and print what the modules do."""
+        from ..studies.figures import draw_curves, draw_run  # slow to import
+
+        check_positive(steps=self.steps, runs=len(self.runs))
+        if self.out.exists() and not self.out.is_dir():
+            raise UsageError(f"{self.out} is a file; choose another folder")
+        device = resolve_device(self.device)
+        runs = [load_run(path) for path in self.runs]
+        watched = [self.watch(wiring.simulator, run, device) for run in runs]
+        draw_curves(runs, make_folder(self.out) / "curves.png")
+        for run, (rollout, events) in zip(runs, watched, strict=True):
+            folder = self.out / "-".join(run.path.resolve().parts[-2:])
+            choices = draw_run(run, rollout, events, folder)
+            if choices:
+                reports = {name: asdict(report) for name, report in choices.items()}
+                write_json(folder / "modules.json", reports)
+            for choice, found in choices.items():
+                print(f"{run.path}: {choice}: {found.line()}")
+        print(f"figures in {self.out}")
+
+    def watch(
+        self, simulator: Simulator, run: Run, device: str
+    ) -> tuple[Rollout, dict[str, Tensor]]:
+        """The run's agent at work, and what happens at each step, bool [T, B] by name."""
+        env = make_env(simulator.make, run.config.environment.env, NUM_ENVS, device, self.seed)
+        rollout = watch(load_agent(run, env), env, self.steps, self.seed)
+        events = simulator.find_events(rollout.obs)
+        return rollout, events | {"about to succeed": about_to_succeed(rollout)}

@@ -1,0 +1,46 @@
+"""``record``: an agent at work, as an animated picture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from ..errors import check_positive
+from ..evaluation import SEED
+from ..files import check_writable
+from ..runs import load_run
+from ..studies.recording import record_episodes, save_gif
+from .base import RunFolder, Wiring, load_agent, make_env
+
+
+@dataclass(frozen=True)
+class Record:
+    """Show an agent at work in an animated picture, its modules and its value beside it.
+
+    Attributes:
+        run_folder: the run's folder.
+        out: the GIF file.
+        env: a level id (default: the first of the training).
+        episodes: how many.
+        frames: at most so many pictures in all.
+        seed: of the episodes and the actions.
+    """
+
+    run_folder: RunFolder
+    out: Path
+    env: str = ""
+    episodes: int = 5
+    frames: int = 500
+    seed: int = SEED
+
+    def run(self, wiring: Wiring) -> None:
+        """Record."""
+        check_positive(episodes=self.episodes, frames=self.frames)
+        check_writable(self.out)
+        run = load_run(self.run_folder)
+        level = self.env or run.config.environment.env[0]
+        env = make_env(wiring.simulator.make, [level], 1, "cpu", self.seed, autoreset=False)
+        episodes = record_episodes(load_agent(run, env), env, self.episodes, self.seed)
+        save_gif(list(islice(episodes, self.frames)), self.out)
+        print(f"{self.out}: {level}")

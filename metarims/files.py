@@ -1,0 +1,106 @@
+"""Files that are written whole or not at all: aside, flushed to the disk, and then renamed."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from .errors import UsageError
+
+
+@contextmanager
+def aside(path: Path) -> Iterator[Path]:
+    """A path beside `path`, for a file or a folder, that takes its place when all went well.
+
+    Raises:
+        UsageError: the system refuses (no space, no permission, no such folder).
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.aside")
+    _remove(temporary)
+    try:
+        yield temporary
+        _flush(temporary)
+        if temporary.is_dir():
+            _remove(path)
+        temporary.replace(path)
+        _flush(path.parent)
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror or error}") from error
+    finally:
+        _remove(temporary)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all; `UsageError` where the system refuses."""
+    with aside(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def write_text(path: Path, content: str) -> None:
+    """Write a file whole or not at all; `UsageError` where the system refuses."""
+    write_bytes(path, content.encode())
+
+
+def write_json(path: Path | None, content: object) -> None:
+    """Write what JSON can hold, if there is a path; null stands for infinity and NaN."""
+    if path is not None:
+        write_text(path, json.dumps(_finite(content), indent=1) + "\n")
+
+
+def append_line(path: Path, line: str) -> None:
+    """Add a line to a file; `UsageError` where the system refuses."""
+    try:
+        with path.open("a") as file:
+            file.write(line + "\n")
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror}") from None
+
+
+def make_folder(path: Path) -> Path:
+    """Make a folder and those above it; `UsageError` where it is a file or the system refuses."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"cannot write to {path}: {error.strerror}") from None
+    return path
+
+
+def check_writable(path: Path | None) -> None:
+    """Refuse a file in a folder that is not there before any work is done."""
+    if path is not None and not path.parent.is_dir():
+        raise UsageError(f"cannot write {path}: there is no folder {path.parent}")
+    if path is not None and path.is_dir():
+        raise UsageError(f"cannot write {path}: it is a folder")
+
+
+def _finite(content: object) -> object:
+    if isinstance(content, float) and not math.isfinite(content):
+        return None
+    if isinstance(content, Mapping):
+        return {name: _finite(value) for name, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_finite(value) for value in content]
+    return content
+
+
+def _flush(path: Path) -> None:
+    """Make a file's content, or a folder's entries and the files in it, last."""
+    for inner in sorted(path.iterdir()) if path.is_dir() and path.suffix == ".aside" else ():
+        _flush(inner)
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,102 @@
+"""The fast and the slow loop as data: which parameters step, how far back, at what rate."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from .errors import UsageError, check_choice, check_positive
+from .protocols import GROUPS
+
+
+@dataclass(frozen=True)
+class Loop:
+    """One loop of Algorithm 1 (Madan et al. 2021).
+
+    Attributes:
+        groups: the parameter groups that step ("encoder", "modules", "attention", "policy",
+            "value"); all others stay as they are, bit for bit. With none there is no such loop.
+        span: steps that gradients travel back.
+        learning_rate: Adam's.
+        attention_rate: factor on the learning rate of the group "attention".
+        epochs: passes over the data.
+        minibatches: parts of the data to each pass.
+        data: "fresh" (the loop's own frames: Algorithm 1, line 8) or "reuse" (the loop's before,
+            with the old log-probabilities recomputed under the agent as it is by then).
+        value_loss: whether the value loss is part of this loop's.
+        per_task: inner steps task by task (lines 5 to 7) and not on all tasks at once.
+    """
+
+    groups: tuple[str, ...] = ()
+    span: int = 20
+    learning_rate: float = 1.3e-3
+    attention_rate: float = 0.3
+    epochs: int = 4
+    minibatches: int = 8
+    data: str = "fresh"
+    value_loss: bool = True
+    per_task: bool = False
+
+    def __post_init__(self) -> None:
+        check_positive(
+            span=self.span,
+            learning_rate=self.learning_rate,
+            attention_rate=self.attention_rate,
+            epochs=self.epochs,
+            minibatches=self.minibatches,
+        )
+        for group in self.groups:
+            check_choice("parameter group", group, GROUPS)
+        check_choice("data", self.data, ("fresh", "reuse"))
+
+    def rate_factor(self, group: str) -> float:
+        """What the learning rate is multiplied with for a parameter group."""
+        return self.attention_rate if group == "attention" else 1.0
+
+
+FAST = Loop(groups=("encoder", "modules", "policy"))
+SLOW = Loop(groups=("attention", "value"), span=80, epochs=2, minibatches=4, data="reuse")
+
+
+@dataclass(frozen=True)
+class Loops:
+    """The loops of one training iteration, in order.
+
+    Attributes:
+        fast: the inner loop; where there is no slow one, the joint training of all its groups.
+        slow: the outer loop, with longer spans.
+        steps: length of a rollout, a multiple of either span.
+    """
+
+    fast: Loop = FAST
+    slow: Loop = SLOW
+    steps: int = 80
+
+    def __post_init__(self) -> None:
+        check_positive(steps=self.steps, groups_in_the_fast_loop=len(self.fast.groups))
+        for name, loop in self.turns():
+            if self.steps % loop.span:
+                raise UsageError(
+                    f"steps must be a multiple of the {name} loop's span, "
+                    f"{loop.span}, got {self.steps}"
+                )
+            if loop.span % self.stride:
+                raise UsageError(f"span must be a multiple of {self.stride}, got {loop.span}")
+        if self.fast.data != "fresh":
+            raise UsageError("the first loop has nothing to reuse: its data must be fresh")
+
+    def turns(self) -> Iterator[tuple[str, Loop]]:
+        """The loops that there are by name: fast and slow, or joint alone."""
+        yield ("fast" if self.slow.groups else "joint"), self.fast
+        if self.slow.groups:
+            yield "slow", self.slow
+
+    @property
+    def stride(self) -> int:
+        """A rollout keeps the hidden state this often."""
+        return min(loop.span for _, loop in self.turns())
+
+    @property
+    def rollouts(self) -> int:
+        """How many rollouts one iteration collects."""
+        return sum(loop.data == "fresh" for _, loop in self.turns())

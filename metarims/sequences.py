@@ -1,0 +1,77 @@
+"""What is learnt from: rollouts cut into spans, in minibatches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from .losses import log_prob_of
+from .protocols import Agent, Observation, State
+from .rollout import Rollout
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """N spans to learn from: [S, N, ...], the state before each [N, ...], its task [N]."""
+
+    obs: Observation
+    state: State
+    starts: Tensor
+    actions: Tensor
+    log_probs: Tensor
+    advantages: Tensor
+    returns: Tensor
+    task: Tensor
+
+    def take(self, rows: Tensor) -> Sequences:
+        """The spans `rows`, int64."""
+        return Sequences(
+            {name: x.index_select(1, rows) for name, x in self.obs.items()},
+            tuple(x.index_select(0, rows) for x in self.state),
+            self.starts.index_select(1, rows),
+            self.actions.index_select(1, rows),
+            self.log_probs.index_select(1, rows),
+            self.advantages.index_select(1, rows),
+            self.returns.index_select(1, rows),
+            self.task.index_select(0, rows),
+        )
+
+
+def cut(rollout: Rollout, advantages: Tensor, returns: Tensor, span: int) -> Sequences:
+    """The rollout in spans, a multiple of its stride each; N = T / span · B."""
+
+    def fold(x: Tensor) -> Tensor:
+        return x.view(-1, span, *x.shape[1:]).transpose(0, 1).flatten(1, 2)
+
+    pieces = len(rollout.starts) // span
+    return Sequences(
+        {name: fold(x) for name, x in rollout.obs.items()},
+        tuple(x[:: span // rollout.stride].flatten(0, 1) for x in rollout.states),
+        fold(rollout.starts),
+        fold(rollout.actions),
+        fold(rollout.log_probs),
+        fold(advantages),
+        fold(returns),
+        rollout.task.repeat(pieces),
+    )
+
+
+@torch.no_grad()
+def with_current_log_probs(agent: Agent, sequences: Sequences) -> Sequences:
+    """The same spans with the log-probabilities that the agent gives their actions now."""
+    logits = agent(sequences.obs, sequences.state, sequences.starts).logits
+    log_probs = log_prob_of(logits.log_softmax(-1), sequences.actions)
+    return replace(sequences, log_probs=log_probs)
+
+
+def minibatches(
+    sequences: Sequences, parts: int, generator: torch.Generator
+) -> Iterator[Sequences]:
+    """One pass over the spans in random order, in `parts` parts."""
+    count = len(sequences.task)
+    order = torch.randperm(count, generator=generator, device=sequences.task.device)
+    for rows in order.chunk(parts):
+        yield sequences.take(rows)

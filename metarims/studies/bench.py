@@ -1,0 +1,154 @@
+"""Frames per second of learning, updates included, beside torch-ac; and where our time goes.
+
+What is made here are bursts, functions that do some work and give the frames it took, for a race.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import torch
+
+from ..config import RunConfig
+from ..learner import Learner
+from ..protocols import Agent, Environment
+from ..rollout import begin
+from .race import Burst
+
+Result = TypeVar("Result")
+
+TORCH_AC_PROCESSES = 16
+TORCH_AC_RECURRENCE = 4
+SHARES = ("environment", "acting", "learning forward", "rest")
+
+
+def start_learning(config: RunConfig, env: Environment, agent: Agent) -> Burst:
+    """One iteration of ours a burst."""
+    loops, seed = config.loops, config.run.seed
+    learner = Learner(agent, loops, config.algorithm, seed, env.device)
+    cursor = begin(env, agent, seed)
+    frames = env.num_envs * loops.steps * loops.rollouts
+
+    def burst() -> int:
+        nonlocal cursor
+        _, cursor = learner.iterate(env, cursor)
+        return frames
+
+    return burst
+
+
+def start_torch_ac(level: str) -> Burst:
+    """One iteration a burst of torch-ac's recurrent PPO, at the defaults of its training script.
+
+    16 processes of 128 frames, 4 epochs, batches of 256, recurrence 4; three 2x2 convolutions of
+    16, 32 and 64 channels, an LSTM of 64, heads of one hidden layer of 64.
+    """
+    # The package insists on setting the start method, once and at import.
+    multiprocessing.set_start_method(None, force=True)
+    import gymnasium
+    import minigrid  # noqa: F401 (registers upstream's levels)
+    import torch_ac
+
+    environments = [gymnasium.make(level) for _ in range(TORCH_AC_PROCESSES)]
+    for seed, env in enumerate(environments):
+        env.reset(seed=seed)
+    algorithm = torch_ac.PPOAlgo(
+        environments,
+        _torch_ac_model(int(environments[0].action_space.n)),  # type: ignore[attr-defined]
+        device=torch.device("cpu"),
+        recurrence=TORCH_AC_RECURRENCE,
+        preprocess_obss=_torch_ac_images,
+    )
+
+    def burst() -> int:
+        experience, _ = algorithm.collect_experiences()
+        algorithm.update_parameters(experience)
+        return int(algorithm.num_frames)
+
+    return burst
+
+
+def _torch_ac_images(obss: list[dict[str, Any]], device: torch.device | None = None) -> Any:
+    """Observations as torch-ac wants them: images float32 [N, 3, 7, 7]."""
+    import numpy as np
+    from torch_ac.utils import DictList
+
+    images = np.stack([obs["image"] for obs in obss])
+    image = torch.as_tensor(images, dtype=torch.float32, device=device).permute(0, 3, 1, 2)
+    return DictList({"image": image})
+
+
+def _torch_ac_model(num_actions: int) -> Any:
+    """A model of the sizes that torch-ac's training script uses with memory and without text."""
+    from torch_ac import RecurrentACModel
+
+    class Model(torch.nn.Module, RecurrentACModel):
+        def __init__(self) -> None:
+            super().__init__()
+            nn = torch.nn
+            layers: list[torch.nn.Module] = [nn.Conv2d(3, 16, 2), nn.ReLU(), nn.MaxPool2d(2)]
+            layers += [nn.Conv2d(16, 32, 2), nn.ReLU(), nn.Conv2d(32, 64, 2), nn.ReLU()]
+            self.see = nn.Sequential(*layers, nn.Flatten())
+            self.remember = nn.LSTMCell(64, 64)
+            self.policy = nn.Sequential(nn.Linear(64, 64), nn.Tanh(), nn.Linear(64, num_actions))
+            self.value = nn.Sequential(nn.Linear(64, 64), nn.Tanh(), nn.Linear(64, 1))
+
+        @property
+        def memory_size(self) -> int:
+            return 128
+
+        def forward(self, obs: Any, memory: torch.Tensor) -> Any:
+            h, c = self.remember(self.see(obs.image), tuple(memory.split(64, 1)))
+            dist = torch.distributions.Categorical(logits=self.policy(h))
+            return dist, self.value(h).squeeze(1), torch.cat([h, c], 1)
+
+    return Model()
+
+
+class _Timed:
+    """Stands for an agent or an environment and adds up the seconds of the calls to it."""
+
+    def __init__(self, target: object, seconds: dict[str, float]) -> None:
+        self._target: Any = target
+        self._seconds = seconds
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._target, name)
+
+    def _call(self, kind: str, function: Callable[..., Result], *args: object) -> Result:
+        start = time.perf_counter()
+        result = function(*args)
+        self._seconds[kind] += time.perf_counter() - start
+        return result
+
+    def step(self, actions: torch.Tensor) -> object:
+        return self._call("environment", self._target.step, actions)
+
+    def __call__(self, *args: object) -> object:
+        kind = "learning forward" if torch.is_grad_enabled() else "acting"
+        return self._call(kind, self._target, *args)
+
+
+def time_shares(
+    config: RunConfig, env: Environment, agent: Agent, seconds: float
+) -> dict[str, float]:
+    """Where an iteration's time goes: shares, summing to 1, by the names in `SHARES`.
+
+    "environment" is stepping, "acting" the agent's forward passes without gradients, "learning
+    forward" those with, "rest" mostly the backward passes and the optimiser. Measured over at least
+    `seconds` on the CPU, where calls return when their work is done.
+    """
+    spent = dict.fromkeys(SHARES, 0.0)
+    timed_env: Any = _Timed(env, spent)
+    timed_agent: Any = _Timed(agent, spent)
+    burst = start_learning(config, timed_env, timed_agent)
+    burst()
+    spent.update(dict.fromkeys(SHARES, 0.0))
+    start = time.perf_counter()
+    while (elapsed := time.perf_counter() - start) < seconds:
+        burst()
+    spent["rest"] = elapsed - sum(spent.values())
+    return {name: part / elapsed for name, part in spent.items()}

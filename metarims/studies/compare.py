@@ -1,0 +1,104 @@
+"""Many runs side by side: what they reached, with intervals."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..config import RunConfig, find_preset
+from ..runs import Run
+from ..settings import differences
+from .curves import TARGET, Curve, interquartile_interval, interquartile_mean, read_curve
+
+PASSED_OVER = ("env", "out", "frames", "seed", "device", "checkpoint_frames")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Runs alike but for their seeds: interquartile means with 95 % intervals, medians of what it
+    took to the target, and means of the modules' figures."""
+
+    env: str
+    agent: str
+    settings: str
+    seeds: int
+    area: float
+    area_ci95: tuple[float, float]
+    final: float
+    final_ci95: tuple[float, float]
+    frames_to_target: float
+    episodes_to_target: float
+    dead: float
+    information: float
+
+
+def compare(runs: Iterable[Run], target: float = TARGET) -> list[Comparison]:
+    """One row for each level, agent and settings, best area first within a level.
+
+    Args:
+        runs: what to compare.
+        target: the success rate whose frames are asked for.
+    """
+    groups: dict[tuple[str, str, str], list[Curve]] = {}
+    for run in runs:
+        config = run.config
+        key = ("+".join(config.environment.env), config.preset, changed_settings(config))
+        groups.setdefault(key, []).append(read_curve(run, target))
+    rows = [_summarise(key, curves) for key, curves in groups.items()]
+    return sorted(rows, key=lambda row: (row.env, -row.area))
+
+
+def changed_settings(config: RunConfig) -> str:
+    """What a run changed of its preset, its levels, seed, length and place aside."""
+    changed = differences(config, find_preset(config.preset))
+    return " ".join(f"{path}={leaf}" for path, leaf in changed.items() if path not in PASSED_OVER)
+
+
+def _summarise(key: tuple[str, str, str], curves: list[Curve]) -> Comparison:
+    areas, finals = [c.area for c in curves], [c.final for c in curves]
+    return Comparison(
+        *key,
+        len(curves),
+        interquartile_mean(areas),
+        interquartile_interval(areas),
+        interquartile_mean(finals),
+        interquartile_interval(finals),
+        float(np.median([c.frames_to_target for c in curves])),
+        float(np.median([c.episodes_to_target for c in curves])),
+        float(np.mean([c.dead for c in curves])),
+        float(np.mean([c.information for c in curves])),
+    )
+
+
+def comparison_table(rows: Sequence[Comparison], target: float = TARGET) -> str:
+    """The rows as text."""
+    head = (
+        f"{'level':30}{'agent':11}{'seeds':>5}  {'mean success':>12} {'95 %':14}"
+        f"{'at the end':>10} {'95 %':14}{f'frames to {target:.0%}':>15}{'episodes':>10}"
+        f"{'dead':>6}{'I(A;X)':>8}  settings"
+    )
+    return "\n".join([head, *(_table_line(row) for row in rows)])
+
+
+def _table_line(row: Comparison) -> str:
+    return (
+        f"{row.env:30}{row.agent:11}{row.seeds:>5}  {row.area:>12.3f} {_interval(row.area_ci95):14}"
+        f"{row.final:>10.3f} {_interval(row.final_ci95):14}{_count(row.frames_to_target):>15}"
+        f"{_count(row.episodes_to_target):>10}{_figure(row.dead, 1):>6}"
+        f"{_figure(row.information, 3):>8}  {row.settings}"
+    ).rstrip()
+
+
+def _interval(ends: tuple[float, float]) -> str:
+    return f"{ends[0]:.3f} – {ends[1]:.3f}"
+
+
+def _figure(number: float, digits: int) -> str:
+    return "–" if math.isnan(number) else f"{number:.{digits}f}"
+
+
+def _count(number: float) -> str:
+    return "–" if math.isinf(number) else f"{number:,.0f}"

@@ -1,0 +1,81 @@
+"""How runs went, and their means over seeds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import trim_mean
+
+from ..errors import UsageError
+from ..runs import Run
+
+RESAMPLES = 2000
+SETTLED = 200  # episodes before a run's rolling success rate counts as reached
+TARGET = 0.95
+
+
+@dataclass(frozen=True)
+class Curve:
+    """How one run went.
+
+    Attributes:
+        frames, success: a point an iteration, the success rate over the last 200 episodes; 0 before
+            there are so many, since the first episodes to end are the ones that went well.
+        frames_to_target, episodes_to_target: when that first reached the target, or infinity.
+        dead, information: of the modules in the last iteration, see `module_figures`; NaN without.
+    """
+
+    frames: np.ndarray
+    success: np.ndarray
+    frames_to_target: float
+    episodes_to_target: float
+    dead: float = math.nan
+    information: float = math.nan
+
+    @property
+    def area(self) -> float:
+        """The mean success rate over the frames from 0 to the last."""
+        frames, success = np.append(0, self.frames), np.append(0, self.success)
+        return float(np.trapezoid(success, frames) / frames[-1])
+
+    @property
+    def final(self) -> float:
+        """The success rate over the last 200 episodes."""
+        return float(self.success[-1])
+
+
+def read_curve(run: Run, target: float = TARGET) -> Curve:
+    """A run's success rate over its frames.
+
+    Raises:
+        UsageError: it has not finished an episode yet.
+    """
+    rows = [row for row in run.metrics() if "rollout/success_rate" in row]
+    if not rows:
+        raise UsageError(f"{run.path} has no finished episode to show")
+    there = (
+        (row["frames"], row["rollout/episodes"])
+        for row in rows
+        if row["rollout/episodes"] >= SETTLED and row["rollout/success_rate"] >= target
+    )
+    frames, episodes = next(there, (math.inf, math.inf))
+    settled = np.array([row["rollout/episodes"] >= SETTLED for row in rows])
+    success = np.array([row["rollout/success_rate"] for row in rows]) * settled
+    modules = (rows[-1].get(f"modules/{name}", math.nan) for name in ("dead", "information"))
+    return Curve(np.array([row["frames"] for row in rows]), success, frames, episodes, *modules)
+
+
+def interquartile_mean(sample: Sequence[float]) -> float:
+    """The mean of the middle half (Agarwal et al. 2021)."""
+    return float(trim_mean(sample, 0.25))
+
+
+def interquartile_interval(sample: Sequence[float], seed: int = 0) -> tuple[float, float]:
+    """The 95 % percentile bootstrap interval of the interquartile mean."""
+    values = np.asarray(sample, dtype=np.float64)
+    rows = np.random.default_rng(seed).integers(len(values), size=(RESAMPLES, len(values)))
+    low, high = np.quantile(trim_mean(values[rows], 0.25, axis=1), [0.025, 0.975])
+    return float(low), float(high)

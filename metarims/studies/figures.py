@@ -1,0 +1,175 @@
+"""Figures of runs: learning curves, and what the modules do and the agent expects as it acts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from ..files import aside, make_folder
+from ..rollout import Rollout
+from ..runs import Run
+from ..statistics import module_choices
+from .analysis import (
+    ChoiceReport,
+    ValueApproach,
+    describe_modules,
+    find_levels,
+    value_before_success,
+)
+from .compare import changed_settings
+from .curves import Curve, interquartile_interval, interquartile_mean, read_curve
+
+matplotlib.use("Agg")
+
+POINTS = 80  # of a band
+EPISODES = 9  # in the figure of one environment's episodes, as in Meta-RIMs' Fig. 7
+MARKED = ("facing a door", "carrying", "about to succeed")
+
+
+def draw_curves(runs: Iterable[Run], path: Path) -> None:
+    """Success rate over frames, a panel a level, a line an agent: the interquartile mean over seeds
+    with its 95 % bootstrap band. A line's label has what its runs changed of their preset.
+    """
+    panels: dict[str, dict[str, list[Curve]]] = {}
+    for run in runs:
+        label = f"{run.config.preset} {changed_settings(run.config)}".strip()
+        panel = panels.setdefault("+".join(run.config.environment.env), {})
+        panel.setdefault(label, []).append(read_curve(run))
+    figure = Figure(figsize=(6 * len(panels), 4), layout="constrained")
+    axes = figure.subplots(1, len(panels), squeeze=False)[0]
+    for axis, (level, agents) in zip(axes, panels.items(), strict=True):
+        for label, curves in agents.items():
+            _draw_band(axis, f"{label} ({len(curves)})", curves)
+        axis.set(title=level, xlabel="frames", ylabel="success rate", ylim=(-0.02, 1.02))
+        axis.legend(loc="best", fontsize="small")
+    save_figure(figure, path)
+
+
+def _draw_band(axis: Axes, label: str, curves: Sequence[Curve]) -> None:
+    frames = np.linspace(0, min(curve.frames[-1] for curve in curves), POINTS)
+    table = np.stack([np.interp(frames, curve.frames, curve.success, left=0) for curve in curves])
+    (line,) = axis.plot(frames, [interquartile_mean(sample) for sample in table.T], label=label)
+    if len(curves) > 1:
+        band = np.array([interquartile_interval(sample) for sample in table.T]).T
+        axis.fill_between(frames, *band, color=line.get_color(), alpha=0.2)
+
+
+def draw_episodes(rollout: Rollout, events: Mapping[str, Tensor], path: Path, env: int = 0) -> None:
+    """One environment's first episodes: value, active modules, events (Madan et al. 2021, Figs. 6b,
+    7, 11 and 12).
+    """
+    starts = rollout.starts[:, env].nonzero().squeeze(1).tolist()
+    end = starts[EPISODES] if len(starts) > EPISODES else len(rollout.starts)
+    choices = module_choices(rollout.diagnostics)
+    marked = {name: event for name, event in events.items() if name in MARKED}
+    heights = [3, *[2 for _ in choices], 1.2]
+    figure = Figure(figsize=(min(max(6, end / 8), 20), sum(heights)), layout="constrained")
+    axes = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights)
+    axes[0].plot(rollout.values[:end, env].cpu(), linewidth=1)
+    axes[0].set(ylabel="value")
+    for axis, (choice, (mask, _)) in zip(axes[1:], choices.items(), strict=False):
+        _draw_raster(axis, mask[:end, env], [f"module {j}" for j in range(mask.shape[2])])
+        axis.set_ylabel(choice.removeprefix("modules/"))
+    rows = np.stack([event[:end, env].cpu().numpy() for event in marked.values()], 1)
+    _draw_raster(axes[-1], rows, list(marked))
+    axes[-1].set_xlabel("step (a red line begins an episode)")
+    for axis in axes:
+        for start in (start for start in starts if start < end):
+            axis.axvline(start - 0.5, color="tab:red", linewidth=0.8)
+    save_figure(figure, path)
+
+
+def _draw_raster(axis: Axes, rows: Tensor | np.ndarray, labels: Sequence[str]) -> None:
+    """rows bool [T, rows]; the first one on top."""
+    axis.imshow(
+        np.asarray(rows).T, aspect="auto", cmap="Greys", vmin=0, vmax=1.3, interpolation="nearest"
+    )
+    axis.set_yticks(range(len(labels)), labels)
+
+
+def draw_events(described: ChoiceReport, path: Path) -> None:
+    """How much more or less each module works at an event than otherwise, with the shares."""
+    events = described.events
+    overall = np.array(described.use)
+    shares = np.array([overall, *(event.use for event in events.values())])
+    labels = ["all steps", *(f"{name} ({event.steps:,})" for name, event in events.items())]
+    modules = range(len(overall))
+    figure = Figure(figsize=(5 + 0.7 * len(modules), 1.2 + 0.4 * len(labels)), layout="constrained")
+    axis = figure.subplots()
+    image = axis.imshow(shares - overall, cmap="RdBu_r", vmin=-0.5, vmax=0.5, aspect="auto")
+    for (row, column), share in np.ndenumerate(shares):
+        color = "white" if abs(share - overall[column]) > 0.3 else "black"  # on a dark cell
+        axis.text(column, row, f"{share:.2f}", ha="center", va="center", color=color)
+    axis.set_yticks(range(len(labels)), labels)
+    axis.set(xticks=modules, xlabel="module", title="share of steps active")
+    figure.colorbar(image, label="over all steps' share")
+    save_figure(figure, path)
+
+
+def draw_approach(approach: ValueApproach, path: Path) -> None:
+    """The value as success comes near, with its 95 % band."""
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axis = figure.subplots()
+    steps = range(len(approach.mean))
+    axis.plot(steps, approach.mean, marker="o", markersize=3)
+    axis.fill_between(steps, approach.low, approach.high, alpha=0.2)
+    axis.set(xlabel="steps to success", ylabel="mean value", xticks=steps[::5])
+    axis.invert_xaxis()
+    save_figure(figure, path)
+
+
+def draw_use(run: Run, choices: Sequence[str], path: Path) -> None:
+    """Each module's share of steps over the training, a panel for each choice among modules."""
+    rows = list(run.metrics())
+    frames = [row["frames"] for row in rows]
+    figure = Figure(figsize=(8, 3 * len(choices)), layout="constrained")
+    axes = figure.subplots(len(choices), 1, sharex=True, squeeze=False)[:, 0]
+    for axis, choice in zip(axes, choices, strict=True):
+        uses = [name for name in rows[-1] if name.startswith(f"{choice}/use_")]
+        for j, name in enumerate(uses):
+            axis.plot(frames, [row[name] for row in rows], label=str(j), linewidth=1)
+        axis.set(title=choice, ylabel="share of steps active", ylim=(-0.02, 1.02))
+        axis.legend(ncol=len(uses), fontsize="small")
+    axes[-1].set_xlabel("frames")
+    save_figure(figure, path)
+
+
+def draw_run(
+    run: Run, rollout: Rollout, events: Mapping[str, Tensor], folder: Path
+) -> dict[str, ChoiceReport]:
+    """All figures of a run's agent, those of modules where it has any, and what they show.
+
+    Args:
+        run: what was trained.
+        rollout: its agent as it acts, on the run's levels.
+        events: what happens at each of its steps, bool [T, B] by name.
+        folder: for the figures.
+
+    Returns:
+        What `describe_modules` says.
+    """
+    draw_episodes(rollout, events, folder / "episodes.png")
+    approach = value_before_success(rollout)
+    if approach.mean:
+        draw_approach(approach, folder / "values.png")
+    levels = find_levels(rollout, run.config.environment.env)
+    found = describe_modules(rollout, {**events, **levels})
+    for choice, described in found.items():
+        name = choice.replace("modules", "events").replace("/", "_")
+        draw_events(described, folder / f"{name}.png")
+    if found:
+        draw_use(run, list(found), folder / "use.png")
+    return found
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write the image whole or not at all; its folder is made where it is missing."""
+    make_folder(path.parent)
+    with aside(path) as temporary:
+        figure.savefig(temporary, dpi=120, format="png")

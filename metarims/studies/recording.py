@@ -1,0 +1,120 @@
+"""An agent at work as an animated picture, with its modules' activity and its value beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont
+
+from ..files import aside
+from ..protocols import Agent, Stage
+from ..rollout import advance, begin, forward_step, sample
+
+SIDE = 320  # pixels of the picture, and of the panel beside it
+HEAD, ROW, NUMBER = 40, 20, 14  # pixels of the text above, of a module's row and of its number
+SHOWN = 40  # steps in the panel
+STEP_MS, END_MS = 150, 1000
+INK, PAPER, ACTIVE, CURVE = (30, 30, 30), (255, 255, 255), (40, 90, 160), (200, 60, 40)
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One moment.
+
+    Attributes:
+        picture: uint8 [H, W, 3].
+        text: what to write above it.
+        active: which modules step, empty where there are none.
+        value: what the agent expects.
+        first, last: whether an episode begins or ends.
+    """
+
+    picture: np.ndarray
+    text: str
+    active: tuple[bool, ...]
+    value: float
+    first: bool
+    last: bool
+
+
+@torch.no_grad()
+def record_episodes(agent: Agent, env: Stage, episodes: int, seed: int) -> Iterator[Frame]:
+    """What the first environment shows through some episodes; no autoreset, please."""
+    generator = torch.Generator(env.device).manual_seed(seed)
+    for episode in range(episodes):
+        cursor = begin(env, agent, seed + episode)
+        title = f"{env.missions()[0]}\nepisode {episode + 1}"
+        ended, steps, reward = False, 0, 0.0
+        while True:
+            output = forward_step(agent, cursor)
+            mask = output.diagnostics.get("module_mask", torch.zeros(1, 1, 0))
+            yield Frame(
+                env.render(0),
+                f"{title}, step {steps}" + (f", reward {reward:.2f}" if ended else ""),
+                tuple(mask[0, 0].flatten().bool().tolist()),
+                float(output.value[0, 0]),
+                steps == 0,
+                ended,
+            )
+            if ended:
+                break
+            step, cursor = advance(env, cursor, output.state, sample(output.logits[0], generator))
+            steps, reward, ended = steps + 1, float(step.reward[0]), bool(cursor.starts[0])
+            cursor.starts.zero_()  # the last observation belongs to the episode that it ends
+
+
+def save_gif(frames: Sequence[Frame], path: Path) -> None:
+    """Write the frames as an animated GIF, whole or not at all."""
+    pictures = [_compose(frames, i) for i in range(len(frames))]
+    with aside(path) as temporary:
+        pictures[0].save(
+            temporary,
+            format="GIF",
+            save_all=True,
+            append_images=pictures[1:],
+            duration=[END_MS if frame.last else STEP_MS for frame in frames],
+            loop=0,
+        )
+
+
+def _compose(frames: Sequence[Frame], now: int) -> Image.Image:
+    """The picture, and the last steps' activity and value to its right."""
+    frame = frames[now]
+    canvas = Image.new("RGB", (2 * SIDE + NUMBER + 3 * 8, SIDE + HEAD + 8), PAPER)
+    canvas.paste(Image.fromarray(frame.picture).resize((SIDE, SIDE)), (8, HEAD))
+    draw = ImageDraw.Draw(canvas)
+    draw.text((8, 4), frame.text, INK, ImageFont.load_default(13), spacing=3)
+    shown = frames[max(0, now + 1 - SHOWN) : now + 1]
+    left, width = SIDE + NUMBER + 16, SIDE // SHOWN
+    below = HEAD + ROW * len(frame.active)
+    for column, past in enumerate(shown):
+        x = left + column * width
+        for row, active in enumerate(past.active):
+            if active:
+                y = HEAD + row * ROW
+                draw.rectangle((x, y + 1, x + width - 2, y + ROW - 2), ACTIVE)
+        if past.first:
+            draw.line((x - 1, HEAD, x - 1, HEAD + SIDE), CURVE)
+    for row in range(len(frame.active)):
+        draw.text((left - NUMBER, HEAD + row * ROW + 2), str(row), INK, ImageFont.load_default(12))
+    _draw_values(draw, [past.value for past in shown], (left, below + 8, HEAD + SIDE), width)
+    return canvas.quantize(64)
+
+
+def _draw_values(
+    draw: ImageDraw.ImageDraw, values: Sequence[float], box: tuple[int, int, int], width: int
+) -> None:
+    """A curve from 0 at the box's bottom to 1 at its top; box is left, top, bottom."""
+    left, top, bottom = box
+    points = [
+        (left + i * width + width // 2, bottom - min(max(value, 0.0), 1.0) * (bottom - top))
+        for i, value in enumerate(values)
+    ]
+    draw.rectangle((left, top, left + SIDE, bottom), outline=INK)
+    draw.text((left + 4, top + 2), f"value {values[-1]:.2f}", INK, ImageFont.load_default(12))
+    if len(points) > 1:
+        draw.line(points, CURVE, 2)

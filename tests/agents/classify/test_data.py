@@ -1,0 +1,104 @@
+"""Data in its standard formats, written here by hand; and what is said when it is not there."""
+
+import gzip
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from agents.classify import data
+from metarims.errors import UsageError
+
+
+def write_idx(path, array):
+    header = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">u4").tobytes()
+    content = header + array.astype(np.uint8).tobytes()
+    path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
+
+
+def write_mnist(folder, count=60, suffix=""):
+    generator = np.random.default_rng(0)
+    for part in ("train", "t10k"):
+        images, labels = generator.integers(256, size=(count, 4, 4)), np.arange(count) % 10
+        write_idx(folder / f"{part}-images-idx3-ubyte{suffix}", images)
+        write_idx(folder / f"{part}-labels-idx1-ubyte{suffix}", labels)
+
+
+def test_digits_are_ten_tasks_against_the_rest():
+    digits = data.load("digits", None, seed=1)
+    assert (digits.tasks, digits.classes) == (10, 2)
+    assert (len(digits.train), len(digits.test)) == (12_570, 5_400)
+    for samples in (digits.train, digits.test):
+        asked = samples.labels.view(10, -1)
+        assert torch.equal(asked.sum(0), torch.ones_like(asked[0]))  # each digit is one of ten
+        assert samples.images.max() == 1
+    again = data.load("digits", None, seed=1)
+    assert torch.equal(again.test.labels, digits.test.labels)
+    other = data.load("digits", None, seed=2)
+    assert not torch.equal(other.test.labels, digits.test.labels)
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_mnist(tmp_path, suffix):
+    write_mnist(tmp_path, suffix=suffix)
+    mnist = data.load("mnist", tmp_path, seed=1)
+    assert mnist.train.images.shape == (60, 1, 4, 4)
+    assert len(mnist.train) == len(mnist.test) == 600
+    assert mnist.train.labels.sum() == 60
+
+
+def test_cifar_numbers_fine_labels_within_their_coarse_one(tmp_path):
+    for part in ("train", "test"):
+        rows = np.random.default_rng(0).integers(256, size=(200, 3074)).astype(np.uint8)
+        rows[:, 1] = np.arange(200) % 100
+        rows[:, 0] = rows[:, 1] % 20
+        rows[:, 2:1026] = 255  # red
+        (tmp_path / f"{part}.bin").write_bytes(rows.tobytes())
+    cifar = data.load("cifar100", tmp_path, seed=1)
+    assert (cifar.tasks, cifar.classes) == (20, 5)
+    assert (cifar.train.images[:, 0] == 1).all()
+    assert cifar.train.tasks[:3].tolist() == [0, 1, 2]
+    assert cifar.train.labels[[7, 27, 47, 67, 87]].tolist() == [0, 1, 2, 3, 4]
+
+
+def test_mini_imagenet(tmp_path, monkeypatch):
+    monkeypatch.setattr(data, "MINI_SIDE", 8)
+    (tmp_path / "images").mkdir()
+    for part, labels in (("train", range(30)), ("val", range(30, 52))):
+        lines = ["filename,label"]
+        for label in labels:
+            Image.new("RGB", (9, 7), (label, 0, 0)).save(tmp_path / "images" / f"{label}.png")
+            lines += [f"{label}.png,n{label}"] * 52
+        (tmp_path / f"{part}.csv").write_text("\n".join(lines))
+    mini = data.load("miniimagenet", tmp_path, seed=1)
+    assert (len(mini.train), len(mini.test)) == (100, 2500)
+    assert mini.test.images.shape == (2500, 3, 8, 8)
+    kinds = torch.stack([mini.test.tasks, mini.test.labels, mini.test.images[:, 0, 0, 0] * 255])
+    assert len(kinds.unique(dim=1).T) == 50
+    assert mini.test.tasks.unique().tolist() == list(range(10))
+
+
+@pytest.mark.parametrize(
+    ("name", "put", "message"),
+    [
+        ("digit", {}, "unknown data 'digit'; nearest: digits"),
+        ("mnist", {}, "train-images-idx3-ubyte is not there; the folder must hold {train,t10k}"),
+        ("mnist", {"train-images-idx3-ubyte": b"12345"}, "is no idx file of bytes"),
+        ("mnist", {"train-images-idx3-ubyte.gz": b"12345"}, "cannot be read"),
+        ("cifar100", {"train": b""}, "train.bin and test.bin of CIFAR-100's binary version"),
+        ("cifar100", {"train.bin": b"abc"}, "is not CIFAR-100's binary version"),
+        ("miniimagenet", {}, "the folder must hold train.csv, val.csv or test.csv"),
+    ],
+)
+def test_what_is_not_there_is_named(tmp_path, name, put, message):
+    for file, content in put.items():
+        (tmp_path / file).write_bytes(content)
+    with pytest.raises(UsageError) as error:
+        data.load(name, tmp_path, seed=1)
+    assert message in str(error.value)
+
+
+def test_without_a_folder_it_is_asked_for():
+    with pytest.raises(UsageError, match="cifar100: give its folder with --folder"):
+        data.load("cifar100", None, seed=1)

@@ -1,0 +1,69 @@
+"""The LSTM core against torch's, values and gradients, and its resets."""
+
+import pytest
+import torch
+
+from agents.cores.lstm import LSTM, LSTMConfig
+from metarims.errors import UsageError
+
+
+def run(core, x, state, starts):
+    output = core(x, state, starts, {})
+    return output.features, output.state
+
+
+def pair(inputs=5, hidden=4):
+    """Ours and torch's with the same weights; torch orders the gates i, f, g, o."""
+    torch.manual_seed(0)
+    theirs, ours = torch.nn.LSTM(inputs, hidden).double(), LSTM(inputs, hidden).double()
+    order = torch.arange(4 * hidden).view(4, hidden)[[0, 1, 3, 2]].flatten()
+    weights = dict(theirs.named_parameters())
+    with torch.no_grad():
+        ours.input.weight.copy_(weights["weight_ih_l0"][order])
+        ours.input.bias.copy_((weights["bias_ih_l0"] + weights["bias_hh_l0"])[order])
+        ours.hidden_weight.copy_(weights["weight_hh_l0"][order])
+        ours.start.normal_()
+    return ours, theirs, order
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_equals_torch_in_values_and_gradients(wanted):
+    ours, theirs, order = pair()
+    x = torch.randn(6, 3, 5, dtype=torch.float64, requires_grad=wanted)
+    h, c = (torch.randn(3, 4, dtype=torch.float64, requires_grad=True) for _ in range(2))
+    out, (last_h, last_c) = run(ours, x, (h, c), torch.zeros(6, 3, dtype=torch.bool))
+    expected, (their_h, their_c) = theirs(x, (h.unsqueeze(0), c.unsqueeze(0)))
+    torch.testing.assert_close(out, expected)
+    torch.testing.assert_close(last_c, their_c[0])
+    weight = torch.randn_like(out)
+    inputs = [h, c, *([x] if wanted else [])]
+    mine = torch.autograd.grad(
+        (out * weight).sum() + last_c.sum() + last_h.sum(),
+        [*inputs, ours.input.weight, ours.input.bias, ours.hidden_weight],
+    )
+    other = torch.autograd.grad(
+        (expected * weight).sum() + their_c.sum() + their_h.sum(),
+        [*inputs, theirs.weight_ih_l0, theirs.bias_ih_l0, theirs.weight_hh_l0],
+    )
+    for a, b in zip(mine, [*other[:-3], *(g[order] for g in other[-3:])], strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_a_reset_is_a_fresh_start_and_teaches_the_first_state():
+    ours, _, _ = pair()
+    x = torch.randn(4, 2, 5, dtype=torch.float64)
+    starts = torch.tensor([[False, True], [False, False], [True, False], [False, False]])
+    state = tuple(torch.randn(2, 4, dtype=torch.float64, requires_grad=True) for _ in range(2))
+    out, _ = run(ours, x, state, starts)
+    none = torch.zeros(2, 1, dtype=torch.bool)
+    again, _ = run(ours, x[2:, :1], ours.initial_state(1), none)
+    torch.testing.assert_close(out[2:, :1], again)
+    d_h, d_c, d_start = torch.autograd.grad(out[2:].sum(), [*state, ours.start])
+    assert (d_h == 0).all()
+    assert (d_c == 0).all()
+    assert (d_start != 0).all()
+
+
+def test_a_size_below_one_is_refused():
+    with pytest.raises(UsageError, match="hidden must be positive, got 0"):
+        LSTMConfig(hidden=0)

@@ -1,0 +1,95 @@
+"""Figures and recordings: what is written, and that it shows what it should."""
+
+import numpy as np
+import torch
+from PIL import Image, ImageSequence
+
+from metarims.runs import create_run
+from metarims.studies.analysis import about_to_succeed
+from metarims.studies.figures import draw_curves, draw_run
+from metarims.studies.recording import Frame, record_episodes, save_gif
+
+from ..probes import Recall
+from ..small import configured, make_agent
+from .test_analysis import rollout_of
+
+
+def make_run(folder, seed, successes, **figures):
+    run = create_run(configured("rims", env=("level",), out=str(folder), seed=seed))
+    for i, success in enumerate(successes, 1):
+        row = {"frames": 100 * i, "rollout/episodes": 200 * i, "rollout/success_rate": success}
+        run.write_metrics(row | figures)
+    return run
+
+
+def draw(run, rollout, folder):
+    events = {"carrying": rollout.starts, "about to succeed": about_to_succeed(rollout)}
+    return draw_run(run, rollout, events, folder)
+
+
+def test_curves_of_runs_of_different_length_share_a_panel(tmp_path):
+    runs = [make_run(tmp_path / "a", 1, [0, 0.5, 1]), make_run(tmp_path / "b", 2, [0.2, 0.6])]
+    draw_curves(runs, tmp_path / "figures" / "curves.png")
+    assert [path.name for path in (tmp_path / "figures").iterdir()] == ["curves.png"]
+    assert np.asarray(Image.open(tmp_path / "figures" / "curves.png")).std() > 1
+
+
+def test_a_run_without_modules_gets_no_figure_of_them(tmp_path):
+    starts = torch.tensor([[True], [False], [True], [False]])
+    run = make_run(tmp_path / "run", 1, [0, 1], **{f"modules/use_{j}": 0.2 for j in range(5)})
+    assert draw(run, rollout_of(starts=starts), tmp_path / "lstm") == {}
+    assert [path.name for path in (tmp_path / "lstm").iterdir()] == ["episodes.png"]
+    mask = torch.rand(4, 1, 5) < 0.5
+    probabilities = torch.full((4, 1, 5), 0.2)
+    rollout = rollout_of(
+        starts=starts,
+        terminated=~starts,
+        rewards=(~starts).float(),
+        diagnostics={"module_mask": mask, "module_probabilities": probabilities},
+    )
+    assert list(draw(run, rollout, tmp_path / "rims")) == ["modules"]
+    names = sorted(path.name for path in (tmp_path / "rims").iterdir())
+    assert names == ["episodes.png", "events.png", "use.png", "values.png"]
+
+
+def test_every_depth_of_a_routing_network_has_its_figure(tmp_path):
+    shares = {f"modules/depth_{i}/use_{j}": 0.5 for i in range(2) for j in range(2)}
+    run = make_run(tmp_path / "run", 1, [0, 1], **shares)
+    starts = torch.ones(4, 1, dtype=torch.bool)
+    mask = torch.tensor([[True, False], [False, True]]).expand(4, 1, 2, 2)
+    diagnostics = {"module_mask": mask, "module_probabilities": mask.float()}
+    draw(run, rollout_of(starts=starts, diagnostics=diagnostics), tmp_path / "routing")
+    names = sorted(path.name for path in (tmp_path / "routing").iterdir())
+    assert names == ["episodes.png", "events_depth_0.png", "events_depth_1.png", "use.png"]
+
+
+class Shown(Recall):
+    """Recall as it might look."""
+
+    def render(self, i: int = 0) -> np.ndarray:
+        return np.full((4, 6, 3), 10 * int(self.state[i, 0]), np.uint8)
+
+    def missions(self) -> list[str]:
+        return ["remember"] * self.num_envs
+
+
+def test_a_recording_has_every_step_and_the_episodes_end():
+    frames = list(record_episodes(make_agent("rims"), Shown(1), episodes=2, seed=3))
+    assert len(frames) == 2 * (Recall.length + 1)
+    assert [i for i, frame in enumerate(frames) if frame.first] == [0, Recall.length + 1]
+    assert [i for i, frame in enumerate(frames) if frame.last] == [Recall.length, len(frames) - 1]
+    assert all(sum(frame.active) == 3 for frame in frames)
+    assert frames[1].picture.max() == 10
+    assert "reward" in frames[-1].text
+
+
+def test_a_gif_shows_one_picture_a_frame_and_holds_the_last(tmp_path):
+    picture = np.zeros((8, 8, 3), np.uint8)
+    frames = [
+        Frame(picture + 60 * i, "go", (i == 1, True), i / 4, i == 0, i == 2) for i in range(3)
+    ]
+    save_gif(frames, tmp_path / "a.gif")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.gif"]
+    with Image.open(tmp_path / "a.gif") as gif:
+        durations = [image.info["duration"] for image in ImageSequence.Iterator(gif)]
+    assert durations == [150, 150, 1000]

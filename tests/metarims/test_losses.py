@@ -1,0 +1,34 @@
+"""Losses against numbers worked out by hand."""
+
+import math
+
+import pytest
+import torch
+
+from metarims import losses
+
+
+def test_log_prob_and_entropy_of_three_to_one():
+    logits = torch.tensor([[math.log(3.0), 0.0]]).log_softmax(-1)
+    assert losses.log_prob_of(logits, torch.tensor([0])).item() == pytest.approx(math.log(0.75))
+    expected = -0.75 * math.log(0.75) - 0.25 * math.log(0.25)
+    assert losses.entropy_of(logits).item() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "advantage", "loss"),
+    [(1.5, 2.0, -2.4), (0.5, 2.0, -1.0), (1.5, -2.0, 3.0), (0.5, -2.0, 1.6), (1.1, 1.0, -1.1)],
+)
+def test_clips_only_what_would_gain(ratio, advantage, loss):
+    given = losses.clipped_policy_loss(torch.tensor([ratio]), torch.tensor([advantage]), 0.2)
+    assert given.item() == pytest.approx(loss)
+
+
+def test_value_loss_kl_and_explained_variance():
+    values, returns = torch.tensor([1.0, 2.0]), torch.tensor([3.0, 2.0])
+    assert losses.squared_value_loss(values, returns).item() == 1.0
+    assert losses.approximate_kl(torch.tensor([0.0, math.log(2.0)])).item() == pytest.approx(
+        (1 - math.log(2.0)) / 2
+    )
+    assert losses.explained_variance(returns, returns).item() == 1.0
+    assert losses.explained_variance(torch.zeros(2), returns).item() == 0.0
