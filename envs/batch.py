@@ -140,7 +140,7 @@ class Environments:
         """Refuse a level none of whose layouts can be played."""
         given_up = _column(self._rows, "given_up")
         for id, start, end in zip(self.level_ids, self._bounds, self._bounds[1:], strict=False):
-            if given_up[start:end].all():
+            if start < end and given_up[start:end].all():
                 raise ValueError(
                     f"{id}: {MAX_ATTEMPTS} layouts were rejected in a row: does its function place "
                     "the agent, and everything on the grid?"
@@ -335,6 +335,7 @@ def make(
     tile_size: int = Options.tile_size,
     autoreset: bool = Options.autoreset,
     workers: int | None = None,
+    part: tuple[int, int] = (0, 1),
 ) -> Environments:
     """A batch of environments of one level, or equal shares of several.
 
@@ -354,6 +355,8 @@ def make(
             ``reset(mask=...)`` begins it.
         workers: processes that draw layouts which are not the engine's own (default: one a core);
             with 0 this one does.
+        part: (k, n) for the k-th of n equal parts of such a batch, a process each: ``num_envs`` are
+            all parts' together, and the first environment's seed is given to each part's ``reset``.
 
     Raises:
         ValueError: an unknown level (the message names the nearest), an environment with rules of
@@ -371,7 +374,21 @@ def make(
     options = Options(observation, view, tile_size, autoreset)
     found = [_find(level, os.cpu_count() or 1 if workers is None else workers) for level in given]
     shares = [num_envs // len(found) + (k < num_envs % len(found)) for k in range(len(found))]
-    return Environments(found, shares, find_device(device), seed, options)
+    return Environments(found, _cut(shares, part), find_device(device), seed, options)
+
+
+def _cut(shares: Sequence[int], part: tuple[int, int]) -> list[int]:
+    """How much of each level's share falls into one of equal parts of the whole batch."""
+    number, count = part
+    if sum(shares) % count:
+        raise ValueError(f"num_envs must be a multiple of the {count} parts, got {sum(shares)}")
+    size = sum(shares) // count
+    ends = list(itertools.accumulate(shares))
+    first, last = number * size, (number + 1) * size
+    return [
+        max(0, min(end, last) - max(end - share, first))
+        for share, end in zip(shares, ends, strict=True)
+    ]
 
 
 def _find(level: str | Factory, workers: int) -> Level:

@@ -54,7 +54,7 @@ def save_checkpoint(folder: Path, frames: int, checkpoint: Checkpoint) -> Path:
         temporary.mkdir()
         (temporary / TENSORS).write_bytes(data)
         (temporary / MANIFEST).write_text(json.dumps(manifest, indent=1))
-    for old in _names(folder)[:-KEPT]:
+    for old in checkpoints(folder)[:-KEPT]:
         shutil.rmtree(folder / old)
     return final
 
@@ -66,7 +66,7 @@ def load_checkpoint(folder: Path) -> Checkpoint:
         UsageError: there is none.
     """
     faults = []
-    for name in reversed(_names(folder)):
+    for name in reversed(checkpoints(folder)):
         try:
             return read_checkpoint(folder / name)
         except DamagedError as error:
@@ -90,7 +90,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
         raise DamagedError(f"{MANIFEST} or {TENSORS} cannot be read ({error})") from None
 
 
-def _names(folder: Path) -> list[str]:
+def checkpoints(folder: Path) -> list[str]:
+    """The names of the checkpoints in a folder, the newest last."""
     if not folder.is_dir():
         return []
     return sorted(path.name for path in folder.iterdir() if path.name.isdecimal())

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass, make_dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Protocol, TypeVar, cast
+from typing import Annotated, Protocol, TypeVar, cast, get_type_hints
 
 import tyro
 from tyro import _errors as tyro_errors  # its hook for mistakes is not in its public part yet
@@ -76,7 +76,7 @@ def parse(commands: Mapping[str, type], args: Sequence[str]) -> Command:
         registry.import_file(Path(path))
     kind = commands[name]
     if field_types(kind).get("config") is RunConfig:
-        return cast(Command, kind(config=parse_run(name, rest)))
+        return parse_run(kind, name, rest)
     return parse_plain(kind, name, rest)
 
 
@@ -88,8 +88,8 @@ def overview(commands: Mapping[str, type]) -> str:
     return "\n".join([head, "", *lines, "", foot])
 
 
-def parse_run(command: str, args: Sequence[str]) -> RunConfig:
-    """The run that the arguments describe: a preset's or a file's, with some settings changed."""
+def parse_run(kind: type, command: str, args: Sequence[str]) -> Command:
+    """A command about a run: a preset's or a file's, with some settings changed."""
     base = with_choices(starting_point(args), args)
     own, parts = segments(base), {f.name: getattr(base, f.name) for f in fields(base)}
     preset = parts.pop("preset")
@@ -97,10 +97,16 @@ def parse_run(command: str, args: Sequence[str]) -> RunConfig:
     rows = [("agent_name", _flag("agent", f"one of {presets}.", str), preset)]
     rows.append(("config_file", _flag("config", "a config.json to begin from.", Path), None))
     rows += _choice_rows(base)
+    hints = get_type_hints(kind, include_extras=True)
+    extras = [f for f in fields(kind) if f.name not in ("config", "imported")]
+    rows += [(f.name, hints[f.name], f.default) for f in extras]
     rows += [(name, Annotated[type(p), arg(name=own[name])], p) for name, p in parts.items()]
-    kind = make_dataclass("Train", rows, frozen=True, namespace={"__doc__": "Train an agent."})
-    parsed = parse_flags(kind, command, args, kind(), [*flatten(base), "agent", *READ_AHEAD])
-    return replace(base, **{name: getattr(parsed, name) for name in parts})
+    flags = make_dataclass("Flags", rows, frozen=True, namespace={"__doc__": kind.__doc__})
+    known = [*flatten(base), "agent", *READ_AHEAD, *(f.name for f in extras)]
+    parsed = parse_flags(flags, command, args, flags(), known)
+    config = replace(base, **{name: getattr(parsed, name) for name in parts})
+    given = {f.name: getattr(parsed, f.name) for f in fields(kind) if f.name != "config"}
+    return cast(Command, kind(config=config, **given))
 
 
 def parse_plain(kind: type, command: str, args: Sequence[str]) -> Command:

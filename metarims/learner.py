@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 import torch
 
+from . import ranks
 from .algorithms import AlgorithmConfig, Figures
+from .errors import UsageError
 from .loops import Loop, Loops
 from .protocols import Agent, Environment
 from .rollout import Cursor, Rollout, collect_rollout
@@ -40,13 +42,14 @@ class Learner:
     ) -> None:
         self.agent, self.loops, self.algorithm = agent, loops, algorithm
         self.groups = agent.groups()
+        self._check_ranks()
         self.optimizer = torch.optim.Adam(
             [{"params": group, "name": name} for name, group in self.groups.items()],
             lr=0.0,
             eps=1e-5,
             fused=True,
         )
-        self.generator = torch.Generator(device).manual_seed(seed)
+        self.generator = torch.Generator(device).manual_seed(seed + (ranks.rank() << 40))
         self.updates = 0
         self.frames = 0
 
@@ -68,10 +71,21 @@ class Learner:
                 for batch in minibatches(task, loop.minibatches, self.generator)
             ]
             figures[name] = _means(seen)
+        ranks.average(self.agent.state_dict().values())  # what is not learnt by gradients
         return Iteration(rollouts, figures), cursor
 
+    def _check_ranks(self) -> None:
+        """Refuse what several ranks cannot learn together."""
+        if ranks.size() == 1:
+            return
+        if any(loop.per_task for _, loop in self.loops.turns()):
+            raise UsageError("per_task takes one rank: a rank may have no environment of a task")
+        for name, tensor in self.agent.state_dict().items():
+            if not tensor.is_floating_point():
+                raise UsageError(f"this agent takes one rank: {name} has no mean over several")
+
     def _sample_trajectories(self, env: Environment, cursor: Cursor) -> tuple[Rollout, Cursor]:
-        self.frames += self.loops.steps * env.num_envs
+        self.frames += self.loops.steps * env.num_envs * ranks.size()
         return collect_rollout(
             env, self.agent, cursor, self.loops.steps, self.loops.stride, self.generator
         )
@@ -102,6 +116,7 @@ class Learner:
         self.optimizer.zero_grad()
         loss.total.backward()
         learning = [p for name in loop.groups for p in self.groups[name]]
+        ranks.average_gradients(learning)
         norm = torch.nn.utils.clip_grad_norm_(learning, self.algorithm.max_grad_norm)
         skip = ~torch.isfinite(norm) if loss.skip is None else loss.skip | ~torch.isfinite(norm)
         # Fused Adam looks at this, on the device, and leaves everything as it was where it is 1.
@@ -113,4 +128,6 @@ class Learner:
 
 
 def _means(figures: list[Figures]) -> Figures:
-    return {name: torch.stack([row[name] for row in figures]).mean() for name in figures[0]}
+    """The mean of each figure over minibatches and ranks."""
+    means = [torch.stack([row[name] for row in figures]).mean() for name in figures[0]]
+    return dict(zip(figures[0], ranks.mean(torch.stack(means)).unbind(), strict=True))

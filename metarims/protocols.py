@@ -173,9 +173,16 @@ class MakeEnvironments(Protocol):
     """Makes a batch of environments; a `ValueError` says what is wrong with the arguments."""
 
     def __call__(
-        self, ids: list[str], *, num_envs: int, device: str, seed: int, autoreset: bool
+        self,
+        ids: list[str],
+        *,
+        num_envs: int,
+        device: str,
+        seed: int,
+        autoreset: bool,
+        part: tuple[int, int],
     ) -> Stage:
-        """Environments of the levels `ids`, an equal share each."""
+        """Environments of the levels `ids`, an equal share each, or the k-th of n parts of them."""
 
 
 class Simulator(Protocol):

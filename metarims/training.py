@@ -9,9 +9,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from . import ranks
 from .checkpoint import Checkpoint
 from .config import RunConfig
 from .diagnostics import diagnose
+from .errors import UsageError
 from .learner import Iteration, Learner
 from .monitor import Monitor
 from .protocols import Agent, Environment
@@ -49,9 +51,10 @@ class Tally:
 
     def after(self, iteration: Iteration, seconds: float) -> Tally:
         """The tally with one more iteration."""
-        ended = torch.cat([rollout.episodes for rollout in iteration.rollouts]).cpu()
+        rollouts = iteration.rollouts
+        ended = torch.cat(ranks.gather(torch.cat([rollout.episodes for rollout in rollouts]))).cpu()
         return Tally(
-            self.frames + sum(rollout.rewards.numel() for rollout in iteration.rollouts),
+            self.frames + sum(rollout.rewards.numel() for rollout in rollouts) * ranks.size(),
             self.iterations + 1,
             self.episodes + len(ended),
             self.seconds + seconds,
@@ -66,31 +69,33 @@ class Training:
         self.env, self.agent = env, agent
         seed = config.run.seed
         self.learner = Learner(agent, config.loops, config.algorithm, seed, env.device)
-        self.cursor = begin(env, agent, seed)
+        self.cursor = begin(env, agent, seed + ranks.rank() * env.num_envs)
         self.tally = Tally(0, 0, 0, 0.0, torch.zeros(0, 3, dtype=torch.float64))
 
     def iterate(self) -> Row:
         """One iteration and its figures, under Stable-Baselines3's names where it has one."""
         before = time.perf_counter()
         iteration, self.cursor = self.learner.iterate(self.env, self.cursor)
-        row = _loss_row(iteration) | _diagnostic_row(
-            iteration
-        )  # reads the device: the work is done
+        # Reading figures off the device waits until the work is done.
+        row = _loss_row(iteration) | _diagnostic_row(iteration)
         seconds = time.perf_counter() - before
         frames, self.tally = self.tally.frames, self.tally.after(iteration, seconds)
         row["time/fps"] = (self.tally.frames - frames) / seconds
         return row | _tally_row(self.tally) | {"train/n_updates": self.learner.updates}
 
     def checkpoint(self) -> Checkpoint:
-        """All of it, for `restore`."""
+        """All of it, every rank's, for `restore`."""
         tensors = {f"agent.{name}": tensor for name, tensor in self.agent.state_dict().items()}
         for name, parameter in self.agent.named_parameters():
             for moment, tensor in self.learner.optimizer.state.get(parameter, {}).items():
                 tensors[f"adam.{name}.{moment}"] = tensor
-        tensors |= _cursor_tensors(self.cursor)
-        tensors["generator"] = self.learner.generator.get_state()
-        tensors["environments"] = self.env.state
         tensors["recent"] = self.tally.recent
+        own = _cursor_tensors(self.cursor)
+        own["generator"] = self.learner.generator.get_state().to(self.env.device)
+        own["environments"] = self.env.state
+        for name, tensor in own.items():
+            for rank, each in enumerate(ranks.gather(tensor)):
+                tensors[_of_rank(rank, name)] = each
         return Checkpoint(
             tensors,
             {
@@ -99,12 +104,21 @@ class Training:
                 "episodes": self.tally.episodes,
                 "seconds": self.tally.seconds,
                 "updates": self.learner.updates,
+                "ranks": ranks.size(),
             },
         )
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Go back to where a checkpoint was taken."""
+        """Go back to where a checkpoint was taken.
+
+        Raises:
+            UsageError: it is of another agent, or of another number of ranks.
+        """
         tensors, numbers = checkpoint.tensors, checkpoint.numbers
+        if numbers["ranks"] != ranks.size():
+            made = int(numbers["ranks"])
+            raise UsageError(f"the run has {made} ranks: resume it with --ranks {made}")
+        own = {name: tensors[_of_rank(ranks.rank(), name)] for name in _own_names(self.cursor)}
         put_parameters(self.agent, checkpoint)
         for name, parameter in self.agent.named_parameters():
             prefix = f"adam.{name}."
@@ -115,11 +129,11 @@ class Training:
             }
             if moments:
                 self.learner.optimizer.state[parameter] = moments
-        self.learner.generator.set_state(tensors["generator"])
+        self.learner.generator.set_state(own["generator"].cpu())
         frames = int(numbers["frames"])
         self.learner.updates, self.learner.frames = int(numbers["updates"]), frames
-        self.env.state = tensors["environments"].to(self.env.device)
-        self.cursor = _cursor_from(self.cursor, tensors)
+        self.env.state = own["environments"].to(self.env.device)
+        self.cursor = _cursor_from(self.cursor, own)
         self.tally = Tally(
             frames,
             int(numbers["iterations"]),
@@ -135,7 +149,8 @@ def train(config: RunConfig, env: Environment, agent: Agent) -> Summary:
     Raises:
         UsageError: the folder holds something already.
     """
-    return _go_on(create_run(config), Training(config, env, agent), config.run.frames)
+    run = create_run(config) if ranks.rank() == 0 else Run(Path(config.run.out), config)
+    return _go_on(run, Training(config, env, agent), config.run.frames)
 
 
 def resume(run: Run, env: Environment, agent: Agent, frames: int | None = None) -> Summary:
@@ -148,7 +163,8 @@ def resume(run: Run, env: Environment, agent: Agent, frames: int | None = None) 
     """
     training = Training(run.config, env, agent)
     training.restore(run.load())
-    run.forget_metrics_after(training.tally.frames)
+    if ranks.rank() == 0:
+        run.forget_metrics_after(training.tally.frames)
     return _go_on(run, training, frames or run.config.run.frames)
 
 
@@ -161,17 +177,23 @@ def _grown(moment: Tensor, parameter: Tensor) -> Tensor:
 
 
 def _go_on(run: Run, training: Training, frames: int) -> Summary:
-    saved = training.tally.frames
-    monitor = Monitor(run, saved, frames)
+    """Train, and on rank 0 keep and show what comes of it."""
+    saved, first = training.tally.frames, ranks.rank() == 0
+    monitor = Monitor(run, saved, frames) if first else None
     try:
         while training.tally.frames < frames:
-            monitor.report(training.iterate())
+            row = training.iterate()
+            if monitor is not None:
+                monitor.report(row)
             done = training.tally.frames
             if done - saved >= run.config.run.checkpoint_frames or done >= frames:
-                run.save(done, training.checkpoint())
+                checkpoint = training.checkpoint()
+                if first:
+                    run.save(done, checkpoint)
                 saved = done
     finally:
-        monitor.close()
+        if monitor is not None:
+            monitor.close()
     tally = training.tally
     return Summary(tally.frames, tally.seconds, float(tally.recent[:, 2].mean()), run.path)
 
@@ -205,7 +227,22 @@ def _loss_row(iteration: Iteration) -> Row:
 
 
 def _diagnostic_row(iteration: Iteration) -> Row:
-    return {name: float(value) for name, value in diagnose(iteration.rollouts[-1]).items()}
+    """The diagnostics' figures, means over ranks."""
+    figures = diagnose(iteration.rollouts[-1])
+    if not figures:
+        return {}
+    means = ranks.mean(torch.stack([value.double() for value in figures.values()]))
+    return dict(zip(figures, means.tolist(), strict=True))
+
+
+def _of_rank(rank: int, name: str) -> str:
+    """What a rank's own tensor is called in a checkpoint."""
+    return f"rank{rank}.{name}" if rank else name
+
+
+def _own_names(cursor: Cursor) -> list[str]:
+    """The tensors of which each rank has its own."""
+    return [*_cursor_tensors(cursor), "generator", "environments"]
 
 
 def _cursor_tensors(cursor: Cursor) -> dict[str, Tensor]:

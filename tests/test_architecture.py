@@ -22,6 +22,7 @@ COMMAND_LINE = 200  # lines of run.py
 FLOORS = {
     "metarims": [
         ["errors", "memory"],
+        ["ranks"],
         ["registry", "files"],
         ["settings", "statistics"],
         ["protocols", "losses", "returns"],

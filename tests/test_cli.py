@@ -3,19 +3,26 @@
 import contextlib
 import io
 import re
+from typing import cast
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from metarims.cli import parse_run, values_of
+from metarims.cli import parse, values_of
+from metarims.commands import Train
 from metarims.config import RunConfig, find_preset
 from metarims.registry import names
 from metarims.settings import differences, flatten
-from run import main
+from run import COMMANDS, main
 
 PRESETS = names("preset")
 HIDDEN = {"preset"}  # shown as --agent
+
+
+def parse_run(args):
+    """The run that `train` would make."""
+    return cast(Train, parse(COMMANDS, ["train", *args])).config
 
 
 def flag(path):
@@ -85,7 +92,7 @@ def test_a_mistyped_setting_gets_the_nearest_right_one(wrong):
 
 def test_flags_change_the_value_by_path():
     args = "--env A B --core.active 2 --fast.learning-rate 1e-3 --ppo.gae-lambda 0.9 --num-envs 8"
-    config = parse_run("train", ["--agent", "metarims", *args.split()])
+    config = parse_run(["--agent", "metarims", *args.split()])
     assert differences(config, find_preset("metarims")) == {
         "env": ("A", "B"),
         "core.active": 2,
@@ -97,7 +104,7 @@ def test_flags_change_the_value_by_path():
 
 def test_a_choice_brings_its_own_settings():
     args = "--agent lstm --core routing --core.router.maker q --core.router.maker.epsilon 0.1"
-    config = parse_run("train", args.split())
+    config = parse_run(args.split())
     leaves = flatten(config)
     chosen = [leaves[f"core{path}"] for path in ("", ".router.maker", ".router.maker.epsilon")]
     assert chosen == ["routing", "q", 0.1]
@@ -106,12 +113,12 @@ def test_a_choice_brings_its_own_settings():
 def test_a_configuration_is_read_back(tmp_path):
     import json
 
-    before = parse_run("train", ["--agent", "slow8", "--env", "A", "--ppo.clip", "0.1"])
+    before = parse_run(["--agent", "slow8", "--env", "A", "--ppo.clip", "0.1"])
     (tmp_path / "config.json").write_text(json.dumps(before.as_json()))
     args = ["--config", str(tmp_path / "config.json")]
-    assert parse_run("train", args) == before
+    assert parse_run(args) == before
     assert isinstance(before, RunConfig)
-    assert differences(parse_run("train", [*args, "--seed", "7"]), before) == {"seed": 7}
+    assert differences(parse_run([*args, "--seed", "7"]), before) == {"seed": 7}
 
 
 def test_values_of_a_flag_wherever_it_stands():

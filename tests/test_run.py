@@ -251,3 +251,28 @@ def test_a_search_whose_run_fails_says_why(capsys, tmp_path):
     args = ["search", "--agent", "lstm", "--env", EMPTY, "--trials", "1"]
     line = complaint(capsys, *args, "--out", tmp_path / "search")
     assert "config.json cannot be read" in line
+
+
+def test_seeds_are_runs_of_their_own_side_by_side_and_go_on(capsys, tmp_path):
+    out = tmp_path / "many"
+    args = [*TRAIN, "--frames", "1", "--num-envs", "8", "--out", str(out), "--seeds", "2"]
+    assert main(args) == 0
+    assert "2/2 " in capsys.readouterr().out
+    assert sorted(path.name for path in out.iterdir()) == ["seed-1", "seed-2"]
+    first, second = (out / f"seed-{seed}" / "metrics.jsonl" for seed in (1, 2))
+    assert first.read_text() != second.read_text()
+    alone = tmp_path / "alone"
+    assert main([*args[:-4], "--seed", "2", "--out", str(alone)]) == 0
+    clock = {"time/fps", "time/time_elapsed"}
+    rows = [json.loads((path / "metrics.jsonl").read_text()) for path in (alone, out / "seed-2")]
+    assert {k: v for k, v in rows[0].items() if k not in clock} == {
+        k: v for k, v in rows[1].items() if k not in clock
+    }
+    for path in (out / "seed-2" / "checkpoints").iterdir():
+        subprocess.run(["rm", "-r", path], check=True)
+    kept = first.read_text()
+    assert main(args) == 0  # the first is finished, the second has nothing to go on from
+    assert first.read_text() == kept
+    assert list((out / "seed-2" / "checkpoints").iterdir())
+    line = complaint(capsys, *args, "--ranks", "2")
+    assert "--seeds fills the cores already" in line

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .. import ranks
 from ..errors import check_between, check_positive
 from ..loops import Loop
 from ..losses import (
@@ -78,7 +79,7 @@ class PPO(AlgorithmConfig):
         if output.loss is not None:
             total = total + output.loss(advantages)
         with torch.no_grad():
-            kl = approximate_kl(log_ratio)
+            kl = ranks.mean(approximate_kl(log_ratio))
             skip = kl > self.target_kl
             figures = {
                 "policy_gradient_loss": policy_loss,
@@ -93,5 +94,6 @@ class PPO(AlgorithmConfig):
 
 
 def normalized(advantages: Tensor) -> Tensor:
-    """With mean 0 and deviation 1 over all elements."""
-    return (advantages - advantages.mean()) / (advantages.std() + 1e-8)
+    """With mean 0 and deviation 1 over all elements, other ranks' included."""
+    mean, deviation = ranks.moments(advantages)
+    return (advantages - mean) / (deviation + 1e-8)

@@ -11,6 +11,7 @@ import torch
 import tyro
 from tyro.conf import Positional
 
+from .. import ranks
 from ..config import RunConfig
 from ..errors import UsageError
 from ..memory import keep_freed_memory
@@ -62,10 +63,18 @@ def make_env(
     device: str,
     seed: int,
     autoreset: bool = True,
+    part: tuple[int, int] = (0, 1),
 ) -> Stage:
     """The environments; what they refuse is the user's to mend."""
     try:
-        return make(list(ids), num_envs=num_envs, device=device, seed=seed, autoreset=autoreset)
+        return make(
+            list(ids),
+            num_envs=num_envs,
+            device=device,
+            seed=seed,
+            autoreset=autoreset,
+            part=part,
+        )
     except ValueError as error:
         raise UsageError(str(error)) from error
 
@@ -80,15 +89,16 @@ def check_levels(simulator: Simulator, ids: Sequence[str]) -> None:
 
 
 def build(make: MakeEnvironments, config: RunConfig) -> tuple[Stage, Agent]:
-    """Environments and agent of a run."""
+    """Environments and agent of a run; where it has ranks, this one's."""
     run, environment = config.run, config.environment
     if not environment.env:
         raise UsageError("missing: --env, the levels to train on")
-    device = resolve_device(run.device)
+    device = ranks.join(resolve_device(run.device))
     if device == "cpu":  # small products gain nothing from a second core's waiting threads
         torch.set_num_threads(1)
         keep_freed_memory()
-    env = make_env(make, environment.env, environment.num_envs, device, run.seed)
+    part = ranks.rank(), ranks.size()
+    env = make_env(make, environment.env, environment.num_envs, device, run.seed, part=part)
     return env, config.agent.make(env, run.seed)
 
 

@@ -2,34 +2,81 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
 
+from tyro.conf import arg
+
+from .. import ranks
 from ..config import RunConfig
-from ..errors import check_positive
+from ..errors import UsageError, check_positive
+from ..files import write_json
 from ..runs import load_run
 from ..settings import replace_at
+from ..studies.jobs import train_all
+from ..studies.launch import launch
 from ..training import Summary, resume, train
 from .base import RunFolder, Wiring, build, resolve_device
+
+Ranks = Annotated[
+    int,
+    arg(help="processes that train one agent together on this machine, each on its part."),
+]
+Seeds = Annotated[
+    int,
+    arg(help="runs side by side over the cores, with seeds counted on, in folders of their own."),
+]
 
 
 @dataclass(frozen=True)
 class Train:
-    """Train an agent.
-
-    Attributes:
-        config: the run.
-    """
+    """Train an agent."""
 
     config: RunConfig
+    ranks: Ranks = 1
+    seeds: Seeds = 1
+    imported: tuple[Path, ...] = ()
 
     def run(self, wiring: Wiring) -> None:
         """Train and say where everything is."""
+        check_positive(ranks=self.ranks, seeds=self.seeds)
         config = replace_at(self.config, {"device": resolve_device(self.config.run.device)})
-        with told_how_to_resume(config.run.out):
-            show(train(config, *build(wiring.simulator.make, config)))
+        if self.seeds > 1:
+            self.train_seeds(wiring, config)
+            return
+        with told_how_to_resume(config.run.out, self.ranks):
+            if self.ranks > 1 and not ranks.are_several():
+                self.launch(wiring, config)
+            else:
+                show(train(config, *build(wiring.simulator.make, config)))
+
+    def train_seeds(self, wiring: Wiring, config: RunConfig) -> None:
+        """Train a run for each seed, as many at a time as there are cores."""
+        if self.ranks > 1:
+            raise UsageError("--seeds fills the cores already: it goes without --ranks")
+        if not config.run.out:
+            raise UsageError("missing: --out, a folder for the runs")
+        seeds = range(config.run.seed, config.run.seed + self.seeds)
+        runs = [
+            replace_at(config, {"seed": seed, "out": f"{config.run.out}/seed-{seed}"})
+            for seed in seeds
+        ]
+        train_all(wiring.program, self.imported, os.cpu_count() or 1, runs)
+        print(f"logs        tensorboard --logdir {config.run.out}")
+
+    def launch(self, wiring: Wiring, config: RunConfig) -> None:
+        """Train as several ranks."""
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "config.json"
+            write_json(file, config.as_json())
+            arguments = ["train", "--config", str(file), *import_flags(self.imported)]
+            launch(wiring.program, arguments, self.ranks)
 
 
 @dataclass(frozen=True)
@@ -39,35 +86,54 @@ class Resume:
     Attributes:
         run_folder: the run's folder.
         frames: go on to this many frames in all (default: as planned).
+        ranks: as many as the run had before.
     """
 
     run_folder: RunFolder
     frames: int | None = None
+    ranks: int = 1
+    imported: tuple[Path, ...] = ()
 
     def run(self, wiring: Wiring) -> None:
         """Train on."""
+        check_positive(ranks=self.ranks)
         if self.frames is not None:
             check_positive(frames=self.frames)
         run = load_run(self.run_folder)
-        with told_how_to_resume(self.run_folder):
-            show(resume(run, *build(wiring.simulator.make, run.config), frames=self.frames))
+        with told_how_to_resume(self.run_folder, self.ranks):
+            if self.ranks > 1 and not ranks.are_several():
+                frames = ["--frames", str(self.frames)] if self.frames else []
+                arguments = ["resume", self.run_folder, *frames, *import_flags(self.imported)]
+                launch(wiring.program, arguments, self.ranks)
+            else:
+                show(resume(run, *build(wiring.simulator.make, run.config), frames=self.frames))
+
+
+def import_flags(files: Sequence[Path]) -> list[str]:
+    """What imports the same files in another process."""
+    return ["--import", *map(str, files)] if files else []
 
 
 @contextmanager
-def told_how_to_resume(folder: str) -> Iterator[None]:
+def told_how_to_resume(folder: str, count: int) -> Iterator[None]:
     """Ctrl-C ends training with the command that goes on."""
     try:
         yield
     except KeyboardInterrupt:
-        print(f"\nstopped; go on with: python run.py resume {folder}", file=sys.stderr)
+        if ranks.rank() == 0 and not (count == 1 and ranks.are_several()):
+            more = f" --ranks {count}" if count > 1 else ""
+            print(f"\nstopped; go on with: python run.py resume {folder}{more}", file=sys.stderr)
         raise
+    finally:
+        ranks.leave()
 
 
 def show(summary: Summary) -> None:
-    """Say how a training went and where everything is."""
-    print(
-        f"{summary.frames:,} frames in {summary.seconds:.0f} s, "
-        f"success rate {summary.success_rate:.1%}\n"
-        f"logs        tensorboard --logdir {summary.path}\n"
-        f"checkpoint  {summary.path / 'checkpoints'}"
-    )
+    """Say how a training went and where everything is, once."""
+    if ranks.rank() == 0:
+        print(
+            f"{summary.frames:,} frames in {summary.seconds:.0f} s, "
+            f"success rate {summary.success_rate:.1%}\n"
+            f"logs        tensorboard --logdir {summary.path}\n"
+            f"checkpoint  {summary.path / 'checkpoints'}"
+        )

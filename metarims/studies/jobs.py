@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
+from rich.console import Console
+
+from ..checkpoint import checkpoints
 from ..config import RunConfig
 from ..errors import UsageError
 from ..files import write_json
-from ..runs import CONFIG, Run, load_run
+from ..runs import CHECKPOINTS, CONFIG, Row, Run, load_run
+
+GLANCE = 0.5  # seconds between looks at how far the runs are
+PLAIN_EVERY = 10.0  # seconds between lines where the output is no terminal
 
 
 def train_all(
@@ -31,37 +40,108 @@ def train_all(
     Raises:
         UsageError: one of them failed; the message has its last line.
     """
+    stop = threading.Event()
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(jobs) as pool:
-        work = partial(_train, program, imported, Path(folder))
+        work = partial(_train, program, imported, Path(folder), stop)
         waiting = [pool.submit(work, number, config) for number, config in enumerate(configs)]
         try:
-            for n, done in enumerate(as_completed(waiting), 1):
-                print(f"{n}/{len(waiting)}  {done.result()}", flush=True)
+            _watch(configs, waiting)
         except BaseException:
+            stop.set()
             pool.shutdown(cancel_futures=True)
             raise
     return [load_run(config.run.out) for config in configs]
 
 
+def _watch(configs: Sequence[RunConfig], waiting: Sequence[Future[str]]) -> None:
+    """Say how far the runs are until all of them are there; a line for each that ends."""
+    console, said, shown = Console(), set[int](), 0.0
+    begun, first = time.monotonic(), sum(_frames(config) for config in configs)
+    with console.status("") as status:
+        while len(said) < len(waiting):
+            time.sleep(GLANCE)
+            for number, each in enumerate(waiting):
+                if each.done() and number not in said:
+                    said.add(number)
+                    console.print(f"{len(said)}/{len(waiting)}  {each.result()}", highlight=False)
+            line = _overview(configs, len(said), first, time.monotonic() - begun)
+            if console.is_terminal:
+                status.update(line)
+            elif time.monotonic() - shown > PLAIN_EVERY:
+                print(line, flush=True)
+                shown = time.monotonic()
+
+
+def _overview(configs: Sequence[RunConfig], done: int, first: int, seconds: float) -> str:
+    """One line on all runs: how many frames, how fast, and the mean success rate so far."""
+    frames, total = sum(map(_frames, configs)), sum(config.run.frames for config in configs)
+    rates = [
+        row["rollout/success_rate"] for row in map(_last, configs) if "rollout/success_rate" in row
+    ]
+    success = f"{100 * sum(rates) / len(rates):.0f} %" if rates else "–"
+    return (
+        f"{done}/{len(configs)} runs · {frames:,}/{total:,} frames · "
+        f"{(frames - first) / max(seconds, 1e-9):,.0f}/s · success {success}"
+    )
+
+
+def _frames(config: RunConfig) -> int:
+    return int(_last(config).get("frames", 0))
+
+
+def _last(config: RunConfig) -> Row:
+    """The last line of a run's metrics, if it is there."""
+    try:
+        rows = list(load_run(config.run.out).metrics())
+    except UsageError:
+        return {}
+    return rows[-1] if rows else {}
+
+
 def _train(
-    program: Path, imported: Sequence[Path], folder: Path, number: int, config: RunConfig
+    program: Path,
+    imported: Sequence[Path],
+    folder: Path,
+    stop: threading.Event,
+    number: int,
+    config: RunConfig,
 ) -> str:
     """Finish the run, or begin it; one line on how it went."""
-    out = config.run.out
-    if (Path(out) / CONFIG).exists():
-        task = ["resume", out]
+    out = Path(config.run.out)
+    if (out / CONFIG).exists() and checkpoints(out / CHECKPOINTS):
+        task = ["resume", str(out)]
     else:
+        _clear(out)
         file = folder / f"{number}.json"
         write_json(file, config.as_json())
         task = ["train", "--config", str(file)]
     flags = ["--import", *map(str, imported)] if imported else []
-    done = subprocess.run(
+    process = subprocess.Popen(
         [sys.executable, str(program), *task, *flags],
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONIOENCODING": "utf-8"},
     )
-    if done.returncode:
-        raise UsageError(f"{out}: {(done.stderr.strip() or 'it was ended').splitlines()[-1]}")
-    ends = [line for line in done.stdout.splitlines() if "success rate" in line]
+    output, errors = _communicate(process, stop.is_set)
+    if process.returncode:
+        raise UsageError(f"{out}: {(errors.strip() or 'it was ended').splitlines()[-1]}")
+    ends = [line for line in output.splitlines() if "success rate" in line]
     return f"{out}: {ends[-1]}"
+
+
+def _communicate(process: subprocess.Popen[str], stopped: Callable[[], bool]) -> tuple[str, str]:
+    """What the process says, once it is done; it is ended when all are to stop."""
+    while True:
+        try:
+            return process.communicate(timeout=GLANCE)
+        except subprocess.TimeoutExpired:
+            if stopped():
+                process.terminate()
+
+
+def _clear(out: Path) -> None:
+    """Remove what a run left that was ended before its first checkpoint."""
+    if (out / CONFIG).exists():
+        load_run(out)  # refuses what is no run of ours
+        shutil.rmtree(out)

@@ -201,3 +201,24 @@ def test_a_level_of_ones_own():
             envs.level("Test-Wrong-v0", size=5, max_steps=20, mission="x", stop=1)(corner)
     finally:
         LEVELS.pop("Test-Corner-v0")
+
+
+@pytest.mark.parametrize("parts", [2, 4])
+def test_parts_of_a_batch_are_the_whole_batch(parts):
+    """Levels, layouts, seeds and all later episodes are those of the whole, in its order."""
+    ids = ["MiniGrid-Empty-Random-5x5-v0", "BabyAI-GoToObj-v0", "MiniGrid-DoorKey-5x5-v0"]
+    whole = envs.make(ids, num_envs=8)
+    pieces = [envs.make(ids, num_envs=8, part=(k, parts)) for k in range(parts)]
+    size = 8 // parts
+    seen = [whole.reset(5)["image"]]
+    cut = [torch.cat([piece.reset(5 + k * size)["image"] for k, piece in enumerate(pieces)])]
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(60):
+        actions = torch.randint(7, (8,), generator=generator)
+        seen.append(whole.step(actions).obs["image"])
+        steps = [p.step(a) for p, a in zip(pieces, actions.split(size), strict=True)]
+        cut.append(torch.cat([step.obs["image"] for step in steps]))
+    assert torch.equal(torch.stack(seen), torch.stack(cut))
+    assert torch.equal(torch.cat([piece.task for piece in pieces]), whole.task)
+    with pytest.raises(ValueError, match="multiple of the 3 parts, got 8"):
+        envs.make(ids, num_envs=8, part=(0, 3))

@@ -1,0 +1,122 @@
+"""Ranks: processes that train one agent together, each on its part of the environments.
+
+`torch.distributed` with gloo on CPUs and NCCL on GPUs. With one rank all of this is the identity,
+to the bit. What all ranks must agree on, gradients and the figures that decide whether a step is
+taken, is averaged over them; rank 0 writes.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from .errors import UsageError
+
+RANK, SIZE = "RANK", "WORLD_SIZE"  # of the process, as torchrun sets them
+
+
+def are_several() -> bool:
+    """Whether this process was started as one of several."""
+    return int(os.environ.get(SIZE, 1)) > 1
+
+
+def join(device: str) -> str:
+    """Meet the other ranks, where there are any; the device of this one, a GPU of its own each."""
+    if not are_several():
+        return device
+    if device == "cuda":
+        device = f"cuda:{os.environ.get('LOCAL_RANK', 0)}"
+    if not dist.is_initialized():
+        dist.init_process_group("gloo" if device == "cpu" else "nccl")
+    return device
+
+
+def leave() -> None:
+    """Part from the others."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def rank() -> int:
+    """This process's, counted from 0."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def size() -> int:
+    """How many there are."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def mean(x: Tensor) -> Tensor:
+    """The mean over ranks of a tensor that each has, without gradient."""
+    if size() == 1:
+        return x
+    total = x.detach().clone()
+    _reduce(total)
+    return total / size()
+
+
+def moments(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation (with n − 1) over the elements of all ranks, as many in each."""
+    if size() == 1:
+        return x.mean(), x.std()
+    centre = mean(x.mean())
+    variance = mean((x - centre).square().sum()) * (size() / (size() * x.numel() - 1))
+    return centre, variance.sqrt()
+
+
+def average_gradients(parameters: Iterable[Tensor]) -> None:
+    """Give the parameters the mean of all ranks' gradients; those without one have 0 in it."""
+    learning = list(parameters)
+    if size() == 1:
+        return
+    gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in learning]
+    joined = torch.cat([gradient.flatten() for gradient in gradients])
+    _reduce(joined)
+    parts = (joined / size()).split([gradient.numel() for gradient in gradients])
+    for parameter, part in zip(learning, parts, strict=True):
+        parameter.grad = part.view_as(parameter)
+
+
+@torch.no_grad()
+def average(tensors: Iterable[Tensor]) -> None:
+    """Give tensors their mean over ranks, in place; what is equal already stays so to the bit."""
+    if size() == 1:
+        return
+    own = [tensor for tensor in tensors if tensor.is_floating_point()]
+    joined = torch.cat([tensor.flatten().double() for tensor in own])
+    _reduce(joined)
+    parts = (joined / size()).split([tensor.numel() for tensor in own])
+    for tensor, part in zip(own, parts, strict=True):
+        tensor.copy_(part.view_as(tensor))
+
+
+def gather(x: Tensor) -> list[Tensor]:
+    """Every rank's tensor, in their order; of one type, of equal shapes but for the first axis."""
+    if size() == 1:
+        return [x]
+    if x.dtype != torch.uint8:  # not every type can travel as it is
+        return [rows.view(x.dtype) for rows in gather(x.contiguous().view(torch.uint8))]
+    lengths = [torch.zeros(1, dtype=torch.int64, device=x.device) for _ in range(size())]
+    _call(dist.all_gather, lengths, torch.tensor([len(x)], device=x.device))
+    counts = [int(length) for length in lengths]
+    padded = x.new_zeros(max(counts), *x.shape[1:])
+    padded[: len(x)] = x
+    found = [torch.empty_like(padded) for _ in range(size())]
+    _call(dist.all_gather, found, padded)
+    return [rows[:count] for rows, count in zip(found, counts, strict=True)]
+
+
+def _reduce(x: Tensor) -> None:
+    _call(dist.all_reduce, x)
+
+
+def _call(collective: Callable[..., object], *arguments: object) -> None:
+    try:
+        collective(*arguments)
+    except RuntimeError as error:
+        raise UsageError("another rank ended: go on from the last checkpoint") from error

@@ -1,0 +1,153 @@
+"""Ranks: together they learn what one rank would, and a run of theirs goes on as it was."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch.multiprocessing.spawn import spawn
+
+from metarims import ranks
+from metarims.algorithms.ppo import PPO
+from metarims.learner import Learner
+from metarims.rollout import begin
+from metarims.studies.launch import free_port
+
+from .probes import Contexts
+from .small import configured, make_agent
+
+ROOT = Path(__file__).parent.parent.parent
+EMPTY = "MiniGrid-Empty-5x5-v0"
+
+
+def gradients(rank=0, of=1):
+    """Of the PPO loss on a rank's part of one batch, averaged over ranks; and the KL."""
+    torch.set_num_threads(1)
+    agent, env, loops = make_agent("rims", seed=3), Contexts(8), configured("rims").loops
+    learner = Learner(agent, loops, PPO(), 1, env.device)
+    alone = ranks.size
+    ranks.size = lambda: 1
+    learner.generator.manual_seed(1)
+    rollout, _ = learner._sample_trajectories(env, begin(env, agent, 1))
+    ranks.size = alone
+    batch = learner._sequences(rollout, loops.fast)
+    rows = torch.arange(len(batch.task)).chunk(of)[rank]
+    with torch.no_grad():  # the policy has moved since it acted
+        agent.policy[-1].bias += torch.tensor([0.1, -0.1])
+    batch = batch.take(rows)
+    loss = learner.algorithm.loss(agent(batch.obs, batch.state, batch.starts), batch, loops.fast)
+    loss.total.backward()
+    ranks.average_gradients(agent.parameters())
+    found = {name: parameter.grad for name, parameter in agent.named_parameters()}
+    return found | {"approx_kl": loss.figures["approx_kl"].reshape(1)}
+
+
+def in_a_rank(rank, of, port, folder):
+    os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(of), "MASTER_ADDR": "127.0.0.1"}
+    os.environ["MASTER_PORT"] = str(port)
+    ranks.join("cpu")
+    tensors = {name: tensor.contiguous() for name, tensor in gradients(rank, of).items()}
+    tensors |= {f"gathered{i}": x for i, x in enumerate(ranks.gather(torch.arange(rank + 1)))}
+    averaged = torch.tensor([rank, 0.1])
+    ranks.average([averaged])
+    save_file(tensors | {"averaged": averaged}, f"{folder}/{rank}.safetensors")
+    ranks.leave()
+
+
+def test_two_ranks_have_the_gradients_of_one_with_the_joint_batch(tmp_path):
+    spawn(in_a_rank, (2, free_port(), str(tmp_path)), 2)
+    found = [load_file(tmp_path / f"{rank}.safetensors") for rank in range(2)]
+    for name, expected in gradients().items():
+        torch.testing.assert_close(found[0][name], expected, rtol=1e-5, atol=1e-6)
+        assert torch.equal(found[0][name], found[1][name]), name
+    assert found[1]["gathered0"].tolist() == [0]
+    assert found[0]["gathered1"].tolist() == [0, 1]
+    assert found[0]["averaged"].tolist() == pytest.approx([0.5, 0.1])
+    assert found[0]["averaged"][1] == torch.tensor(0.1)  # to the bit
+
+
+def test_one_rank_changes_nothing():
+    x = torch.randn(5)
+    assert ranks.mean(x) is x
+    assert ranks.gather(x) == [x]
+    mean, deviation = ranks.moments(x)
+    assert (mean, deviation) == (x.mean(), x.std())
+
+
+def run(*words, **options):
+    command = [sys.executable, "run.py", *map(str, words)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, **options)
+
+
+def train(out, *flags, agent="metarims", frames=4 * 8 * 20):
+    small = ["--num-envs", "8", "--steps", "20", "--slow.span", "20", "--device", "cpu"]
+    given = ["--env", EMPTY, "--agent", agent, "--frames", frames, "--out", out, *small, *flags]
+    return run("train", *given)
+
+
+def rows(out):
+    clock = ("time/fps", "time/time_elapsed")
+    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    return [{name: row[name] for name in row if name not in clock} for row in lines]
+
+
+def test_a_resumed_run_of_two_ranks_equals_the_uninterrupted_one(tmp_path):
+    whole, halves = tmp_path / "whole", tmp_path / "halves"
+    done = train(whole, "--ranks", "2")
+    assert done.returncode == 0, done.stderr
+    assert "640 frames" in done.stdout
+    assert train(halves, "--ranks", "2", frames=320).returncode == 0
+    wrong = run("resume", halves, "--frames", "640")
+    assert wrong.returncode == 2
+    assert wrong.stderr == "run.py: the run has 2 ranks: resume it with --ranks 2\n"
+    assert run("resume", halves, "--frames", "640", "--ranks", "2").returncode == 0
+    assert rows(whole) == rows(halves)
+    assert [row["frames"] for row in rows(whole)] == [160, 320, 480, 640]
+
+
+def test_torchrun_starts_the_same_ranks(tmp_path):
+    assert train(tmp_path / "ours", "--ranks", "2").returncode == 0
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    small = ["--num-envs", "8", "--steps", "20", "--slow.span", "20", "--device", "cpu"]
+    given = ["--env", EMPTY, "--agent", "metarims", "--frames", "640", *small]
+    command = [*torchrun, "run.py", "train", *given, "--out", str(tmp_path / "theirs")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert rows(tmp_path / "ours") == rows(tmp_path / "theirs")
+
+
+def test_what_ranks_cannot_share_is_refused_in_one_line(tmp_path):
+    uneven = train(tmp_path / "a", "--ranks", "3")
+    assert uneven.returncode == 2
+    assert uneven.stderr == "run.py: num_envs must be a multiple of the 3 parts, got 8\n"
+    by_task = train(tmp_path / "b", "--ranks", "2", "--fast.per-task")
+    assert by_task.stderr.startswith("run.py: per_task takes one rank")
+    paths = train(tmp_path / "c", "--ranks", "2", "--core.router.maker", "em", agent="routing")
+    assert "this agent takes one rank" in paths.stderr
+    assert not any((tmp_path / name / "metrics.jsonl").exists() for name in "abc")
+
+
+def test_a_rank_that_dies_ends_the_run_with_one_line(tmp_path):
+    out = tmp_path / "run"
+    small = ["--num-envs", "8", "--steps", "20", "--slow.span", "20", "--device", "cpu"]
+    given = ["--env", EMPTY, "--frames", "10000000", "--checkpoint-frames", "320", *small]
+    command = [sys.executable, "run.py", "train", *given, "--out", str(out), "--ranks", "2"]
+    process = subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 120
+    while not list(out.glob("checkpoints/[0-9]*")) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    os.kill(int(children[1]), 9)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert len(errors.splitlines()) == 1, errors
+    kept = sorted(out.glob("checkpoints/[0-9]*"))
+    assert kept
+    assert run("resume", out, "--ranks", "2", "--frames", "1").returncode == 0
