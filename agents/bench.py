@@ -74,7 +74,7 @@ def our_rims(attention: str) -> Cell:
         value=VALUE,
         communication_key=COMMUNICATION_KEY,
     )
-    return _with_state(RIMs(config, INPUTS))
+    return _with_state(config.make_cell(INPUTS))
 
 
 def our_lstm() -> Cell:

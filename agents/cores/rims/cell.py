@@ -1,26 +1,35 @@
-"""Recurrent Independent Mechanisms: modules that compete for the input and talk through attention.
+"""Recurrent Independent Mechanisms: modules that compete for the input and attend to one another.
 
-Goyal et al. 2019 (arXiv:1909.10893) as used by Madan et al. 2021 (Meta-RIMs, §2.1). Inside, tensors
-keep the batch last, ``[n, features, B]``: every mask and weight is then a broadcast over the
-contiguous axis, and each product is one batched matrix product over the modules.
+Goyal et al. 2019 (arXiv:1909.10893) as used by Madan et al. 2021 (Meta-RIMs, §2.1). Of n modules,
+each with a state of its own, k step at a time: those whose attention to the input is strongest.
+
+In the shapes: T steps, B environments, n modules of d numbers, S slots of D numbers, H heads of the
+attention to the input, and A heads of e numbers of the attention between modules.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, einsum, nn
 
 from metarims.protocols import Observation, State
 
 from ..base import CoreOutput
-from ..span import reset_rows, scramble
-from .config import RIMsConfig
-from .dynamics import DYNAMICS
-from .reading import read_ahead_of
-from .span import Span
-from .weights import Weights
+from .lots import choice_order, knock_out_lots
+
+if TYPE_CHECKING:
+    from .config import RIMsConfig
+
+# A span of a cell over slots [T, B, S, D], from a state, with starts bool [T, B]: states after each
+# step [T, B, n, d], the last ones, masks and probabilities [T, B, n].
+Spans = tuple[Tensor, tuple[Tensor, Tensor], Tensor, Tensor]
+Run = Callable[["RIMs", Tensor, State, Tensor], Spans]
+
+EPSILON = 1e-3  # bounds the slope of the sparse weights where the k + 1 best modules tie
 
 
 class RIMs(nn.Module):
@@ -28,27 +37,33 @@ class RIMs(nn.Module):
 
     State: ``(h [B, n, d], c [B, n, d], draws int64 [B])``; c has width 0 for GRU dynamics, draws
     counts the steps, for what is drawn at random in each.
+
+    Args:
+        config: sizes and variants.
+        inputs: D.
+        run: the form that it runs by; by default the definition.
     """
 
-    def __init__(self, config: RIMsConfig, inputs: int) -> None:
+    def __init__(self, config: RIMsConfig, inputs: int, run: Run | None = None) -> None:
         super().__init__()
         self.config, self.outputs = config, config.modules * config.hidden
-        n, d, gates = config.modules, config.hidden, DYNAMICS[config.dynamics].gates
-        read = config.heads * config.value
-        width = config.communication_heads * config.communication_key
+        self.run = run or run_by_definition
+        n, d, gates = config.modules, config.hidden, GATES[config.dynamics]
+        query, value = config.heads * config.key, config.heads * config.value
+        message = config.communication_heads * config.communication_key
         self.start = nn.Parameter(torch.randn(n, d) * 0.5)  # learnt: equal queries would tie
         # The active modules share the input, each gets about a k-th of it.
-        self.input_weight = _uniform(n, gates * d, read, gain=config.active)
+        self.input_weight = _uniform(n, gates * d, value, gain=config.active)
         self.hidden_weight = _uniform(n, gates * d, d)
         self.bias = nn.Parameter(torch.zeros(n, gates * d))
-        self.query = _uniform(n, config.heads * config.key, d)
-        self.query_bias = nn.Parameter(torch.randn(n, config.heads * config.key))
-        self.key = nn.Linear(inputs, config.heads * config.key, bias=False)
-        self.value = nn.Linear(inputs, read, bias=False)
+        self.query = _uniform(n, query, d)
+        self.query_bias = nn.Parameter(torch.randn(n, query))
+        self.key = nn.Linear(inputs, query, bias=False)
+        self.value = nn.Linear(inputs, value, bias=False)
         for projection in (self.key, self.value):
             nn.init.uniform_(projection.weight, *_bounds(inputs, math.sqrt(3)))
-        self.communication = _uniform(n, 3 * width, d)
-        self.communication_output = _uniform(n, d, width)
+        self.communication = _uniform(n, 3 * message, d)  # queries, keys and values between modules
+        self.communication_output = _uniform(n, d, message)
 
     def module_parameters(self) -> list[nn.Parameter]:
         """The dynamics of the modules and their first state: what the fast loop learns."""
@@ -56,14 +71,19 @@ class RIMs(nn.Module):
 
     def attention_parameters(self) -> list[nn.Parameter]:
         """Input and communication attention: what the slow loop learns."""
-        reads = [*self.key.parameters(), *self.value.parameters()]
-        return [self.query, self.query_bias, *reads, self.communication, self.communication_output]
+        projections = [*self.key.parameters(), *self.value.parameters()]
+        return [
+            self.query,
+            self.query_bias,
+            *projections,
+            self.communication,
+            self.communication_output,
+        ]
 
     def initial_state(self, batch: int) -> State:
         """The learnt first state for `batch` environments, without gradient."""
         h = self.start.detach().expand(batch, -1, -1).clone()
-        width = self.config.hidden if self.config.dynamics == "lstm" else 0
-        c = h.new_zeros(batch, self.config.modules, width)
+        c = h.new_zeros(batch, *_cell_shape(self.config))
         draws = torch.arange(batch, dtype=torch.int64, device=h.device) << 32
         return h, c, draws
 
@@ -74,80 +94,135 @@ class RIMs(nn.Module):
             x: [T, B, D], or slots [T, B, S, D].
             state: as `initial_state` gives it.
             starts: bool [T, B]; where true the state is reset before the step.
+            obs: passed over.
 
         Returns:
             The modules' states side by side [T, B, n·d], and as diagnostics ``module_mask`` bool
             [T, B, n] (who was active) and ``module_probabilities`` [T, B, n] (the attention's
             distribution over modules, summing to 1).
         """
+        slots = x if x.dim() == 4 else x.unsqueeze(2)  # [T, B, S, D]
+        outputs, (h, c), mask, probabilities = self.run(self, slots, state, starts)
+        diagnostics = {"module_mask": mask, "module_probabilities": probabilities}
+        return CoreOutput(outputs.flatten(2), (h, c, state[2] + len(x)), diagnostics)
+
+    def step(
+        self, key: Tensor, value: Tensor, h: Tensor, c: Tensor, tick: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """h and c after a step, who was active in it, and the distribution over modules."""
         config = self.config
-        h, c, draws = state
-        slots = x if x.dim() == 4 else x.unsqueeze(2)
-        keys = _heads_first(self.key(slots), config.heads) * config.key**-0.5
-        priority, lots = self._priority(draws, len(x)), self._lots(draws, len(x))
-        reads, weight, bias = DYNAMICS[config.dynamics].pack(
-            self.input_weight, self.hidden_weight, self.bias
-        )
-        if slots.shape[2] * config.heads == 1:
-            read, values = read_ahead_of(reads, self.value.weight, slots.squeeze(2))
-        else:
-            read, values = reads.new_empty(0), _heads_first(self.value(slots), config.heads)
-            weight = torch.cat([reads, weight], 2)
-        weights = Weights(
-            read,
-            self.start.unsqueeze(2),
-            weight,
-            bias.unsqueeze(2),
-            self.query,
-            self.query_bias.unsqueeze(2),
-            self._scaled_communication(),
-            self.communication_output,
-        )
-        resets = reset_rows(starts, x.dtype)
-        outputs, last, mask, probabilities = Span.apply(  # type: ignore[no-untyped-call]
-            config,
-            priority,
-            lots,
-            resets,
-            keys,
-            values,
-            h.permute(1, 2, 0).contiguous(),
-            c.permute(1, 2, 0).contiguous(),
-            *weights,
-        )  # outputs [T, n, d, B]
-        h = outputs[-1].permute(2, 0, 1)
-        diagnostics = {"module_mask": mask.mT, "module_probabilities": probabilities.mT}
-        flat = outputs.permute(0, 3, 1, 2).flatten(2)
-        return CoreOutput(flat, (h, last.permute(2, 0, 1), draws + len(x)), diagnostics)
+        query = einsum("nqd,bnd->bnq", self.query, h) + self.query_bias  # [B, n, H·key]
+        query = query.unflatten(2, (config.heads, -1))  # [B, n, H, key]
+        scores = einsum("bnhk,bshk->bnhs", query, key) / config.key**0.5  # [B, n, H, S]
+        attend = ATTENTIONS[config.attention]
+        weights, mask, probabilities = attend(scores, config.active, choice_order(config, tick))
+        mask = knock_out(config, mask, tick)  # [B, n]
+        read = einsum("bnhs,bshv->bnhv", weights, value).flatten(2)  # [B, n, H·value]
+        from_input = einsum("ngr,bnr->bng", self.input_weight, read) + self.bias  # [B, n, gates·d]
+        from_state = einsum("ngd,bnd->bng", self.hidden_weight, h)  # [B, n, gates·d]
+        stepped_h, stepped_c = DYNAMICS[config.dynamics](from_input, from_state, h, c)
+        active = mask.unsqueeze(2)  # [B, n, 1]
+        h = torch.where(active, stepped_h, h)  # [B, n, d]
+        c = torch.where(active, stepped_c, c)  # [B, n, d]
+        h = torch.where(active, h + self.communicate(h), h)  # [B, n, d]
+        return h, c, mask, probabilities
 
-    def _scaled_communication(self) -> Tensor:
-        """With the queries' scale, e^-1/2, taken in ahead."""
-        queries, others = self.communication.tensor_split([self.communication.shape[1] // 3], 1)
-        return torch.cat([queries * self.config.communication_key**-0.5, others], 1)
-
-    def _priority(self, draws: Tensor, steps: int) -> Tensor | None:
-        """What the choice goes by instead of attention, [T, n, B]."""
-        if self.config.choice == "top":
-            return None
-        if self.config.choice == "fixed":
-            modules = torch.arange(self.config.modules, device=draws.device)
-            return (-modules).view(1, -1, 1).expand(steps, -1, len(draws))
-        return scramble(self._seeds(draws, steps))
-
-    def _lots(self, draws: Tensor, steps: int) -> Tensor | None:
-        """What decides which of the active modules are knocked out, [T, n, B]."""
-        return scramble(~self._seeds(draws, steps)) if self.config.knock_out else None
-
-    def _seeds(self, draws: Tensor, steps: int) -> Tensor:
-        """A number for each step, module and environment, [T, n, B]."""
-        modules = torch.arange(self.config.modules, device=draws.device)
-        ticks = draws + torch.arange(steps, device=draws.device).unsqueeze(1)  # [T, B]
-        return ticks.unsqueeze(1) * self.config.modules + modules.unsqueeze(1)
+    def communicate(self, h: Tensor) -> Tensor:
+        """What each module gets by attending to all of them, itself included: [B, n, d]."""
+        heads, features = self.config.communication_heads, self.config.communication_key
+        projected = einsum("nmd,bnd->bnm", self.communication, h)  # [B, n, 3·A·e]
+        query, key, value = projected.unflatten(2, (3, heads, features)).unbind(2)  # [B, n, A, e]
+        scores = einsum("biae,bjae->baij", query, key) / features**0.5  # [B, A, n, n]
+        message = einsum("baij,bjae->biae", scores.softmax(3), value).flatten(2)  # [B, n, A·e]
+        return einsum("ndm,bnm->bnd", self.communication_output, message)  # [B, n, d]
 
 
-def _heads_first(x: Tensor, heads: int) -> Tensor:
-    """[T, B, S, H·f] to [T, H, S, f, B]."""
-    return x.view(*x.shape[:3], heads, -1).permute(0, 3, 2, 4, 1).contiguous()
+def run_by_definition(cell: RIMs, slots: Tensor, state: State, starts: Tensor) -> Spans:
+    """Step by step, as `Run` has it."""
+    h, c, draws = state
+    keys = cell.key(slots).unflatten(-1, (cell.config.heads, -1))  # [T, B, S, H, key]
+    values = cell.value(slots).unflatten(-1, (cell.config.heads, -1))  # [T, B, S, H, value]
+    ticks = draws + torch.arange(len(slots), device=draws.device).unsqueeze(1)  # [T, B]
+    outputs, masks, rows = [], [], []
+    inputs = zip(keys.unbind(), values.unbind(), starts.unbind(), ticks.unbind(), strict=True)
+    for key, value, start, tick in inputs:
+        first = start[:, None, None]  # [B, 1, 1]
+        h = torch.where(first, cell.start, h)  # [B, n, d]
+        c = torch.where(first, 0.0, c)  # [B, n, d]
+        h, c, mask, probabilities = cell.step(key, value, h, c, tick)
+        outputs.append(h)
+        masks.append(mask)
+        rows.append(probabilities.detach())
+    return torch.stack(outputs), (h, c), torch.stack(masks), torch.stack(rows)
+
+
+def choose(order: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The mask bool [B, n] of the k largest, and the one after them, [B, 1] or [B, 0]."""
+    best = order.topk(min(k + 1, order.shape[1]), 1).indices  # [B, k + 1]
+    return torch.zeros_like(order, dtype=torch.bool).scatter(1, best[:, :k], True), best[:, k:]
+
+
+def sparse(scores: Tensor, k: int, order: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    """Softmax across modules, less the (k+1)-th probability, normalised (Meta-RIMs, §2.1).
+
+    From scores [B, n, H, S] and, where the choice does not go by attention, its order [B, n]:
+    weights [B, n, H, S], the active modules [B, n], the distribution over modules [B, n].
+    """
+    probabilities = scores.softmax(1).mean((2, 3))  # [B, n]
+    mask, runner_up = choose(probabilities if order is None else order, k)
+    if order is None:
+        threshold = probabilities.gather(1, runner_up).sum(1, keepdim=True)  # [B, 1]
+    else:
+        threshold = torch.zeros_like(probabilities[:, :1])  # [B, 1]
+    excess = (probabilities - threshold) * mask  # [B, n]
+    share = excess / (excess.sum(1, keepdim=True) + EPSILON)  # [B, n]
+    return share[:, :, None, None] * scores.softmax(3), mask, probabilities
+
+
+def null(scores: Tensor, k: int, order: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    """Softmax between the slots and an empty one, whose score is 0 (RIMs v1); as `sparse`."""
+    empty = torch.zeros_like(scores[..., :1])  # [B, n, H, 1]
+    weights = torch.cat([scores, empty], 3).softmax(3)[..., :-1]  # [B, n, H, S]
+    attended = weights.sum(3).mean(2)  # [B, n]
+    mask, _ = choose(attended if order is None else order, k)
+    return weights, mask, attended / attended.sum(1, keepdim=True)
+
+
+ATTENTIONS = {"sparse": sparse, "null": null}
+
+
+def lstm(from_input: Tensor, from_state: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
+    """Gates [B, n, 4·d] in the order input, forget, output, candidate, to h and c [B, n, d]."""
+    i, f, o, candidate = (from_input + from_state).chunk(4, 2)  # [B, n, d]
+    c = f.sigmoid() * c + i.sigmoid() * candidate.tanh()
+    return o.sigmoid() * c.tanh(), c
+
+
+def gru(from_input: Tensor, from_state: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
+    """Gates [B, n, 3·d] in the order reset, update, candidate, to h [B, n, d]; c is not used."""
+    r, u, candidate = from_input.chunk(3, 2)  # [B, n, d]
+    state_r, state_u, state_candidate = from_state.chunk(3, 2)
+    u = (u + state_u).sigmoid()
+    candidate = (candidate + (r + state_r).sigmoid() * state_candidate).tanh()
+    return (1 - u) * candidate + u * h, c
+
+
+DYNAMICS = {"lstm": lstm, "gru": gru}
+GATES = {"lstm": 4, "gru": 3}  # how many times d numbers go into a step
+
+
+def knock_out(config: RIMsConfig, mask: Tensor, tick: Tensor) -> Tensor:
+    """The mask [B, n] of those that step; the others read what they would have read anyway."""
+    modules = torch.arange(config.modules, device=tick.device)
+    mask = mask & (modules != config.disabled)
+    if config.knock_out:
+        lots = knock_out_lots(config, tick).masked_fill(~mask, torch.iinfo(torch.int64).min)
+        mask = mask.scatter(1, lots.topk(config.knock_out, 1).indices, False)
+    return mask
+
+
+def _cell_shape(config: RIMsConfig) -> tuple[int, int]:
+    return config.modules, config.hidden if config.dynamics == "lstm" else 0
 
 
 def _uniform(*shape: int, gain: float = 1.0) -> nn.Parameter:

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from metarims.errors import UsageError, check_between, check_choice, check_positive
 from metarims.protocols import Spec
 from metarims.registry import register
 
 from ..base import CoreConfig
-from .attention import ATTENTIONS
-from .dynamics import DYNAMICS
-
-if TYPE_CHECKING:
-    from .cell import RIMs
-
-CHOICES = ("top", "random", "fixed")
+from . import fused
+from .cell import ATTENTIONS, DYNAMICS, RIMs
+from .lots import CHOICES
 
 
 @register("core", "rims")
@@ -77,9 +73,11 @@ class RIMsConfig(CoreConfig):
 
     def build(self, inputs: int, spec: Spec, levels: Sequence[str]) -> RIMs:
         """As `CoreConfig.build`."""
-        from .cell import RIMs
+        return self.make_cell(inputs)
 
-        return RIMs(self, inputs)
+    def make_cell(self, inputs: int) -> RIMs:
+        """The cell, by the fused form where that covers the configuration."""
+        return RIMs(self, inputs, fused.run if fused.covers(self) else None)
 
     def lesions(self, count: int) -> dict[str, CoreConfig]:
         """As `CoreConfig.lesions`."""

@@ -1,17 +1,19 @@
-"""The RIMs cell against a slow reference, against itself step by step, and at its edges."""
+"""The RIMs cell's fused form against its definition, step by step, and at its edges."""
 
 import gc
+import inspect
 import random
 import weakref
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from agents.cores.rims import RIMs, RIMsConfig
+from agents.cores.rims.cell import ATTENTIONS, run_by_definition
 from metarims.errors import UsageError
-
-from . import reference
 
 
 def random_config(seed: int) -> RIMsConfig:
@@ -39,7 +41,7 @@ def random_case(seed: int, dtype: torch.dtype = torch.float64, **settings):
     draw = random.Random(seed + 1)
     inputs = draw.randint(1, 7)
     torch.manual_seed(seed)
-    cell = RIMs(replace(random_config(seed), **settings), inputs).to(dtype)
+    cell = replace(random_config(seed), **settings).make_cell(inputs).to(dtype)
     with torch.no_grad():
         cell.bias.normal_()
     steps, batch, slots = draw.randint(1, 4), draw.randint(1, 3), draw.choice([None, 1, 2, 3])
@@ -56,6 +58,13 @@ def run(cell, x, state, starts):
     return output.features, output.state, output.diagnostics
 
 
+def by_definition(cell):
+    """The same cell, run by its definition."""
+    plain = RIMs(cell.config, cell.key.in_features).to(cell.start.dtype)
+    plain.load_state_dict(cell.state_dict())
+    return plain
+
+
 def gradients(outputs, inputs, seed: int = 0):
     """Of a random linear function of the outputs."""
     generator = torch.Generator().manual_seed(seed)
@@ -67,25 +76,23 @@ def gradients(outputs, inputs, seed: int = 0):
 
 
 @pytest.mark.parametrize("block", range(10))
-def test_equals_the_reference_in_values_and_gradients(block):
+def test_equals_the_definition_in_values_and_gradients(block):
     for seed in range(20 * block, 20 * block + 20):
         cell, x, (h, c, draws), starts = random_case(seed)
-        order, lots = cell._priority(draws, len(x)), cell._lots(draws, len(x))
+        assert cell.run is not run_by_definition
+        plain = by_definition(cell)
         fast, (fast_h, fast_c, _), diagnostics = run(cell, x, (h, c, draws), starts)
-        slow, slow_h, slow_c, mask, probabilities = reference.span(
-            cell, x, h, c, starts, order, lots
-        )
+        slow, (slow_h, slow_c, _), expected = run(plain, x, (h, c, draws), starts)
         torch.testing.assert_close(fast, slow, rtol=1e-10, atol=1e-10)
         torch.testing.assert_close(fast_h, slow_h, rtol=1e-10, atol=1e-10)
         torch.testing.assert_close(fast_c, slow_c, rtol=1e-10, atol=1e-10)
-        assert torch.equal(diagnostics["module_mask"], mask)
-        torch.testing.assert_close(
-            diagnostics["module_probabilities"], probabilities, rtol=1e-10, atol=1e-10
-        )
+        assert torch.equal(diagnostics["module_mask"], expected["module_mask"])
+        probabilities = (each["module_probabilities"] for each in (diagnostics, expected))
+        torch.testing.assert_close(*probabilities, rtol=1e-10, atol=1e-10)
         inputs = [x, h, c, *cell.parameters()]
         torch.testing.assert_close(
             gradients([fast, fast_h, fast_c], inputs),
-            gradients([slow, slow_h, slow_c], inputs),
+            gradients([slow, slow_h, slow_c], [x, h, c, *plain.parameters()]),
             rtol=1e-10,
             atol=1e-10,
         )
@@ -147,7 +154,7 @@ def test_an_inactive_module_stands_still_and_learns_nothing(attention, dynamics)
 
 
 def test_a_result_that_is_dropped_frees_what_its_backward_pass_would_have_needed():
-    cell = RIMs(RIMsConfig(), 3)
+    cell = RIMsConfig().make_cell(3)
     starts = torch.zeros(4, 2, dtype=torch.bool)
     gc.disable()  # a cycle of references would keep it until the collector comes by
     try:
@@ -183,7 +190,7 @@ def _zero_state(cell):
 
 
 def test_random_choice_uses_every_module_alike_and_replays():
-    cell = RIMs(RIMsConfig(modules=5, active=2, choice="random"), 2)
+    cell = RIMsConfig(modules=5, active=2, choice="random").make_cell(2)
     x, starts = torch.randn(400, 16, 2), torch.zeros(400, 16, dtype=torch.bool)
     state = cell.initial_state(16)
     masks = run(cell, x, state, starts)[2]["module_mask"]
@@ -197,7 +204,7 @@ def test_random_choice_uses_every_module_alike_and_replays():
 
 def test_a_knock_out_takes_any_active_module_alike_and_those_alone():
     config = RIMsConfig(modules=5, active=3)
-    intact, lesioned = RIMs(config, 2), RIMs(replace(config, knock_out=2), 2)
+    intact, lesioned = config.make_cell(2), replace(config, knock_out=2).make_cell(2)
     lesioned.load_state_dict(intact.state_dict())
     x, starts = torch.randn(1, 4096, 2), torch.zeros(1, 4096, dtype=torch.bool)
     state = intact.initial_state(4096)
@@ -210,7 +217,7 @@ def test_a_knock_out_takes_any_active_module_alike_and_those_alone():
 
 
 def test_a_disabled_module_never_moves_and_its_place_stays_free():
-    cell = RIMs(RIMsConfig(modules=3, active=2, disabled=1, choice="fixed"), 2)
+    cell = RIMsConfig(modules=3, active=2, disabled=1, choice="fixed").make_cell(2)
     x, starts = torch.randn(6, 4, 2), torch.zeros(6, 4, dtype=torch.bool)
     state = cell.initial_state(4)
     _, (h, c, _), diagnostics = run(cell, x, state, starts)
@@ -220,7 +227,7 @@ def test_a_disabled_module_never_moves_and_its_place_stays_free():
 
 
 def test_the_first_choice_is_no_tie():
-    cell = RIMs(RIMsConfig(), 3)
+    cell = RIMsConfig().make_cell(3)
     seen = run(
         cell, torch.randn(1, 8, 3), cell.initial_state(8), torch.ones(1, 8, dtype=torch.bool)
     )[2]
@@ -242,3 +249,57 @@ def test_the_first_choice_is_no_tie():
 def test_refuses_a_wrong_configuration(settings, message):
     with pytest.raises(UsageError, match=message.replace("(", r"\(")):
         RIMsConfig(**settings)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_the_definition_is_the_equations_once_more_for_one_module(seed):
+    """One module, active, one slot: an LSTM that reads σ(q·k/√d) v, and attends to itself alone."""
+    settings: dict[str, Any] = {
+        "modules": 1,
+        "active": 1,
+        "attention": "null",
+        "dynamics": "lstm",
+        "heads": 1,
+    }
+    cell, x, (h, c, draws), _ = random_case(
+        seed, choice="top", knock_out=0, disabled=-1, communication_heads=1, **settings
+    )
+    cell = by_definition(cell)
+    x, starts = (
+        x.flatten(2)[:1, :, : cell.key.in_features],
+        torch.zeros(1, len(h), dtype=torch.bool),
+    )
+    output, (_, after, _), _ = run(cell, x, (h, c, draws), starts)
+    for b in range(len(h)):
+        query = cell.query[0] @ h[b, 0] + cell.query_bias[0]
+        weight = torch.sigmoid(query @ cell.key(x[0, b]) / cell.config.key**0.5)
+        read = weight * cell.value(x[0, b])
+        z = cell.input_weight[0] @ read + cell.hidden_weight[0] @ h[b, 0] + cell.bias[0]
+        i, f, o, g = z.chunk(4)
+        expected_c = f.sigmoid() * c[b, 0] + i.sigmoid() * g.tanh()
+        new = o.sigmoid() * expected_c.tanh()
+        value = (cell.communication[0] @ new).chunk(3)[2]
+        torch.testing.assert_close(after[b, 0], expected_c)
+        torch.testing.assert_close(output[0, b], new + cell.communication_output[0] @ value)
+
+
+def test_a_variant_of_ones_own_is_a_function_and_a_row_and_trains_by_the_definition(monkeypatch):
+    def everything(scores, k, order):
+        mask = torch.ones_like(scores[:, :, 0, 0], dtype=torch.bool)
+        return torch.ones_like(scores), mask, scores.mean((2, 3)).softmax(1)
+
+    monkeypatch.setitem(ATTENTIONS, "everything", everything)
+    cell = RIMsConfig(attention="everything").make_cell(3)
+    assert cell.run is run_by_definition
+    x, starts = torch.randn(4, 2, 3), torch.zeros(4, 2, dtype=torch.bool)
+    features, _, diagnostics = run(cell, x, cell.initial_state(2), starts)
+    assert diagnostics["module_mask"].all()
+    features.sum().backward()
+    assert cell.input_weight.grad is not None
+    assert cell.input_weight.grad.abs().sum() > 0
+
+
+def test_the_definition_is_read_in_one_sitting():
+    lines = Path(inspect.getfile(RIMs)).read_text().splitlines()
+    assert len(lines) <= 250
+    assert not any("autograd.Function" in line or "def backward" in line for line in lines)

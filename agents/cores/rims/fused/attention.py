@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-EPSILON = 1e-3  # bounds the slope of the sparse weights where the k + 1 best modules tie
+from ..cell import EPSILON
 
 
 def softmax_back(gradient: Tensor, softmax: Tensor, dim: int | tuple[int, ...]) -> Tensor:

@@ -5,7 +5,7 @@ Nothing is recorded step by step but what the backward pass needs.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,10 +13,12 @@ from torch.autograd.function import once_differentiable
 
 from .attention import ATTENTIONS
 from .communication import communicate, communicate_back
-from .config import RIMsConfig
 from .dynamics import DYNAMICS
 from .reading import read_all, reading_of, values_back, weigh
 from .weights import Weights
+
+if TYPE_CHECKING:
+    from ..config import RIMsConfig
 
 
 class Chance(NamedTuple):
