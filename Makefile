@@ -1,11 +1,11 @@
-# make train | test | lint | bench | gpu-check: each builds the virtual environment when it has to.
+# make train | test | coverage | lint | bench | gpu-check: each builds the virtual environment when it has to.
 PYTHON ?= python3
 VENV := .venv
 STAMP := $(VENV)/.installed
 RUN ?= runs/metarims-$(shell date +%Y%m%d-%H%M%S)
 FRAMES ?= 500000
 
-.PHONY: train test lint bench gpu-check
+.PHONY: train test coverage lint bench gpu-check
 
 train: $(STAMP)
 	$(VENV)/bin/python run.py train --env MiniGrid-DoorKey-5x5-v0 --agent metarims --frames $(FRAMES) --seed 1 --out $(RUN)
@@ -13,6 +13,9 @@ train: $(STAMP)
 		--env MiniGrid-DoorKey-5x5-v0 MiniGrid-DoorKey-6x6-v0 MiniGrid-DoorKey-8x8-v0
 
 test: lint
+	$(VENV)/bin/python -m pytest -n auto --dist worksteal
+
+coverage: $(STAMP)
 	$(VENV)/bin/python -m pytest -n auto --dist worksteal --cov --cov-report=term:skip-covered
 
 lint: $(STAMP)

@@ -70,9 +70,8 @@ def one_level_a_function():
 @pytest.mark.parametrize("level", one_level_a_function(), ids=lambda level: level.id)
 def test_the_layout_kernels_compile(level, monkeypatch):
     signature = types.void(types.int64, RECORDS, numba.typeof(level.params), ACTIONS)
-    for capability in ((8, 0), (9, 0)):
-        ptx = compile_for(capability, gpu.renew_source(level.generate), signature, monkeypatch)
-        assert f".target sm_{capability[0]}{capability[1]}" in ptx
+    ptx = compile_for((8, 0), gpu.renew_source(level.generate), signature, monkeypatch)
+    assert ".target sm_80" in ptx  # newer ones compile it from there
 
 
 def test_the_reward_does_not_depend_on_fused_multiply_and_add():

@@ -96,11 +96,18 @@ def rows(out):
     return [{name: row[name] for name in row if name not in clock} for row in lines]
 
 
-def test_a_resumed_run_of_two_ranks_equals_the_uninterrupted_one(tmp_path):
-    whole, halves = tmp_path / "whole", tmp_path / "halves"
-    done = train(whole, "--ranks", "2")
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A run of two ranks, uninterrupted."""
+    out = tmp_path_factory.mktemp("ranks") / "whole"
+    done = train(out, "--ranks", "2")
     assert done.returncode == 0, done.stderr
     assert "640 frames" in done.stdout
+    return out
+
+
+def test_a_resumed_run_of_two_ranks_equals_the_uninterrupted_one(whole, tmp_path):
+    halves = tmp_path / "halves"
     assert train(halves, "--ranks", "2", frames=320).returncode == 0
     wrong = run("resume", halves, "--frames", "640")
     assert wrong.returncode == 2
@@ -110,15 +117,14 @@ def test_a_resumed_run_of_two_ranks_equals_the_uninterrupted_one(tmp_path):
     assert [row["frames"] for row in rows(whole)] == [160, 320, 480, 640]
 
 
-def test_torchrun_starts_the_same_ranks(tmp_path):
-    assert train(tmp_path / "ours", "--ranks", "2").returncode == 0
+def test_torchrun_starts_the_same_ranks(whole, tmp_path):
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
     small = ["--num-envs", "8", "--steps", "20", "--slow.span", "20", "--device", "cpu"]
     given = ["--env", EMPTY, "--agent", "metarims", "--frames", "640", *small]
     command = [*torchrun, "run.py", "train", *given, "--out", str(tmp_path / "theirs")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert rows(tmp_path / "ours") == rows(tmp_path / "theirs")
+    assert rows(whole) == rows(tmp_path / "theirs")
 
 
 def test_what_ranks_cannot_share_is_refused_in_one_line(tmp_path):
