@@ -1,4 +1,5 @@
-# make train | test | coverage | lint | bench | gpu-check: each builds the virtual environment when it has to.
+# make train | test | coverage | lint | bench | gpu-check: each builds the virtual environment
+# when it has to.
 PYTHON ?= python3
 VENV := .venv
 STAMP := $(VENV)/.installed

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from metarims.errors import check_positive
 from metarims.protocols import Observation
 
+from .cells import TRAITS, add_cells
+
 CELLS = 49  # of the view
-TYPES, COLORS, STATES = 11, 6, 4  # of a cell, upstream's
-TRAITS = TYPES + COLORS + STATES
 HASH_BASE = 0x5851F42D4C957F2D
 
 
@@ -66,8 +64,9 @@ class Encoder(nn.Module):
     def forward(self, obs: Observation) -> Tensor:
         """Images uint8 [T, B, 7, 7, 3] and missions int16 [T, B, L] to features [T, B, D]."""
         image = obs["image"]
-        seen: Tensor = _CellSum.apply(_flat(image), self.cells)  # type: ignore[no-untyped-call]
-        scale, shift = self.film(self.instruction(obs["mission"].flatten(0, 1))).chunk(2, -1)
+        seen = add_cells(_flat(image), self.cells)
+        different, which = self.instruction(obs["mission"].flatten(0, 1))
+        scale, shift = F.embedding(which, self.film(different)).chunk(2, -1)
         x = torch.relu(seen * (1 + scale) + shift)
         return torch.relu(self.project(x)).view(*image.shape[:2], -1)
 
@@ -89,9 +88,9 @@ class SlotEncoder(nn.Module):
     def forward(self, obs: Observation) -> Tensor:
         """Images uint8 [T, B, 7, 7, 3] and missions int16 [T, B, L] to slots [T, B, 50, D]."""
         image = obs["image"]
-        cells: Tensor = _CellRows.apply(_flat(image), self.cells)  # type: ignore[no-untyped-call]
-        seen = self.project(torch.relu(cells))
-        mission = self.project_mission(self.instruction(obs["mission"].flatten(0, 1)))
+        seen = self.project(torch.relu(add_cells(_flat(image), self.cells, apart=True)))
+        different, which = self.instruction(obs["mission"].flatten(0, 1))
+        mission = F.embedding(which, self.project_mission(different))
         slots = torch.cat([seen, mission.unsqueeze(1)], 1)
         return torch.relu(slots).view(*image.shape[:2], CELLS + 1, -1)
 
@@ -111,15 +110,17 @@ class Instruction(nn.Module):
             state[name] = torch.cat([state[name], own[len(state[name]) :].to(state[name])])
         super()._load_from_state_dict(state, prefix, *rest)
 
-    def forward(self, mission: Tensor) -> Tensor:
-        """Missions int16 [N, L] to the last state [N, width]; each different one is read once."""
+    def forward(self, mission: Tensor) -> tuple[Tensor, Tensor]:
+        """Missions int16 [N, L] to the last state of each different one [M, width], and which of
+        them each is, int64 [N].
+        """
         powers = torch.full_like(mission[0], HASH_BASE, dtype=torch.int64).cumprod(0)
         keys, which = torch.unique((mission * powers).sum(1), return_inverse=True)
         rows = torch.arange(len(which), device=keys.device)
         different = mission[torch.empty_like(keys).scatter_(0, which, rows)]
         states: Tensor = self.lstm(self.words(different.T.int()))[0]  # [L, M, width]
         last = (different != 0).sum(1).clamp_min(1) - 1
-        return states[last, torch.arange(len(last), device=last.device)][which]
+        return states[last, torch.arange(len(last), device=last.device)], which
 
 
 def _first_vectors(width: int, deviation: float) -> nn.Parameter:
@@ -130,66 +131,3 @@ def _first_vectors(width: int, deviation: float) -> nn.Parameter:
 def _flat(image: Tensor) -> Tensor:
     """[T, B, 7, 7, 3] to [T · B, 49, 3]."""
     return image.flatten(0, 1).flatten(1, 2)
-
-
-class _CellSum(torch.autograd.Function):
-    """The rows of a cell's traits, summed: cells uint8 [N, K, 3], table [K · TRAITS, E] to [N, E].
-
-    Backward multiplies with the one-hot traits: torch's own backward scatters row after row, which
-    takes ten times as long.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, cells: Tensor, table: Tensor) -> Tensor:
-        ctx.save_for_backward(cells)
-        return F.embedding_bag(_rows(cells).flatten(1), table, mode="sum")
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[None, Tensor]:
-        (cells,) = ctx.saved_tensors
-        return None, _hot(cells, gradient).flatten(1).T @ gradient
-
-
-class _CellRows(torch.autograd.Function):
-    """As `_CellSum`, each cell apart: [N, K, E]."""
-
-    @staticmethod
-    def forward(ctx: Any, cells: Tensor, table: Tensor) -> Tensor:
-        ctx.save_for_backward(cells)
-        sums = F.embedding_bag(_rows(cells).flatten(0, 1), table, mode="sum")
-        return sums.view(*cells.shape[:2], -1)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[None, Tensor]:
-        (cells,) = ctx.saved_tensors
-        hot = _hot(cells, gradient).permute(1, 2, 0)  # [K, TRAITS, N]
-        return None, torch.bmm(hot, gradient.transpose(0, 1)).flatten(0, 1)
-
-
-def _rows(cells: Tensor) -> Tensor:
-    """The table's rows for each cell's traits, int [N, K, 3]."""
-    firsts = torch.arange(cells.shape[1], device=cells.device).unsqueeze(1) * TRAITS
-    offsets = firsts + torch.tensor([0, TYPES, TYPES + COLORS], device=cells.device)
-    return cells + offsets.int()
-
-
-def _hot(cells: Tensor, like: Tensor) -> Tensor:
-    """Each cell's one-hot traits, [N, K, TRAITS]."""
-    type_, color, state = cells.int().unbind(-1)
-    return F.embedding((type_ * COLORS + color) * STATES + state, _traits_of_kinds(like))
-
-
-def _traits_of_kinds(like: Tensor) -> Tensor:
-    """One-hot type, color and state side by side, for each combination of them."""
-    types, colors, states = (torch.eye(count) for count in (TYPES, COLORS, STATES))
-    table = torch.cat(
-        [
-            types.repeat_interleave(COLORS * STATES, 0),
-            colors.repeat_interleave(STATES, 0).repeat(TYPES, 1),
-            states.repeat(TYPES * COLORS, 1),
-        ],
-        1,
-    )
-    return table.to(like)

@@ -79,6 +79,11 @@ class RecurrentPolicy(nn.Module):
         self.policy = _head(self.core.outputs, config.head, actions, 0.01)
         self.value = _head(self.core.outputs, config.head, 1, 1.0)
 
+    @property
+    def form(self) -> str:
+        """How the core runs here, where it says so."""
+        return getattr(self.core, "form", "")
+
     def initial_state(self, batch: int) -> State:
         """The core's."""
         return self.core.initial_state(batch)

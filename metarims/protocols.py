@@ -44,7 +44,10 @@ class Output:
 
 
 class Agent(Protocol):
-    """A policy and a value over hidden state that is argument and result."""
+    """A policy and a value over hidden state that is argument and result.
+
+    One that can run in several forms may have a string `form`, which training begins by saying.
+    """
 
     def initial_state(self, batch: int) -> State:
         """The state before the first step, a tuple of tensors [batch, ...]."""

@@ -1,18 +1,8 @@
-"""What cores share: resets inside a span, and random numbers that are the same again."""
+"""What cores share: random numbers that are the same again."""
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
-
-
-def reset_rows(starts: Tensor, dtype: torch.dtype) -> list[Tensor | None]:
-    """Of starts [T, B] a row for each step, 1 where an episode starts; None for a step where none
-    does. A GPU is not waited for to know.
-    """
-    needed = [True] * len(starts) if starts.is_cuda else starts.any(1).tolist()
-    rows = starts.to(dtype)
-    return [row if need else None for row, need in zip(rows, needed, strict=True)]
 
 
 def scramble(x: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from .. import ranks
 from ..config import RunConfig
 from ..errors import UsageError, check_positive
 from ..files import write_json
+from ..protocols import Agent, Stage
 from ..runs import load_run
 from ..settings import replace_at
 from ..studies.jobs import train_all
@@ -54,7 +55,7 @@ class Train:
             if self.ranks > 1 and not ranks.are_several():
                 self.launch(wiring, config)
             else:
-                show(train(config, *build(wiring.simulator.make, config)))
+                show(train(config, *said(build(wiring.simulator.make, config))))
 
     def train_seeds(self, wiring: Wiring, config: RunConfig) -> None:
         """Train a run for each seed, as many at a time as there are cores."""
@@ -106,7 +107,8 @@ class Resume:
                 arguments = ["resume", self.run_folder, *frames, *import_flags(self.imported)]
                 launch(wiring.program, arguments, self.ranks)
             else:
-                show(resume(run, *build(wiring.simulator.make, run.config), frames=self.frames))
+                built = said(build(wiring.simulator.make, run.config))
+                show(resume(run, *built, frames=self.frames))
 
 
 def import_flags(files: Sequence[Path]) -> list[str]:
@@ -126,6 +128,13 @@ def told_how_to_resume(folder: str, count: int) -> Iterator[None]:
         raise
     finally:
         ranks.leave()
+
+
+def said(built: tuple[Stage, Agent]) -> tuple[Stage, Agent]:
+    """What was built, having said in which form the agent runs, once."""
+    if ranks.rank() == 0 and (form := getattr(built[1], "form", "")):
+        print(f"runs        {form}", flush=True)
+    return built
 
 
 def show(summary: Summary) -> None:

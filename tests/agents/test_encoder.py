@@ -3,15 +3,8 @@
 import pytest
 import torch
 
-from agents.encoder import (
-    COLORS,
-    STATES,
-    TRAITS,
-    TYPES,
-    EncoderConfig,
-    _CellRows,
-    _CellSum,
-)
+from agents.cells import COLORS, STATES, TRAITS, TYPES, add_by_definition, add_cells
+from agents.encoder import EncoderConfig
 
 
 def random_cells(*shape):
@@ -19,19 +12,28 @@ def random_cells(*shape):
     return torch.stack(traits, -1).to(torch.uint8)
 
 
-@pytest.mark.parametrize(("function", "dims"), [(_CellSum, (1, 2)), (_CellRows, (2,))])
-def test_the_sum_over_traits_and_its_gradient(function, dims):
+@pytest.mark.parametrize("function", [add_cells, add_by_definition])
+@pytest.mark.parametrize(("apart", "dims"), [(False, (1, 2)), (True, (2,))])
+def test_the_sum_over_traits_and_its_gradient(function, apart, dims):
     cells = random_cells(9, 49)
     table = torch.randn(49 * TRAITS, 3, dtype=torch.float64, requires_grad=True)
     offsets = torch.arange(49).unsqueeze(1) * TRAITS + torch.tensor([0, TYPES, TYPES + COLORS])
-    fast = function.apply(cells, table)
+    found = function(cells, table, apart)
     plain = table[cells + offsets].sum(dims)
-    torch.testing.assert_close(fast, plain)
+    torch.testing.assert_close(found, plain)
     weight = torch.randn_like(plain)
     torch.testing.assert_close(
-        torch.autograd.grad((fast * weight).sum(), table),
+        torch.autograd.grad((found * weight).sum(), table),
         torch.autograd.grad((plain * weight).sum(), table),
     )
+
+
+@pytest.mark.parametrize("trait", range(3))
+def test_a_cell_that_there_is_none_of_is_refused(trait):
+    cells = random_cells(9, 49)
+    cells[3, 4, trait] = (TYPES, COLORS, STATES)[trait]
+    with pytest.raises(ValueError, match="no such cell"):
+        add_cells(cells, torch.randn(49 * TRAITS, 3))
 
 
 def test_a_mission_reads_the_same_beside_any_others():

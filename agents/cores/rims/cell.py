@@ -65,6 +65,12 @@ class RIMs(nn.Module):
         self.communication = _uniform(n, 3 * message, d)  # queries, keys and values between modules
         self.communication_output = _uniform(n, d, message)
 
+    @property
+    def form(self) -> str:
+        """How it runs here."""
+        defined = self.run is run_by_definition or self.start.device.type != "cpu"
+        return "RIMs by their definition" if defined else "RIMs compiled"
+
     def module_parameters(self) -> list[nn.Parameter]:
         """The dynamics of the modules and their first state: what the fast loop learns."""
         return [self.start, self.input_weight, self.hidden_weight, self.bias]

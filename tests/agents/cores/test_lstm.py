@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from agents.cores.lstm import LSTM, LSTMConfig
+from agents.cores.lstm.cell import run_by_definition
 from metarims.errors import UsageError
 
 
@@ -47,6 +48,30 @@ def test_equals_torch_in_values_and_gradients(wanted):
     )
     for a, b in zip(mine, [*other[:-3], *(g[order] for g in other[-3:])], strict=True):
         torch.testing.assert_close(a, b)
+
+
+def test_equals_the_definition_in_values_and_gradients():
+    """With resets, a batch that is no whole tile, and sizes that are no multiple of four."""
+    torch.manual_seed(0)
+    for batch, hidden in ((1, 1), (17, 6), (40, 9)):
+        core = LSTM(5, hidden).double()
+        x = torch.randn(7, batch, 5, dtype=torch.float64, requires_grad=True)
+        starts = torch.rand(7, batch) < 0.3
+        state = tuple(
+            torch.randn(batch, hidden, dtype=torch.float64, requires_grad=True) for _ in range(2)
+        )
+        fast, fast_state = run(core, x, state, starts)
+        slow, slow_state = run_by_definition(core, x, state, starts)
+        inputs = [x, *state, *core.parameters()]
+        weight = torch.randn_like(slow)
+        totals = [
+            (out * weight).sum() + sum(each.sin().sum() for each in last)
+            for out, last in ((fast, fast_state), (slow, slow_state))
+        ]
+        torch.testing.assert_close(fast, slow, rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(
+            *(torch.autograd.grad(total, inputs) for total in totals), rtol=1e-10, atol=1e-10
+        )
 
 
 def test_a_reset_is_a_fresh_start_and_teaches_the_first_state():

@@ -1,4 +1,4 @@
-"""The RIMs cell's fused form against its definition, step by step, and at its edges."""
+"""The compiled RIMs cell against its definition, step by step, and at its edges."""
 
 import gc
 import inspect
@@ -100,14 +100,20 @@ def test_equals_the_definition_in_values_and_gradients(block):
 
 @pytest.mark.parametrize("seed", range(20))
 def test_single_precision_agrees_with_double(seed):
+    """To 1e-5, or where modules nearly tie and slopes are steep, as closely as the definition."""
     cell, x, (h, c, draws), starts = random_case(seed)
     double, _, masks = run(cell, x, (h, c, draws), starts)
     exact = gradients([double], [x, *cell.parameters()])
-    single, _, single_masks = run(cell.float(), x.float(), (h.float(), c.float(), draws), starts)
+    cell, x, state = cell.float(), x.float(), (h.float(), c.float(), draws)
+    plain = by_definition(cell)
+    single, _, single_masks = run(cell, x, state, starts)
     assert torch.equal(masks["module_mask"], single_masks["module_mask"])
     torch.testing.assert_close(single.double(), double, rtol=1e-5, atol=1e-5)
-    for rough, fine in zip(gradients([single], [x, *cell.parameters()]), exact, strict=True):
-        torch.testing.assert_close(rough, fine.to(rough), rtol=1e-5, atol=1e-5)
+    found = gradients([single], [x, *cell.parameters()])
+    slow = gradients([run(plain, x, state, starts)[0]], [x, *plain.parameters()])
+    for rough, defined, fine in zip(found, slow, exact, strict=True):
+        off = 10 * (defined.double() - fine).abs().max().item()
+        torch.testing.assert_close(rough, fine.to(rough), rtol=1e-5, atol=max(1e-5, off))
 
 
 @pytest.mark.parametrize("seed", range(10))

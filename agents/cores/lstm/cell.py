@@ -1,0 +1,92 @@
+"""One LSTM whose state is reset inside a span: its definition."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from metarims.errors import check_positive
+from metarims.protocols import Observation, Spec, State
+from metarims.registry import register
+
+from ..base import CoreConfig, CoreOutput
+from . import compiled
+
+
+@register("core", "lstm")
+@dataclass(frozen=True)
+class LSTMConfig(CoreConfig):
+    """The LSTM's size.
+
+    Attributes:
+        hidden: d, features of its state.
+    """
+
+    hidden: int = 96
+
+    def __post_init__(self) -> None:
+        check_positive(hidden=self.hidden)
+
+    def build(self, inputs: int, spec: Spec, levels: Sequence[str]) -> LSTM:
+        """As `CoreConfig.build`."""
+        return LSTM(inputs, self.hidden)
+
+
+class LSTM(nn.Module):
+    """One LSTM over a span of T steps, with a learnt first state; state is argument and result.
+
+    State: ``(h [B, d], c [B, d])``.
+    """
+
+    def __init__(self, inputs: int, hidden: int) -> None:
+        super().__init__()
+        self.outputs = hidden
+        bound = 1 / math.sqrt(hidden)
+        self.start = nn.Parameter(torch.zeros(hidden))
+        self.input = nn.Linear(inputs, 4 * hidden)
+        self.hidden_weight = nn.Parameter(torch.empty(4 * hidden, hidden).uniform_(-bound, bound))
+        with torch.no_grad():
+            self.input.bias[hidden : 2 * hidden] += 1.0  # remember at first (Gers et al. 2000)
+
+    @property
+    def form(self) -> str:
+        """How it runs here."""
+        return "LSTM compiled" if self.start.device.type == "cpu" else "LSTM by its definition"
+
+    def module_parameters(self) -> list[nn.Parameter]:
+        """All of them: an LSTM is one module."""
+        return list(self.parameters())
+
+    def attention_parameters(self) -> list[nn.Parameter]:
+        """None: an LSTM attends to nothing."""
+        return []
+
+    def initial_state(self, batch: int) -> State:
+        """The learnt first state for `batch` environments, without gradient."""
+        h = self.start.detach().expand(batch, -1).clone()
+        return h, torch.zeros_like(h)
+
+    def forward(self, x: Tensor, state: State, starts: Tensor, obs: Observation) -> CoreOutput:
+        """Run a span: x [T, B, D], starts bool [T, B] to features [T, B, d]."""
+        run = compiled.run if x.device.type == "cpu" else run_by_definition
+        outputs, last = run(self, x, state, starts)
+        return CoreOutput(outputs, last)
+
+
+def run_by_definition(
+    cell: LSTM, x: Tensor, state: State, starts: Tensor
+) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    """Step by step: h after each [T, B, d], and the last h and c [B, d]."""
+    h, c = state
+    outputs = []
+    for from_input, start in zip(cell.input(x).unbind(), starts.unsqueeze(2).unbind(), strict=True):
+        h, c = torch.where(start, cell.start, h), torch.where(start, 0.0, c)  # [B, d]
+        i, f, o, candidate = (from_input + h @ cell.hidden_weight.T).chunk(4, 1)
+        c = f.sigmoid() * c + i.sigmoid() * candidate.tanh()
+        h = o.sigmoid() * c.tanh()
+        outputs.append(h)
+    return torch.stack(outputs), (h, c)

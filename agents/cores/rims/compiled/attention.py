@@ -1,0 +1,296 @@
+"""Input attention, and back: by which modules compete for what there is to read.
+
+Scores, weights and their gradients are rows [n, H, S] of lanes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ....kernels.compiling import inlined, part
+from ....kernels.lanes import above, choose, exp, fma, larger, like, load, nothing, store
+from ....kernels.rows import clear, multiply, multiply_back, repeat
+from ..cell import EPSILON
+
+
+@part
+def ask(s: Any, p: Any, matrix: Any, bias: Any, keys: Any, h: Any, tape: Any) -> None:
+    """The queries of all modules and their scores, in place of the weights."""
+    width, scale = s.heads * s.key, 1 / s.key**0.5
+    for j in range(s.modules):
+        query = tape + (p.query + j * width)
+        repeat(bias + j * width, width, query)
+        multiply(matrix + j * width * s.hidden, width, s.hidden, h + j * s.hidden, query)
+        for head in range(s.heads):
+            for slot in range(s.slots):
+                own, key = query + head * s.key, keys + (slot * width + head * s.key) * s.frames
+                score = load(own, 0) * load(key, 0)
+                for k in range(1, s.key):
+                    score = fma(load(own, k), load(key, k * s.frames), score)
+                row = (j * s.heads + head) * s.slots + slot
+                store(tape, p.weights + row, score * scale)
+
+
+@part
+def ask_back(
+    s: Any,
+    p: Any,
+    matrix: Any,
+    keys: Any,
+    d_scores: Any,
+    d_query: Any,
+    d_keys: Any,
+    dh: Any,
+    tape: Any,
+) -> None:
+    """Gradients of queries [n, H·key] and, added up, of keys [S, H·key] and h."""
+    width, scale = s.heads * s.key, 1 / s.key**0.5
+    clear(d_query, s.modules * width)
+    for j in range(s.modules):
+        for head in range(s.heads):
+            for slot in range(s.slots):
+                score = load(d_scores, (j * s.heads + head) * s.slots + slot) * scale
+                for k in range(head * s.key, (head + 1) * s.key):
+                    own, other = j * width + k, slot * width + k
+                    key, query = load(keys, other * s.frames), load(tape, p.query + own)
+                    store(d_query, own, fma(score, key, load(d_query, own)))
+                    store(d_keys, other, fma(score, query, load(d_keys, other)))
+        weight = matrix + j * width * s.hidden
+        multiply_back(weight, width, s.hidden, d_query + j * width, dh + j * s.hidden)
+
+
+@inlined
+def weigh(s: Any, p: Any, ranks: Any, tape: Any) -> None:
+    """From scores to weights, ranks and the distribution over modules."""
+    if s.sparse:
+        compete(s, p, tape)
+        rank(s, p, ranks, tape)
+        share(s, p, tape)
+    else:
+        attend(s, p, tape)
+        rank(s, p, ranks, tape)
+        total = load(tape, p.probability)
+        for j in range(1, s.modules):
+            total = total + load(tape, p.probability + j)
+        for j in range(s.modules):
+            store(tape, p.probability + j, load(tape, p.probability + j) / total)
+
+
+@inlined
+def weigh_back(s: Any, p: Any, d_weights: Any, tape: Any) -> None:
+    """From the gradients of the weights to those of the scores, in their place."""
+    if s.sparse:
+        share_back(s, p, d_weights, tape)
+    else:
+        for row in range(0, s.modules * s.heads * s.slots, s.slots):
+            softmax_back(d_weights + row, tape + (p.weights + row), 1, s.slots)
+
+
+@part
+def softmax(x: Any, stride: int, count: int, beside: float) -> None:
+    """In place, over rows `stride` apart; `beside` of them there are more, whose score is 0."""
+    top = load(x, 0)
+    if beside:
+        top = larger(top, nothing(x))
+    for i in range(1, count):
+        top = larger(load(x, i * stride), top)
+    total = beside * exp(0.0 - top)
+    for i in range(count):
+        weight = exp(load(x, i * stride) - top)
+        total = total + weight
+        store(x, i * stride, weight)
+    for i in range(count):
+        store(x, i * stride, load(x, i * stride) / total)
+
+
+@part
+def softmax_back(gradient: Any, weights: Any, stride: int, count: int) -> None:
+    """From the gradient of weights to that of what they are the softmax of, in its place."""
+    total = nothing(gradient)
+    for i in range(count):
+        total = fma(load(gradient, i * stride), load(weights, i * stride), total)
+    for i in range(count):
+        slope = load(weights, i * stride)
+        store(gradient, i * stride, slope * (load(gradient, i * stride) - total))
+
+
+@part
+def attend(s: Any, p: Any, tape: Any) -> None:
+    """Softmax between the slots and an empty one, and how much of it is not the empty one's."""
+    for j in range(s.modules):
+        attended = nothing(tape)
+        for head in range(s.heads):
+            weights = tape + (p.weights + (j * s.heads + head) * s.slots)
+            softmax(weights, 1, s.slots, 1.0)
+            for slot in range(s.slots):
+                attended = attended + load(weights, slot)
+        store(tape, p.probability + j, attended / s.heads)
+
+
+@part
+def compete(s: Any, p: Any, tape: Any) -> None:
+    """Softmax over modules, its mean over heads and slots, and softmax over slots."""
+    n, scores = s.modules, s.heads * s.slots
+    for row in range(n * scores):
+        score = load(tape, p.weights + row)
+        store(tape, p.competing + row, score)
+        store(tape, p.slots + row, score)
+    for i in range(scores):
+        softmax(tape + (p.competing + i), scores, n, 0.0)
+    for j in range(n):
+        total = nothing(tape)
+        for i in range(j * scores, (j + 1) * scores):
+            total = total + load(tape, p.competing + i)
+        store(tape, p.probability + j, total / scores)
+    for row in range(0, n * scores, s.slots):
+        softmax(tape + (p.slots + row), 1, s.slots, 0.0)
+
+
+@part
+def rank(s: Any, p: Any, ranks: Any, tape: Any) -> None:
+    """How many modules are before each: as given, or with more attention (ties: the first)."""
+    for j in range(s.modules):
+        place = nothing(tape)
+        if s.ordered:
+            place = load(ranks, j * s.frames)
+        else:
+            own = load(tape, p.probability + j)
+            for i in range(j):
+                place = place + (1.0 - above(own, load(tape, p.probability + i)))
+            for i in range(j + 1, s.modules):
+                place = place + above(load(tape, p.probability + i), own)
+        store(tape, p.rank + j, place)
+
+
+@inlined
+def chosen(s: Any, place: Any) -> Any:
+    """1 of a rank that is active."""
+    return above(like(place, s.active - 0.5), place)
+
+
+@inlined
+def runner_up(s: Any, place: Any) -> Any:
+    """1 of the rank whose attention is the threshold, where the choice goes by attention."""
+    after = above(place, like(place, s.active - 0.5))
+    return (1.0 - s.ordered) * (after - above(place, like(place, s.active + 0.5)))
+
+
+@part
+def share(s: Any, p: Any, tape: Any) -> None:
+    """What attention exceeds the threshold by, normalised, times the softmax over slots."""
+    scores, threshold = s.heads * s.slots, nothing(tape)
+    for j in range(s.modules):
+        here = runner_up(s, load(tape, p.rank + j))
+        threshold = fma(here, load(tape, p.probability + j), threshold)
+    total = like(threshold, EPSILON)
+    for j in range(s.modules):
+        here = chosen(s, load(tape, p.rank + j))
+        excess = here * (load(tape, p.probability + j) - threshold)
+        total = total + excess
+        store(tape, p.share + j, excess)
+    store(tape, p.total, total)
+    for j in range(s.modules):
+        own = load(tape, p.share + j) / total
+        store(tape, p.share + j, own)
+        for i in range(j * scores, (j + 1) * scores):
+            store(tape, p.weights + i, own * load(tape, p.slots + i))
+
+
+@part
+def share_back(s: Any, p: Any, d_weights: Any, tape: Any) -> None:
+    """`compete` and `share` back: from the gradients of the weights to those of the scores."""
+    n, scores = s.modules, s.heads * s.slots
+    total = load(tape, p.total)
+    shared, threshold = nothing(tape), nothing(tape)
+    for j in range(n):  # of the shares: in place of the modules' distribution, needed no more
+        gradient = nothing(tape)
+        for i in range(j * scores, (j + 1) * scores):
+            gradient = fma(load(d_weights, i), load(tape, p.slots + i), gradient)
+        shared = fma(gradient, load(tape, p.share + j), shared)
+        store(tape, p.probability + j, gradient)
+    for j in range(n):
+        here = chosen(s, load(tape, p.rank + j))
+        excess = here * (load(tape, p.probability + j) - shared) / total
+        threshold = threshold - excess
+        store(tape, p.probability + j, excess)
+    for i in range(scores):
+        weighted = nothing(tape)
+        for j in range(n):
+            competing = load(tape, p.competing + (j * scores + i))
+            weighted = fma(competing, of_probability(s, p, threshold, j, tape), weighted)
+        for j in range(n):
+            row = p.competing + (j * scores + i)
+            gradient = of_probability(s, p, threshold, j, tape) - weighted
+            store(tape, row, gradient * load(tape, row))
+    for j in range(n):
+        own = load(tape, p.share + j)
+        for row in range(j * scores, (j + 1) * scores, s.slots):
+            softmax_back(d_weights + row, tape + (p.slots + row), 1, s.slots)
+        for row in range(j * scores, (j + 1) * scores):
+            gradient = fma(own, load(d_weights, row), load(tape, p.competing + row))
+            store(d_weights, row, gradient)
+
+
+@inlined
+def of_probability(s: Any, p: Any, threshold: Any, j: int, tape: Any) -> Any:
+    """The gradient of one softmax over modules by its mean, of which one is the threshold."""
+    here = runner_up(s, load(tape, p.rank + j))
+    return fma(here, threshold, load(tape, p.probability + j)) / (s.heads * s.slots)
+
+
+@part
+def take_part(s: Any, p: Any, lots: Any, tape: Any) -> None:
+    """The mask: the chosen modules, less the disabled one and those that lots knock out."""
+    zero = nothing(tape)
+    for j in range(s.modules):
+        store(tape, p.mask + j, zero if j == s.disabled else chosen(s, load(tape, p.rank + j)))
+    if s.knock_out == 0:
+        return
+    for j in range(s.modules):  # 2 for one that is active and stands still, until all are counted
+        own, before = load(lots, j * s.frames), zero
+        for i in range(s.modules):
+            active = above(load(tape, p.mask + i), zero)
+            before = fma(active, above(own, load(lots, i * s.frames)), before)
+        mask, still = load(tape, p.mask + j), above(like(own, s.knock_out), before)
+        store(tape, p.mask + j, mask + mask * still)
+    for row in range(p.mask, p.mask + s.modules):
+        mask = load(tape, row)
+        store(tape, row, choose(above(mask, like(mask, 1.5)), zero, mask))
+
+
+@part
+def read(s: Any, p: Any, values: Any, j: int, tape: Any, out: Any) -> None:
+    """What a module reads [H·value]: the values of the slots by its weights."""
+    width = s.heads * s.value
+    for head in range(s.heads):
+        weights = tape + (p.weights + (j * s.heads + head) * s.slots)
+        for row in range(head * s.value, (head + 1) * s.value):
+            total = load(weights, 0) * load(values, row * s.frames)
+            for slot in range(1, s.slots):
+                value = load(values, (slot * width + row) * s.frames)
+                total = fma(load(weights, slot), value, total)
+            store(out, row, total)
+
+
+@part
+def read_back(
+    s: Any,
+    p: Any,
+    values: Any,
+    j: int,
+    d_read: Any,
+    d_weights: Any,
+    d_values: Any,
+    tape: Any,
+) -> None:
+    """Gradients of a module's weights and, added up, of the values [S, H·value]."""
+    width = s.heads * s.value
+    for head in range(s.heads):
+        for slot in range(s.slots):
+            place = (j * s.heads + head) * s.slots + slot
+            weight, total = load(tape, p.weights + place), nothing(tape)
+            for row in range(head * s.value, (head + 1) * s.value):
+                gradient, other = load(d_read, row), slot * width + row
+                total = fma(gradient, load(values, other * s.frames), total)
+                store(d_values, other, fma(weight, gradient, load(d_values, other)))
+            store(d_weights, place, total)

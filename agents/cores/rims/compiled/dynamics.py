@@ -1,0 +1,110 @@
+"""How a module steps, LSTM or GRU, and back.
+
+Gates are rows [4·d] of lanes: LSTM's input, forget, output and candidate; GRU's reset, update, and
+what of its candidate comes from the input and from the state.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ....kernels.compiling import inlined, part
+from ....kernels.lanes import choose, fma, load, nothing, sigmoid, store, tanh
+from ....kernels.lstm import step_lstm, step_lstm_back
+from ....kernels.rows import clear, multiply, multiply_back, repeat
+
+
+@part
+def gather_gates(
+    s: Any, j: int, inputs: Any, hidden: Any, bias: Any, read: Any, h: Any, gates: Any
+) -> None:
+    """The gates before their nonlinearities."""
+    d, width, own = s.hidden, s.heads * s.value, h + j * s.hidden
+    rows, both = s.gates * d, s.gates * d if s.lstm else 2 * d
+    repeat(bias + j * rows, rows, gates)
+    multiply(inputs + j * rows * width, rows, width, read, gates)
+    multiply(hidden + j * rows * d, both, d, own, gates)
+    if not s.lstm:
+        held = gates + 3 * d
+        clear(held, d)
+        multiply(hidden + (j * rows + both) * d, d, d, own, held)
+
+
+@part
+def gather_gates_back(
+    s: Any, j: int, inputs: Any, hidden: Any, d_gates: Any, d_read: Any, dh: Any
+) -> None:
+    """Gradients of what a module reads and, added up, of its h."""
+    d, width, own = s.hidden, s.heads * s.value, dh + j * s.hidden
+    rows, both = s.gates * d, s.gates * d if s.lstm else 2 * d
+    clear(d_read, width)
+    multiply_back(inputs + j * rows * width, rows, width, d_gates, d_read)
+    multiply_back(hidden + j * rows * d, both, d, d_gates, own)
+    if not s.lstm:
+        multiply_back(hidden + (j * rows + both) * d, d, d, d_gates + 3 * d, own)
+
+
+@part
+def step(s: Any, p: Any, j: int, h: Any, c: Any, tape: Any) -> None:
+    """h and c after the step, where the module takes part in it."""
+    d, own = s.hidden, j * s.hidden
+    gates, squashed, mask = (
+        tape + (p.gates + 4 * own),
+        tape + (p.squashed + own),
+        load(tape, p.mask + j),
+    )
+    for row in range(d):
+        if s.lstm:
+            step_lstm(gates + row, d, squashed + row, mask, h + (own + row), c + (own + row))
+        else:
+            step_gru(gates + row, d, squashed + row, mask, h + (own + row))
+
+
+@inlined
+def step_gru(gates: Any, d: int, squashed: Any, mask: Any, h: Any) -> None:
+    """One number of h."""
+    r, u = sigmoid(load(gates, 0)), sigmoid(load(gates, d))
+    candidate = tanh(fma(r, load(gates, 3 * d), load(gates, 2 * d)))
+    store(gates, 0, r)
+    store(gates, d, u)
+    store(squashed, 0, candidate)
+    before = load(h, 0)
+    store(h, 0, choose(mask, fma(u, before - candidate, candidate), before))
+
+
+@part
+def step_back(s: Any, p: Any, j: int, h: Any, dh: Any, dc: Any, d_gates: Any, tape: Any) -> None:
+    """Gradients of a module's gates, and of its h and c but for what comes by the gates.
+
+    h is the module's own before the step, its rows as many apart as there are frames.
+    """
+    d, own = s.hidden, j * s.hidden
+    gates, squashed, mask = (
+        tape + (p.gates + 4 * own),
+        tape + (p.squashed + own),
+        load(tape, p.mask + j),
+    )
+    for row in range(d):
+        place, out = own + row, d_gates + row
+        if s.lstm:
+            c = load(tape, p.memory + place)
+            step_lstm_back(gates + row, d, squashed + row, mask, c, dh + place, dc + place, out)
+        else:
+            before = load(h, row * s.frames)
+            step_gru_back(gates + row, d, squashed + row, mask, before, dh + place, out)
+
+
+@inlined
+def step_gru_back(
+    gates: Any, d: int, squashed: Any, mask: Any, before: Any, dh: Any, d_gates: Any
+) -> None:
+    """One number of h."""
+    r, u, held = load(gates, 0), load(gates, d), load(gates, 3 * d)
+    candidate, h = load(squashed, 0), load(dh, 0)
+    reached = choose(mask, h, nothing(dh))
+    read = reached * (1.0 - u) * (1.0 - candidate * candidate)
+    store(d_gates, 0, read * held * (r * (1.0 - r)))
+    store(d_gates, d, reached * (before - candidate) * (u * (1.0 - u)))
+    store(d_gates, 2 * d, read)
+    store(d_gates, 3 * d, read * r)
+    store(dh, 0, choose(mask, h * u, h))

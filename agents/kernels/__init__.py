@@ -1,0 +1,1 @@
+"""What compiled cells are made of: lanes and their products, and how kernels are run."""

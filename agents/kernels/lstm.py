@@ -1,0 +1,66 @@
+"""A step of an LSTM, and resets, and back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .compiling import inlined
+from .lanes import anywhere, choose, fma, load, nothing, sigmoid, spread, store, tanh
+
+
+@inlined
+def step_lstm(gates: Any, d: int, squashed: Any, mask: Any, h: Any, c: Any) -> None:
+    """One number of h and c after a step, where the mask is not 0; the gates become what they gave.
+
+    Gates are rows, those of input, forget, output and candidate d apart; squashed is tanh c.
+    """
+    i, f = sigmoid(load(gates, 0)), sigmoid(load(gates, d))
+    o, g = sigmoid(load(gates, 2 * d)), tanh(load(gates, 3 * d))
+    before = load(c, 0)
+    after = fma(f, before, i * g)
+    result = tanh(after)
+    store(gates, 0, i)
+    store(gates, d, f)
+    store(gates, 2 * d, o)
+    store(gates, 3 * d, g)
+    store(squashed, 0, result)
+    store(c, 0, choose(mask, after, before))
+    store(h, 0, choose(mask, o * result, load(h, 0)))
+
+
+@inlined
+def step_lstm_back(
+    gates: Any, d: int, squashed: Any, mask: Any, before: Any, dh: Any, dc: Any, d_gates: Any
+) -> None:
+    """From gradients of one number of h and c to those before the step, and to the gates'."""
+    i, f, o, g = load(gates, 0), load(gates, d), load(gates, 2 * d), load(gates, 3 * d)
+    result, h, c, zero = load(squashed, 0), load(dh, 0), load(dc, 0), nothing(dh)
+    reached = choose(mask, h, zero)
+    through = fma(reached * o, 1.0 - result * result, choose(mask, c, zero))
+    store(d_gates, 0, through * g * (i * (1.0 - i)))
+    store(d_gates, d, through * before * (f * (1.0 - f)))
+    store(d_gates, 2 * d, reached * result * (o * (1.0 - o)))
+    store(d_gates, 3 * d, through * i * (1.0 - g * g))
+    store(dh, 0, choose(mask, zero, h))
+    store(dc, 0, choose(mask, through * f, c))
+
+
+@inlined
+def reset(count: int, here: Any, first: Any, h: Any, c: Any) -> None:
+    """The state [count] of environments whose episode starts, where `here` is 1."""
+    if anywhere(here):
+        for row in range(count):
+            store(h, row, choose(here, spread(first, row), load(h, row)))
+            store(c, row, choose(here, nothing(c), load(c, row)))
+
+
+@inlined
+def reset_back(count: int, here: Any, d_first: Any, stride: int, h: Any, c: Any) -> None:
+    """Where an episode starts, gradients go to the first state and no further."""
+    if anywhere(here):
+        zero = nothing(h)
+        for row in range(count):
+            gradient, first = load(h, row), row * stride
+            store(d_first, first, load(d_first, first) + choose(here, gradient, zero))
+            store(h, row, choose(here, zero, gradient))
+            store(c, row, choose(here, zero, load(c, row)))

@@ -1,0 +1,59 @@
+"""Batches as kernels have them: environments last in memory, in tiles of sixteen."""
+
+from __future__ import annotations
+
+import math
+import sys
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from .lanes import WIDTH
+
+
+def padding(batch: int) -> int:
+    """How many environments are missing to whole tiles."""
+    return -batch % WIDTH
+
+
+def features_first(x: Tensor, batch: int) -> Tensor:
+    """x [T, B, F] to [F, T·B], each step padded with zeros to whole tiles."""
+    more = padding(batch)
+    return (pad(x, (0, 0, 0, more)) if more else x).flatten(0, 1).T
+
+
+def frames_first(x: Tensor, steps: int, batch: int) -> Tensor:
+    """x [F, T·B] to [T, B, F], without the padding."""
+    return x.view(len(x), steps, x.shape[1] // steps)[..., :batch].permute(1, 2, 0)
+
+
+SPARES = 64  # of memory, kept for use once nobody else holds it any more
+_spares: list[np.ndarray] = []
+
+
+def scratch(like: Tensor, *shape: int) -> Tensor:
+    """A tensor of any content, of a type like another's, in memory that served before.
+
+    Fresh memory costs more time than filling it in, since the system clears each page.
+    """
+    size = math.prod(shape)
+    if size == 0:
+        return like.new_empty(shape)
+    kind = like.detach().numpy().dtype
+    fits = (i for i, spare in enumerate(_spares) if spare.size == size and spare.dtype == kind)
+    free = next((i for i in list(fits) if _holders(_spares, i) == _OURS), None)
+    if free is None:
+        _spares.append(torch.empty(size, dtype=like.dtype).numpy())  # which begins where a row may
+        del _spares[:-SPARES]
+    else:
+        _spares.append(_spares.pop(free))
+    return torch.from_numpy(_spares[-1]).view(shape)
+
+
+def _holders(arrays: list[np.ndarray], i: int) -> int:
+    return sys.getrefcount(arrays[i])
+
+
+_OURS = _holders([np.empty(1)], 0)  # where the list is the only one
