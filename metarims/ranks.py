@@ -7,6 +7,7 @@ taken, is averaged over them; rank 0 writes.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterable
 
@@ -99,16 +100,17 @@ def gather(x: Tensor) -> list[Tensor]:
     """Every rank's tensor, in their order; of one type, of equal shapes but for the first axis."""
     if size() == 1:
         return [x]
-    if x.dtype != torch.uint8:  # not every type can travel as it is
-        return [rows.view(x.dtype) for rows in gather(x.contiguous().view(torch.uint8))]
     lengths = [torch.zeros(1, dtype=torch.int64, device=x.device) for _ in range(size())]
     _call(dist.all_gather, lengths, torch.tensor([len(x)], device=x.device))
-    counts = [int(length) for length in lengths]
-    padded = x.new_zeros(max(counts), *x.shape[1:])
-    padded[: len(x)] = x
+    shapes = [(int(length), *x.shape[1:]) for length in lengths]
+    sizes = [math.prod(shape) * x.itemsize for shape in shapes]
+    padded = torch.zeros(max(sizes), dtype=torch.uint8, device=x.device)  # what any type can be
+    own = x.contiguous().view(-1).view(torch.uint8)
+    padded[: len(own)] = own
     found = [torch.empty_like(padded) for _ in range(size())]
     _call(dist.all_gather, found, padded)
-    return [rows[:count] for rows, count in zip(found, counts, strict=True)]
+    parts = zip(found, sizes, shapes, strict=True)
+    return [part[:count].view(x.dtype).view(shape) for part, count, shape in parts]
 
 
 def _reduce(x: Tensor) -> None:

@@ -53,6 +53,8 @@ def in_a_rank(rank, of, port, folder):
     ranks.join("cpu")
     tensors = {name: tensor.contiguous() for name, tensor in gradients(rank, of).items()}
     tensors |= {f"gathered{i}": x for i, x in enumerate(ranks.gather(torch.arange(rank + 1)))}
+    for kind, x in (("empty", torch.zeros(rank + 1, 3, 0)), ("flags", torch.ones(2, 3) > rank)):
+        tensors |= {f"{kind}{i}": found for i, found in enumerate(ranks.gather(x))}
     averaged = torch.tensor([rank, 0.1])
     ranks.average([averaged])
     save_file(tensors | {"averaged": averaged}, f"{folder}/{rank}.safetensors")
@@ -67,6 +69,8 @@ def test_two_ranks_have_the_gradients_of_one_with_the_joint_batch(tmp_path):
         assert torch.equal(found[0][name], found[1][name]), name
     assert found[1]["gathered0"].tolist() == [0]
     assert found[0]["gathered1"].tolist() == [0, 1]
+    assert [found[0][f"empty{i}"].shape for i in range(2)] == [(1, 3, 0), (2, 3, 0)]
+    assert [found[1][f"flags{i}"].sum() for i in range(2)] == [6, 0]
     assert found[0]["averaged"].tolist() == pytest.approx([0.5, 0.1])
     assert found[0]["averaged"][1] == torch.tensor(0.1)  # to the bit
 
