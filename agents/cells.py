@@ -55,10 +55,10 @@ class _Sum(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, cells: Tensor, table: Tensor, apart: bool) -> Tensor:
         cells, (count, width) = cells.contiguous(), table.shape
-        table = pad(table, (0, padding(width)))
+        table = _whole_rows(table)
         sums = table.new_empty(len(cells), cells.shape[1] if apart else 1, table.shape[1])
-        memory = (sums.data_ptr(), table.contiguous().data_ptr())
-        share(add_rows, len(cells), _sizes(sums), cells.numpy(), memory, type_of(table))
+        memory = (sums.data_ptr(), table.data_ptr())
+        share(add_rows, len(cells), _sizes(sums), cells.numpy(), memory, type_of(table.dtype))
         ctx.save_for_backward(cells)
         ctx.shape = count, width
         return (sums if apart else sums.squeeze(1))[..., :width]
@@ -67,13 +67,19 @@ class _Sum(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[None, Tensor, None]:
         (cells,), (count, width) = ctx.saved_tensors, ctx.shape
-        arrived = pad(gradient, (0, padding(width))).contiguous()
+        arrived = _whole_rows(gradient)
         arrived = arrived.view(len(cells), -1, arrived.shape[-1])
         of_table = arrived.new_zeros(count, arrived.shape[2])
         memory = (of_table.data_ptr(), arrived.data_ptr())
-        arguments = (_sizes(arrived), cells.numpy(), memory, type_of(arrived))
+        arguments = (_sizes(arrived), cells.numpy(), memory, type_of(arrived.dtype))
         share(spread_rows, cells.shape[1], *arguments)
         return None, of_table[:, :width], None
+
+
+def _whole_rows(x: Tensor) -> Tensor:
+    """x [..., E] in one piece, its last axis filled up with zeros to rows of lanes."""
+    more = padding(x.shape[-1])
+    return (pad(x, (0, more)) if more else x).contiguous()
 
 
 def _sizes(sums: Tensor) -> tuple[int, int]:

@@ -72,7 +72,6 @@ def copy(tensor: Tensor) -> Tensor:
 
 SPARES = 4  # batches of pixels kept for use once nobody holds them any more
 LARGE = 1 << 20  # bytes from which on fresh memory is dear
-_HELD_BY_US = 3  # the list of spares, the loop's variable and the call that counts
 
 
 class Spares:
@@ -89,12 +88,19 @@ class Spares:
         """uint8 [size], of any content."""
         if size < LARGE:
             return torch.empty(size, dtype=torch.uint8)
-        for array in self._spares:
-            if array.size == size and sys.getrefcount(array) == _HELD_BY_US:
-                return torch.from_numpy(array)
+        for i in range(len(self._spares)):
+            if self._spares[i].size == size and _holders(self._spares, i) == _OURS:
+                return torch.from_numpy(self._spares[i])
         array = np.empty(size, np.uint8)
         self._spares = [array, *self._spares[: SPARES - 1]]
         return torch.from_numpy(array)
+
+
+def _holders(arrays: list[np.ndarray], i: int) -> int:
+    return sys.getrefcount(arrays[i])
+
+
+_OURS = _holders([np.empty(1)], 0)  # where the list is the only one; each Python counts its own way
 
 
 def make_memory(device: torch.device) -> Callable[[int], Tensor]:

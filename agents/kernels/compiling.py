@@ -39,14 +39,14 @@ def kernel(function: Function) -> Function:
 
 
 class _SourceCache(FunctionCache):
-    """Numba's disk cache, valid for as long as all sources beside the kernel and here stay.
+    """Numba's disk cache, valid while all sources here, beside the kernel and above it stay.
 
     Numba's own looks at the one file of the cached function and not at what that function calls.
     """
 
     def __init__(self, function: Callable[..., None]) -> None:
         super().__init__(function)
-        folders = [Path(__file__).parent, Path(inspect.getfile(function)).parent]
+        folders = [Path(__file__).parent, *Path(inspect.getfile(function)).parents[:2]]
         sources = [path.read_bytes() for folder in folders for path in sorted(folder.glob("*.py"))]
         stamp = hashlib.sha256(b"".join(sources)).hexdigest()
         name = f"{function.__module__}.{function.__qualname__}"
@@ -82,7 +82,7 @@ def launch(
     if any(x.dtype != kind or not x.is_contiguous() for x in (*rows, *numbers)):
         raise TypeError("a kernel takes contiguous tensors of one type")
     places = (tuple(x.data_ptr() for x in rows), tuple(x.data_ptr() for x in numbers))
-    share(run, tiles, told, *places, type_of(rows[0]))
+    share(run, tiles, told, *places, type_of(kind))
 
 
 def share(run: Callable[..., None], count: int, *arguments: object) -> None:
@@ -98,11 +98,7 @@ def share(run: Callable[..., None], count: int, *arguments: object) -> None:
         other.result()
 
 
-def type_of(x: Tensor) -> np.ndarray:
-    """An array of no numbers, which tells a kernel of a tensor's type."""
-    return _nothing(x.dtype)
-
-
 @functools.cache
-def _nothing(kind: torch.dtype) -> np.ndarray:
+def type_of(kind: torch.dtype) -> np.ndarray:
+    """An array of no numbers, which tells a kernel of a tensor's type."""
     return torch.empty(0, dtype=kind).numpy()

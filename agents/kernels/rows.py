@@ -15,16 +15,30 @@ from .lanes import fma, load, nothing, spread, store
 @part
 def multiply(matrix: Any, count: int, width: int, x: Any, out: Any) -> None:
     """out [count] += matrix [count, width] · x [width]."""
+    accumulate(matrix, width, 1, count, width, x, out)
+
+
+@part
+def multiply_back(matrix: Any, count: int, width: int, x: Any, out: Any) -> None:
+    """out [width] += matrix [count, width] transposed · x [count]."""
+    accumulate(matrix, 1, width, width, count, x, out)
+
+
+@inlined
+def accumulate(
+    matrix: Any, down: int, across: int, count: int, width: int, x: Any, out: Any
+) -> None:
+    """out [count] += matrix [count, width] · x [width], its numbers so many apart in memory."""
     whole = count - count % 4
     for row in range(0, whole, 4):
-        w = matrix + row * width
+        w = matrix + row * down
         a, b, c, d = load(out, row), load(out, row + 1), load(out, row + 2), load(out, row + 3)
         for k in range(width):
-            value = load(x, k)
-            a = fma(spread(w, k), value, a)
-            b = fma(spread(w, width + k), value, b)
-            c = fma(spread(w, 2 * width + k), value, c)
-            d = fma(spread(w, 3 * width + k), value, d)
+            value, at = load(x, k), k * across
+            a = fma(spread(w, at), value, a)
+            b = fma(spread(w, at + down), value, b)
+            c = fma(spread(w, at + 2 * down), value, c)
+            d = fma(spread(w, at + 3 * down), value, d)
         store(out, row, a)
         store(out, row + 1, b)
         store(out, row + 2, c)
@@ -32,30 +46,7 @@ def multiply(matrix: Any, count: int, width: int, x: Any, out: Any) -> None:
     for row in range(whole, count):
         a = load(out, row)
         for k in range(width):
-            a = fma(spread(matrix, row * width + k), load(x, k), a)
-        store(out, row, a)
-
-
-@part
-def multiply_back(matrix: Any, count: int, width: int, x: Any, out: Any) -> None:
-    """out [width] += matrix [count, width] transposed · x [count]."""
-    whole = width - width % 4
-    for row in range(0, whole, 4):
-        a, b, c, d = load(out, row), load(out, row + 1), load(out, row + 2), load(out, row + 3)
-        for k in range(count):
-            value, w = load(x, k), k * width + row
-            a = fma(spread(matrix, w), value, a)
-            b = fma(spread(matrix, w + 1), value, b)
-            c = fma(spread(matrix, w + 2), value, c)
-            d = fma(spread(matrix, w + 3), value, d)
-        store(out, row, a)
-        store(out, row + 1, b)
-        store(out, row + 2, c)
-        store(out, row + 3, d)
-    for row in range(whole, width):
-        a = load(out, row)
-        for k in range(count):
-            a = fma(spread(matrix, k * width + row), load(x, k), a)
+            a = fma(spread(matrix, row * down + k * across), load(x, k), a)
         store(out, row, a)
 
 

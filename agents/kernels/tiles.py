@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from .compiling import type_of
 from .lanes import WIDTH
 
 
@@ -41,9 +42,9 @@ def scratch(like: Tensor, *shape: int) -> Tensor:
     size = math.prod(shape)
     if size == 0:
         return like.new_empty(shape)
-    kind = like.detach().numpy().dtype
-    fits = (i for i, spare in enumerate(_spares) if spare.size == size and spare.dtype == kind)
-    free = next((i for i in list(fits) if _holders(_spares, i) == _OURS), None)
+    kind = type_of(like.dtype).dtype
+    fits = [i for i, spare in enumerate(_spares) if spare.size == size and spare.dtype == kind]
+    free = next((i for i in fits if _holders(_spares, i) == _OURS), None)
     if free is None:
         _spares.append(torch.empty(size, dtype=like.dtype).numpy())  # which begins where a row may
         del _spares[:-SPARES]

@@ -11,7 +11,7 @@ from ....kernels.rows import add, clear, gather, multiply_back, scatter
 from .attention import ask_back, read_back, weigh_back
 from .communication import communicate_back, receive_back
 from .dynamics import gather_gates_back, step_back
-from .sizes import Back, Backward, Places, Sizes, Weights
+from .sizes import Back, Backward, Places, Sizes, Weights, keep
 
 
 @kernel
@@ -77,10 +77,3 @@ def move_back(s: Any, p: Any, w: Any, x: Any, back: Any, work: Any, frame: int, 
     keep(s, s.attention_learns, query, s.modules * key, x.query + frame)
     scatter(d_key, s.slots * key, x.d_keys + frame, s.frames)
     scatter(d_value, s.slots * reads, x.d_values + frame, s.frames)
-
-
-@inlined
-def keep(s: Any, wanted: int, x: Any, count: int, kept: Any) -> None:
-    """x [count] to where gradients of weights want it, if they are wanted."""
-    if wanted:
-        scatter(x, count, kept, s.frames)

@@ -48,16 +48,18 @@ def gather_gates_back(
 def step(s: Any, p: Any, j: int, h: Any, c: Any, tape: Any) -> None:
     """h and c after the step, where the module takes part in it."""
     d, own = s.hidden, j * s.hidden
-    gates, squashed, mask = (
-        tape + (p.gates + 4 * own),
-        tape + (p.squashed + own),
-        load(tape, p.mask + j),
-    )
+    gates, squashed, mask = on_tape(p, j, own, tape)
     for row in range(d):
         if s.lstm:
             step_lstm(gates + row, d, squashed + row, mask, h + (own + row), c + (own + row))
         else:
             step_gru(gates + row, d, squashed + row, mask, h + (own + row))
+
+
+@inlined
+def on_tape(p: Any, j: int, own: int, tape: Any) -> Any:
+    """Where a module's gates and squashed numbers are, and its mask."""
+    return tape + (p.gates + 4 * own), tape + (p.squashed + own), load(tape, p.mask + j)
 
 
 @inlined
@@ -79,11 +81,7 @@ def step_back(s: Any, p: Any, j: int, h: Any, dh: Any, dc: Any, d_gates: Any, ta
     h is the module's own before the step, its rows as many apart as there are frames.
     """
     d, own = s.hidden, j * s.hidden
-    gates, squashed, mask = (
-        tape + (p.gates + 4 * own),
-        tape + (p.squashed + own),
-        load(tape, p.mask + j),
-    )
+    gates, squashed, mask = on_tape(p, j, own, tape)
     for row in range(d):
         place, out = own + row, d_gates + row
         if s.lstm:

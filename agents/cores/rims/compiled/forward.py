@@ -11,7 +11,7 @@ from ....kernels.rows import clear, gather, multiply, scatter
 from .attention import ask, read, take_part, weigh
 from .communication import communicate, receive
 from .dynamics import gather_gates, step
-from .sizes import Ahead, Forward, Places, Sizes, Weights
+from .sizes import Ahead, Forward, Places, Sizes, Weights, keep
 
 
 @kernel
@@ -51,14 +51,14 @@ def move(s: Any, p: Any, w: Any, x: Any, ahead: Any, work: Any, frame: int, tape
     take_part(s, p, x.lots + frame, tape)
     for j in range(s.modules):
         seen = x.seen + (j * (reads + d) * s.frames + frame)
-        keep(s, h + j * d, d, seen + reads * s.frames)
+        keep(s, s.taped, h + j * d, d, seen + reads * s.frames)
         if anywhere(load(tape, p.mask + j)):
             read(s, p, x.values + frame, j, tape, taken)
             gather_gates(s, j, w.input, w.hidden, w.bias, taken, h, tape + (p.gates + 4 * j * d))
             step(s, p, j, h, c, tape)
         else:
             clear(taken, reads)
-        keep(s, taken, reads, seen)
+        keep(s, s.taped, taken, reads, seen)
 
 
 @inlined
@@ -66,7 +66,7 @@ def talk(s: Any, p: Any, w: Any, x: Any, ahead: Any, work: Any, frame: int, tape
     """The attention between modules."""
     n, d, width = s.modules, s.hidden, s.talkers * s.features
     h, change, message = work + ahead.h, work + ahead.change, work + ahead.message
-    keep(s, h, n * d, x.between + frame)
+    keep(s, s.taped, h, n * d, x.between + frame)
     clear(tape + p.projected, 3 * n * width)
     for j in range(n):
         matrix, projected = w.talk + 3 * j * width * d, tape + (p.projected + 3 * j * width)
@@ -77,11 +77,4 @@ def talk(s: Any, p: Any, w: Any, x: Any, ahead: Any, work: Any, frame: int, tape
             receive(s, p, j, w.listen, message, change, h, tape)
         else:
             clear(message, width)
-        keep(s, message, width, x.message + (j * width * s.frames + frame))
-
-
-@inlined
-def keep(s: Any, x: Any, count: int, kept: Any) -> None:
-    """x [count] to where gradients of weights want it."""
-    if s.taped:
-        scatter(x, count, kept, s.frames)
+        keep(s, s.taped, message, width, x.message + (j * width * s.frames + frame))

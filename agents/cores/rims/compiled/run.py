@@ -89,16 +89,15 @@ def sizes_of(config: RIMsConfig, steps: int, batch: int, slots: int) -> Sizes:
     )
 
 
-def _order(
-    config: RIMsConfig, state: State, steps: int, kind: torch.dtype
-) -> tuple[Tensor, Tensor]:
+def _order(config: RIMsConfig, state: State, steps: int, kind: torch.dtype) -> tuple[Tensor, ...]:
     """Ranks in the order of choice, and in that of lots: [n, T·B], or empty where not wanted."""
     empty = torch.empty(0, dtype=kind)
     if config.choice == "top" and not config.knock_out:
         return empty, empty
     ticks = state[2] + torch.arange(steps).unsqueeze(1)  # [T, B]
-    order, lots = choice_order(config, ticks), knock_out_lots(config, ticks)
-    return empty if order is None else _ranks(order, kind), _ranks(lots, kind)
+    order = choice_order(config, ticks)
+    lots = knock_out_lots(config, ticks) if config.knock_out else None
+    return tuple(empty if each is None else _ranks(each, kind) for each in (order, lots))
 
 
 def _ranks(order: Tensor, kind: torch.dtype) -> Tensor:

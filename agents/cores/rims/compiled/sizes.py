@@ -10,6 +10,9 @@ from __future__ import annotations
 from itertools import accumulate
 from typing import Any, NamedTuple
 
+from ....kernels.compiling import inlined
+from ....kernels.rows import scatter
+
 
 class Sizes(NamedTuple):
     """Of a span: T steps of tiles of sixteen environments, F frames, and the cell's sizes.
@@ -201,3 +204,10 @@ class Backward(NamedTuple):
     d_h: Any
     d_c: Any
     d_first: Any
+
+
+@inlined
+def keep(s: Any, wanted: int, x: Any, count: int, kept: Any) -> None:
+    """x [count] to where gradients of weights want it, if they are wanted."""
+    if wanted:
+        scatter(x, count, kept, s.frames)
