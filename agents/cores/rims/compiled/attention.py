@@ -273,6 +273,27 @@ def read(s: Any, p: Any, values: Any, j: int, tape: Any, out: Any) -> None:
 
 
 @part
+def read_ahead(s: Any, p: Any, gains: Any, j: int, tape: Any, gates: Any) -> None:
+    """Adds to a module's gates what was read ahead for them [gates·d], by its weight."""
+    weight = load(tape, p.weights + j)
+    for row in range(s.gates * s.hidden):
+        store(gates, row, fma(weight, load(gains, row * s.frames), load(gates, row)))
+
+
+@part
+def read_ahead_back(
+    s: Any, p: Any, gains: Any, j: int, d_gates: Any, d_weights: Any, d_gains: Any, tape: Any
+) -> None:
+    """Gradients of a module's weight and of what was read ahead for its gates."""
+    weight, total = load(tape, p.weights + j), nothing(tape)
+    for row in range(s.gates * s.hidden):
+        gradient, place = load(d_gates, row), row * s.frames
+        total = fma(gradient, load(gains, place), total)
+        store(d_gains, place, weight * gradient)
+    store(d_weights, j, total)
+
+
+@part
 def read_back(
     s: Any,
     p: Any,

@@ -8,7 +8,7 @@ from ....kernels.compiling import inlined, kernel
 from ....kernels.lanes import anywhere, load, numbers, rows
 from ....kernels.lstm import reset_back
 from ....kernels.rows import add, clear, gather, multiply_back, scatter
-from .attention import ask_back, read_back, weigh_back
+from .attention import ask_back, read_ahead_back, read_back, weigh_back
 from .communication import communicate_back, receive_back
 from .dynamics import gather_gates_back, step_back
 from .sizes import Back, Backward, Places, Sizes, Weights, keep
@@ -71,6 +71,9 @@ def move_back(s: Any, p: Any, w: Any, x: Any, back: Any, work: Any, frame: int, 
             read_back(s, p, x.values + frame, j, taken, weights, d_value, tape)
         else:
             clear(gates, 4 * d)
+        if s.ahead:
+            own = j * s.gates * d * s.frames + frame
+            read_ahead_back(s, p, x.values + own, j, gates, weights, x.d_values + own, tape)
         keep(s, s.modules_learn, gates, 4 * d, x.gates + (4 * j * d * s.frames + frame))
     weigh_back(s, p, weights, tape)
     ask_back(s, p, w.query, x.keys + frame, weights, query, d_key, h, tape)

@@ -8,7 +8,7 @@ from ....kernels.compiling import inlined, kernel
 from ....kernels.lanes import anywhere, load, numbers, rows
 from ....kernels.lstm import reset
 from ....kernels.rows import clear, gather, multiply, scatter
-from .attention import ask, read, take_part, weigh
+from .attention import ask, read, read_ahead, take_part, weigh
 from .communication import communicate, receive
 from .dynamics import gather_gates, step
 from .sizes import Ahead, Forward, Places, Sizes, Weights, keep
@@ -53,8 +53,12 @@ def move(s: Any, p: Any, w: Any, x: Any, ahead: Any, work: Any, frame: int, tape
         seen = x.seen + (j * (reads + d) * s.frames + frame)
         keep(s, s.taped, h + j * d, d, seen + reads * s.frames)
         if anywhere(load(tape, p.mask + j)):
+            gates = tape + (p.gates + 4 * j * d)
             read(s, p, x.values + frame, j, tape, taken)
-            gather_gates(s, j, w.input, w.hidden, w.bias, taken, h, tape + (p.gates + 4 * j * d))
+            gather_gates(s, j, w.input, w.hidden, w.bias, taken, h, gates)
+            if s.ahead:
+                gains = x.values + (j * s.gates * d * s.frames + frame)
+                read_ahead(s, p, gains, j, tape, gates)
             step(s, p, j, h, c, tape)
         else:
             clear(taken, reads)

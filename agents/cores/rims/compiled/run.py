@@ -36,14 +36,17 @@ def run(cell: RIMs, slots: Tensor, state: State, starts: Tensor) -> Spans:
         return run_by_definition(cell, slots, state, starts)
     steps, batch, count, _ = slots.shape
     h, c, _ = state
-    sizes = sizes_of(cell.config, steps, batch, count)
     x = features_first(slots.flatten(2), batch).unflatten(0, (count, -1))  # [S, D, T·B]
+    sizes = sizes_of(cell.config, steps, batch, x)
+    value = (
+        cell.input_weight.flatten(0, 1) @ cell.value.weight if sizes.ahead else cell.value.weight
+    )
     outputs, last, mask, probability = _Span.apply(  # type: ignore[no-untyped-call]
         sizes,
         features_first(starts.unsqueeze(2).to(slots.dtype), batch).contiguous(),
         *_order(cell.config, state, steps, slots.dtype),
         torch.bmm(cell.key.weight.expand(count, -1, -1), x),
-        torch.bmm(cell.value.weight.expand(count, -1, -1), x),
+        torch.bmm(value.expand(count, -1, -1), x),
         features_first(h.flatten(1).unsqueeze(0), batch).contiguous(),
         features_first(c.flatten(1).unsqueeze(0), batch).contiguous(),
         cell.start,
@@ -61,8 +64,23 @@ def run(cell: RIMs, slots: Tensor, state: State, starts: Tensor) -> Spans:
     return outputs, (outputs[-1], last), masks, probabilities
 
 
-def sizes_of(config: RIMsConfig, steps: int, batch: int, slots: int) -> Sizes:
+def reads_ahead(config: RIMsConfig, x: Tensor) -> bool:
+    """Whether input and value weights are multiplied first: where that takes fewer products.
+
+    It can be done where a module reads by one weight: with one head, of one slot [1, D, T·B].
+    """
+    slots, inputs, frames = x.shape
+    rows = config.modules * GATES[config.dynamics] * config.hidden
+    together, apart = (
+        rows * inputs * (config.value + frames),
+        (rows + inputs) * config.value * frames,
+    )
+    return config.heads == slots == 1 and together < apart
+
+
+def sizes_of(config: RIMsConfig, steps: int, batch: int, x: Tensor) -> Sizes:
     """What the kernels are told; the flags of the way back as for a span without one."""
+    ahead = reads_ahead(config, x)
     tiles = (batch + padding(batch)) // WIDTH
     return Sizes(
         steps=steps,
@@ -71,10 +89,10 @@ def sizes_of(config: RIMsConfig, steps: int, batch: int, slots: int) -> Sizes:
         modules=config.modules,
         active=config.active,
         hidden=config.hidden,
-        slots=slots,
+        slots=len(x),
         heads=config.heads,
         key=config.key,
-        value=config.value,
+        value=0 if ahead else config.value,
         talkers=config.communication_heads,
         features=config.communication_key,
         gates=GATES[config.dynamics],
@@ -83,6 +101,7 @@ def sizes_of(config: RIMsConfig, steps: int, batch: int, slots: int) -> Sizes:
         knock_out=config.knock_out,
         disabled=config.disabled,
         ordered=int(config.choice != "top"),
+        ahead=int(ahead),
         taped=0,
         modules_learn=0,
         attention_learns=0,
@@ -110,7 +129,7 @@ class _Span(torch.autograd.Function):
     """A span: environments last, in tiles of sixteen, as the kernels have it.
 
     forward: starts [1, T·B], ranks and lots [n, T·B] or empty, keys [S, H·key, T·B], values
-    [S, H·value, T·B], h and c [n·d, B], and the parameters. Returns h after each step [n·d, T·B],
+    [S, H·value, T·B] or what gates get of them ahead [1, n·gates·d, T·B], h and c [n·d, B], and the parameters. Returns h after each step [n·d, T·B],
     c after the last [n·d, B], masks and probabilities [n, T·B].
     """
 
@@ -192,6 +211,7 @@ def _gradients(s: Sizes, kept: Kept, returned: Returned, start: Tensor) -> Weigh
         if not s.lstm:
             of_hidden = torch.cat([of_hidden[:, : 2 * d], of_hidden[:, 3 * d :]], 1)
         bias = gates[:, : s.gates * d].sum(2)
+        of_input = None if s.ahead else of_input  # the product's, by autograd
         gradients = gradients._replace(input=of_input, hidden=of_hidden, bias=bias)
     if s.attention_learns:
         query, projected, change = map(apart, returned[1:])

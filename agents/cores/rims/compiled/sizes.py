@@ -17,7 +17,8 @@ from ....kernels.rows import scatter
 class Sizes(NamedTuple):
     """Of a span: T steps of tiles of sixteen environments, F frames, and the cell's sizes.
 
-    The flags are 0 or 1: whether the choice goes by a given order; whether the tape is kept for the
+    The flags are 0 or 1: whether the choice goes by a given order; whether what the gates get of
+    the values was multiplied ahead (values are then [n·gates·d, F], and value is 0); whether the tape is kept for the
     way back, else every step overwrites it; whether the groups of parameters want gradients.
     """
 
@@ -39,6 +40,7 @@ class Sizes(NamedTuple):
     knock_out: int
     disabled: int
     ordered: int
+    ahead: int
     taped: int
     modules_learn: int
     attention_learns: int
