@@ -11,6 +11,7 @@ from . import ranks
 from .algorithms import AlgorithmConfig, Figures
 from .errors import UsageError
 from .loops import Loop, Loops
+from .optimizer import GroupedAdam
 from .protocols import Agent, Environment
 from .rollout import Cursor, Rollout, collect_rollout
 from .sequences import Sequences, cut, minibatches, with_current_log_probs
@@ -25,12 +26,7 @@ class Iteration:
 
 
 class Learner:
-    """An agent with its optimiser, and the loops and the algorithm it learns by.
-
-    There is one Adam, with a parameter group for each of the agent's. A loop leaves the gradients
-    of other groups unset, and Adam passes them over, moments and step counts included: loops over
-    disjoint groups thus have an optimiser each, and a group in both loops keeps one set of moments.
-    """
+    """An agent with its optimiser, and the loops and the algorithm it learns by."""
 
     def __init__(
         self,
@@ -41,14 +37,8 @@ class Learner:
         device: torch.device,
     ) -> None:
         self.agent, self.loops, self.algorithm = agent, loops, algorithm
-        self.groups = agent.groups()
         self._check_ranks()
-        self.optimizer = torch.optim.Adam(
-            [{"params": group, "name": name} for name, group in self.groups.items()],
-            lr=0.0,
-            eps=1e-5,
-            fused=True,
-        )
+        self.optimizer = GroupedAdam(agent.groups())
         self.generator = torch.Generator(device).manual_seed(seed + (ranks.rank() << 40))
         self.updates = 0
         self.frames = 0
@@ -104,24 +94,19 @@ class Learner:
     def _release(self, loop: Loop) -> None:
         """Let the loop's groups learn at their rates, and nothing else."""
         annealed = max(0.1, 1 - self.frames / self.algorithm.anneal_frames)
-        for group in self.optimizer.param_groups:
-            group["lr"] = annealed * loop.learning_rate * loop.rate_factor(group["name"])
-            for parameter in group["params"]:
-                parameter.requires_grad_(group["name"] in loop.groups)
+        rate = annealed * loop.learning_rate
+        self.optimizer.set_rates({name: rate * loop.rate_factor(name) for name in loop.groups})
 
     def _learn(self, loop: Loop, batch: Sequences) -> Figures:
         """One step of gradient descent on the algorithm's loss."""
         output = self.agent(batch.obs, batch.state, batch.starts)
         loss = self.algorithm.loss(output, batch, loop)
-        self.optimizer.zero_grad()
         loss.total.backward()
-        learning = [p for name in loop.groups for p in self.groups[name]]
+        learning = self.optimizer.take_gradients(loop.groups)
         ranks.average_gradients(learning)
         norm = torch.nn.utils.clip_grad_norm_(learning, self.algorithm.max_grad_norm)
         skip = ~torch.isfinite(norm) if loss.skip is None else loss.skip | ~torch.isfinite(norm)
-        # Fused Adam looks at this, on the device, and leaves everything as it was where it is 1.
-        self.optimizer.found_inf = skip.float()  # type: ignore[attr-defined]
-        self.optimizer.step()
+        self.optimizer.step(skip)
         self.updates += 1
         figures = {"loss": loss.total, **loss.figures, "skipped": skip.float()}
         return {name: figure.detach() for name, figure in figures.items()} | {"gradient_norm": norm}

@@ -86,8 +86,9 @@ class Training:
     def checkpoint(self) -> Checkpoint:
         """All of it, every rank's, for `restore`."""
         tensors = {f"agent.{name}": tensor for name, tensor in self.agent.state_dict().items()}
+        moments = self.learner.optimizer.moments()
         for name, parameter in self.agent.named_parameters():
-            for moment, tensor in self.learner.optimizer.state.get(parameter, {}).items():
+            for moment, tensor in moments.get(parameter, {}).items():
                 tensors[f"adam.{name}.{moment}"] = tensor
         tensors["recent"] = self.tally.recent
         own = _cursor_tensors(self.cursor)
@@ -120,15 +121,15 @@ class Training:
             raise UsageError(f"the run has {made} ranks: resume it with --ranks {made}")
         own = {name: tensors[_of_rank(ranks.rank(), name)] for name in _own_names(self.cursor)}
         put_parameters(self.agent, checkpoint)
+        moments = {}
         for name, parameter in self.agent.named_parameters():
             prefix = f"adam.{name}."
-            moments = {
+            moments[parameter] = {
                 key.removeprefix(prefix): _grown(tensor, parameter).to(parameter.device)
                 for key, tensor in tensors.items()
                 if key.startswith(prefix)
             }
-            if moments:
-                self.learner.optimizer.state[parameter] = moments
+        self.learner.optimizer.restore(moments)
         self.learner.generator.set_state(own["generator"].cpu())
         frames = int(numbers["frames"])
         self.learner.updates, self.learner.frames = int(numbers["updates"]), frames

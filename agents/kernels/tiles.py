@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from .compiling import type_of
 from .lanes import WIDTH
 
 
@@ -30,8 +29,9 @@ def frames_first(x: Tensor, steps: int, batch: int) -> Tensor:
     return x.view(len(x), steps, x.shape[1] // steps)[..., :batch].permute(1, 2, 0)
 
 
-SPARES = 64  # of memory, kept for use once nobody else holds it any more
-_spares: list[np.ndarray] = []
+SPARES = 8  # of memory of each size, kept for use once nobody else holds it any more
+SIZES = 32  # of which there are spares: those asked for last
+_spares: dict[tuple[int, torch.dtype], list[np.ndarray]] = {}
 
 
 def scratch(like: Tensor, *shape: int) -> Tensor:
@@ -42,15 +42,17 @@ def scratch(like: Tensor, *shape: int) -> Tensor:
     size = math.prod(shape)
     if size == 0:
         return like.new_empty(shape)
-    kind = type_of(like.dtype).dtype
-    fits = [i for i, spare in enumerate(_spares) if spare.size == size and spare.dtype == kind]
-    free = next((i for i in fits if _holders(_spares, i) == _OURS), None)
-    if free is None:
-        _spares.append(torch.empty(size, dtype=like.dtype).numpy())  # which begins where a row may
-        del _spares[:-SPARES]
-    else:
-        _spares.append(_spares.pop(free))
-    return torch.from_numpy(_spares[-1]).view(shape)
+    key = size, like.dtype
+    spares = _spares[key] = _spares.pop(key, [])  # now the last that was asked for
+    if len(_spares) > SIZES:
+        del _spares[next(iter(_spares))]
+    free = next((i for i in range(len(spares)) if _holders(spares, i) == _OURS), None)
+    if free is not None:
+        return torch.from_numpy(spares[free]).view(shape)
+    memory = torch.empty(size, dtype=like.dtype).numpy()  # which begins where a row may
+    if len(spares) < SPARES:
+        spares.append(memory)
+    return torch.from_numpy(memory).view(shape)
 
 
 def _holders(arrays: list[np.ndarray], i: int) -> int:

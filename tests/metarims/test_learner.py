@@ -149,8 +149,11 @@ def plain_ppo(agent: RecurrentPolicy, iterations: int) -> None:
                     loss = loss + PLAIN.value_weight * value_loss
                     optimizer.zero_grad()
                     loss.backward()
-                    everything = [p for group in GROUPS for p in agent.groups()[group]]
-                    torch.nn.utils.clip_grad_norm_(everything, PLAIN.max_grad_norm)
+                    groups = [agent.groups()[group] for group in GROUPS]
+                    joined = [torch.cat([p.grad.flatten() for p in group]) for group in groups]
+                    norm = torch.nn.utils.get_total_norm(joined)
+                    everything = agent.parameters()
+                    torch.nn.utils.clip_grads_with_norm_(everything, PLAIN.max_grad_norm, norm)
                     optimizer.step()
 
 

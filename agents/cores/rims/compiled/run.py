@@ -129,8 +129,9 @@ class _Span(torch.autograd.Function):
     """A span: environments last, in tiles of sixteen, as the kernels have it.
 
     forward: starts [1, T·B], ranks and lots [n, T·B] or empty, keys [S, H·key, T·B], values
-    [S, H·value, T·B] or what gates get of them ahead [1, n·gates·d, T·B], h and c [n·d, B], and the parameters. Returns h after each step [n·d, T·B],
-    c after the last [n·d, B], masks and probabilities [n, T·B].
+    [S, H·value, T·B], or what gates get of them [1, n·gates·d, T·B], h and c [n·d, B], and the
+    parameters. Returns h after each step [n·d, T·B], c after the last [n·d, B], masks and
+    probabilities [n, T·B].
     """
 
     @staticmethod
@@ -207,11 +208,11 @@ def _gradients(s: Sizes, kept: Kept, returned: Returned, start: Tensor) -> Weigh
     if s.modules_learn:
         gates = apart(returned.gates)
         of_both = gates @ seen.mT  # [n, 4·d, H·value + d]
-        of_input, of_hidden = of_both[:, : s.gates * d, :reads], of_both[:, :, reads:]
+        of_input = None if s.ahead else of_both[:, : s.gates * d, :reads]  # else by autograd
+        of_hidden = of_both[:, :, reads:]
         if not s.lstm:
             of_hidden = torch.cat([of_hidden[:, : 2 * d], of_hidden[:, 3 * d :]], 1)
         bias = gates[:, : s.gates * d].sum(2)
-        of_input = None if s.ahead else of_input  # the product's, by autograd
         gradients = gradients._replace(input=of_input, hidden=of_hidden, bias=bias)
     if s.attention_learns:
         query, projected, change = map(apart, returned[1:])

@@ -18,8 +18,9 @@ class Sizes(NamedTuple):
     """Of a span: T steps of tiles of sixteen environments, F frames, and the cell's sizes.
 
     The flags are 0 or 1: whether the choice goes by a given order; whether what the gates get of
-    the values was multiplied ahead (values are then [n·gates·d, F], and value is 0); whether the tape is kept for the
-    way back, else every step overwrites it; whether the groups of parameters want gradients.
+    the values was multiplied ahead (values are then [n·gates·d, F], and value is 0); whether the
+    tape is kept for the way back, else every step overwrites it; whether the groups of parameters
+    want gradients.
     """
 
     steps: int
