@@ -150,11 +150,16 @@ def plain_ppo(agent: RecurrentPolicy, iterations: int) -> None:
                     optimizer.zero_grad()
                     loss.backward()
                     groups = [agent.groups()[group] for group in GROUPS]
-                    joined = [torch.cat([p.grad.flatten() for p in group]) for group in groups]
+                    joined = [torch.cat([_gradient(p) for p in group]) for group in groups]
                     norm = torch.nn.utils.get_total_norm(joined)
                     everything = agent.parameters()
                     torch.nn.utils.clip_grads_with_norm_(everything, PLAIN.max_grad_norm, norm)
                     optimizer.step()
+
+
+def _gradient(parameter: torch.Tensor) -> torch.Tensor:
+    assert parameter.grad is not None
+    return parameter.grad.flatten()
 
 
 def test_the_rates_of_groups_scale_their_steps():
