@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 Moments = dict[str, Tensor]
 
@@ -28,6 +29,7 @@ class GroupedAdam:
     def __init__(self, groups: Mapping[str, Sequence[nn.Parameter]]) -> None:
         self.groups = {name: list(group) for name, group in groups.items()}
         self.joined = {name: _join(group) for name, group in self.groups.items() if group}
+        self._gradients = {name: torch.zeros_like(flat) for name, flat in self.joined.items()}
         self.adam = torch.optim.Adam(
             [{"params": [flat], "name": name} for name, flat in self.joined.items()],
             lr=0.0,
@@ -51,11 +53,11 @@ class GroupedAdam:
             flat.grad = None
         taken = [name for name in names if name in self.joined]
         for name in taken:
-            parameters = self.groups[name]
-            gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
-            self.joined[name].grad = torch.cat([gradient.flatten() for gradient in gradients])
-            for parameter in parameters:
+            gradient, parameters = self._gradients[name], self.groups[name]
+            for parameter, part in zip(parameters, _apart(gradient, parameters), strict=True):
+                part.zero_() if parameter.grad is None else part.copy_(parameter.grad)
                 parameter.grad = None
+            self.joined[name].grad = gradient
         return [self.joined[name] for name in taken]
 
     def step(self, skip: Tensor) -> None:
@@ -81,22 +83,28 @@ class GroupedAdam:
         for name, flat in self.joined.items():
             of_group = [moments[parameter] for parameter in self.groups[name]]
             if all(of_group):
-                joined = {key: torch.cat([m[key].flatten() for m in of_group]) for key in _MOMENTS}
+                joined = {key: _row([m[key] for m in of_group]) for key in _MOMENTS}
                 self.adam.state[flat] = {"step": of_group[0]["step"], **joined}
 
 
 _MOMENTS = ("exp_avg", "exp_avg_sq")
+_ALIGNED = 16  # numbers: every parameter begins where one of the processor's vectors may
 
 
 def _join(parameters: Sequence[nn.Parameter]) -> Tensor:
     """The parameters' values in a row, of which they are views from now on."""
-    joined = torch.cat([parameter.detach().flatten() for parameter in parameters])
+    joined = _row([parameter.detach() for parameter in parameters])
     for parameter, part in zip(parameters, _apart(joined, parameters), strict=True):
         parameter.data = part
     return joined
 
 
-def _apart(joined: Tensor, parameters: Sequence[nn.Parameter]) -> list[Tensor]:
-    """The parts of a group's tensor that are each parameter's."""
-    parts = joined.split([parameter.numel() for parameter in parameters])
-    return [part.view_as(p) for part, p in zip(parts, parameters, strict=True)]
+def _row(tensors: Sequence[Tensor]) -> Tensor:
+    """Tensors one after the other, with zeros between."""
+    return torch.cat([pad(x.flatten(), (0, -x.numel() % _ALIGNED)) for x in tensors])
+
+
+def _apart(row: Tensor, like: Sequence[Tensor]) -> list[Tensor]:
+    """What `_row` made a row of, as views."""
+    parts = row.split([x.numel() + -x.numel() % _ALIGNED for x in like])
+    return [part[: x.numel()].view_as(x) for part, x in zip(parts, like, strict=True)]
