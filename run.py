@@ -44,6 +44,7 @@ WIRING = Wiring(
     bench_levels=envs.bench.LEVELS,
     simulators=envs.bench.contenders,
     race_cells=agents.bench.race_cells,
+    definitions=agents.definitions,
 )
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import pad
 
-from .kernels.compiling import inlined, kernel, share, type_of
+from .kernels.compiling import has_kernels, inlined, kernel, share, type_of
 from .kernels.lanes import WIDTH, load, rows, store
 from .kernels.rows import clear
 from .kernels.tiles import padding
@@ -35,7 +35,7 @@ def add_cells(cells: Tensor, table: Tensor, apart: bool = False) -> Tensor:
     Raises:
         ValueError: there is no such type, color or state.
     """
-    add = _Sum.apply if cells.device.type == "cpu" else add_by_definition
+    add = _Sum.apply if has_kernels(cells.device) else add_by_definition
     sums: Tensor = add(cells, table, apart)
     return sums
 

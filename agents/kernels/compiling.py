@@ -5,8 +5,9 @@ from __future__ import annotations
 import functools
 import hashlib
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -36,6 +37,25 @@ def kernel(function: Function) -> Function:
     compiled = njit(nogil=True, error_model="numpy")(function)
     compiled._cache = _SourceCache(function)
     return cast(Function, compiled)
+
+
+_compiled = True
+
+
+def has_kernels(device: torch.device) -> bool:
+    """Whether what is compiled runs there; else its definition does."""
+    return _compiled and device.type == "cpu"
+
+
+@contextmanager
+def definitions() -> Iterator[None]:
+    """Within it everything runs by its definition."""
+    global _compiled
+    _compiled = False
+    try:
+        yield
+    finally:
+        _compiled = True
 
 
 class _SourceCache(FunctionCache):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -36,6 +37,7 @@ class Wiring:
         simulators: the contenders of a race on a level, for a batch size and a device.
         race_cells: times recurrent cells, given a clone of the public RIMs repository or none, a
             device, the seconds of a round and their number; it prints a table.
+        definitions: within it agents run by their definitions and not as compiled.
     """
 
     simulator: Simulator
@@ -44,6 +46,7 @@ class Wiring:
     bench_levels: Sequence[str]
     simulators: Callable[[str, int, str], Sequence[Contender]]
     race_cells: Callable[[Path | None, str, float, int], Sequence[Mapping[str, object]]]
+    definitions: Callable[[], AbstractContextManager[None]]
 
 
 def resolve_device(name: str) -> str:

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
+import torch
 from tyro.conf import Positional
 
 from ..config import RunConfig, find_preset
@@ -15,7 +16,14 @@ from ..errors import check_positive
 from ..files import check_writable, write_json
 from ..protocols import MakeEnvironments
 from ..settings import replace_at
-from ..studies.bench import TORCH_AC_PROCESSES, start_learning, start_torch_ac, time_shares
+from ..studies.bench import (
+    TORCH_AC_PROCESSES,
+    count_flops,
+    start_learning,
+    start_products,
+    start_torch_ac,
+    time_shares,
+)
 from ..studies.race import (
     Contender,
     Entry,
@@ -32,6 +40,7 @@ from ..studies.race import (
 from .base import Wiring, build, check_levels, resolve_device
 
 LEARNERS = ("lstm", "rims", "metarims")
+PRODUCTS = "torch.mm"  # whose FLOP a second the learners' are a share of
 TRAIN_LEVEL = "MiniGrid-DoorKey-5x5-v0"
 
 
@@ -41,7 +50,8 @@ class Bench:
 
     Attributes:
         what: "envs", steps per second of the simulators; "agents", frames per second of recurrent
-            cells, forward and backward; "train", frames per second of learning.
+            cells, forward and backward; "train", frames per second of learning, and what of the
+            cores it uses.
         env: level ids (default: three for "envs", DoorKey-5x5 for "train").
         num_envs: the engine's batch in "envs".
         seconds: length of a round.
@@ -86,12 +96,21 @@ class Bench:
         """Frames per second of learning, and where the time goes."""
         make, levels = wiring.simulator.make, self.env or (TRAIN_LEVEL,)
         speeds = self.race_all([learners(make, level, device) for level in levels])
-        print(table(speeds, "torch-ac's", ratios(speeds, "torch-ac")))
-        for agent in LEARNERS if device == "cpu" else ():
-            config = preset_config(agent, levels[0], device)
-            shares = time_shares(config, *build(make, config), self.seconds)
-            print(shares_line(agent, shares))
-        return as_json(speeds)
+        shown = [speed for speed in speeds if speed.name != PRODUCTS]
+        print(table(shown, "torch-ac's", ratios(shown, "torch-ac")))
+        rows = dict(zip(speeds, as_json(speeds), strict=True))
+        of_products = dict(zip(speeds, ratios(speeds, PRODUCTS), strict=True))
+        for speed in speeds if device == "cpu" else ():
+            if speed.name in LEARNERS:
+                config = preset_config(speed.name, speed.level, device)
+                with wiring.definitions():
+                    flops = count_flops(config, *build(make, config))
+                share = flops * of_products[speed]
+                shares = time_shares(config, *build(make, config), self.seconds)
+                rows[speed] |= {"flop_per_frame": flops, "share_of_products": share, "time": shares}
+                print(work_line(speed, flops, share))
+                print(shares_line(speed.name, shares))
+        return list(rows.values())
 
     def race_all(self, contenders: Sequence[Sequence[Contender]]) -> list[Speed]:
         """One race a level."""
@@ -112,7 +131,17 @@ def learners(make: MakeEnvironments, level: str, device: str) -> list[Entry]:
     version = installed_version("torch_ac")
     if version and device == "cpu":
         found.append(Entry("torch-ac", version, level, partial(start_peer, level)))
+    if device == "cpu":
+        found.append(Entry(PRODUCTS, torch.__version__, level, start_products))
     return found
+
+
+def work_line(speed: Speed, flops: float, share: float) -> str:
+    """What a learner computes: FLOP a frame, and its share of what one core does in products."""
+    return (
+        f"{speed.name} on {speed.level}: {flops / 1e6:.1f} MFLOP a frame, "
+        f"{flops * speed.median / 1e9:.0f} GFLOP/s, {share:.0%} of torch.mm's"
+    )
 
 
 def preset_config(agent: str, level: str, device: str) -> RunConfig:

@@ -11,17 +11,19 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from ..config import RunConfig
 from ..learner import Learner
 from ..protocols import Agent, Environment
 from ..rollout import begin
-from .race import Burst
+from .race import Burst, Start, Timer
 
 Result = TypeVar("Result")
 
 TORCH_AC_PROCESSES = 16
 TORCH_AC_RECURRENCE = 4
+SIDE = 1024  # of the matrices that speed is a share of
 SHARES = ("environment", "acting", "learning forward", "rest")
 
 
@@ -38,6 +40,26 @@ def start_learning(config: RunConfig, env: Environment, agent: Agent) -> Burst:
         return frames
 
     return burst
+
+
+def count_flops(config: RunConfig, env: Environment, agent: Agent) -> float:
+    """FLOP of a frame, acting and all passes of learning included, by torch's counter.
+
+    It counts products of matrices (a multiplication and an addition are two), not what is compiled:
+    the agent should run by its definition.
+    """
+    burst = start_learning(config, env, agent)
+    with FlopCounterMode(display=False) as counter:
+        frames = burst()
+    total: int = counter.get_total_flops()
+    return total / frames
+
+
+def start_products(timer: Timer) -> Start:
+    """torch.mm of two square matrices a burst, which gives its FLOP; on one core, as learning."""
+    torch.set_num_threads(1)
+    a, b = torch.randn(2, SIDE, SIDE).unbind()
+    return 1, lambda: 2 * len(torch.mm(a, b)) ** 3
 
 
 def start_torch_ac(level: str) -> Burst:

@@ -3,9 +3,13 @@
 import pytest
 import torch
 
-from agents import bench
+from agents import bench, definitions
 from metarims.errors import UsageError
+from metarims.studies.bench import count_flops
 from metarims.studies.race import time_burst
+
+from ..metarims.probes import Contexts
+from ..metarims.small import agent_of, configured
 
 PEER = """
 import torch
@@ -70,3 +74,19 @@ def test_the_table_compares_with_what_is_there():
     assert "absent" not in bench.table(
         {**rates, bench.PUBLIC: [1.0]}, {**parameters, bench.PUBLIC: 1}
     )
+
+
+def test_products_are_counted_where_cells_run_by_their_definitions():
+    """An LSTM of d = 40 over 16 features: 2 FLOP for each weight, frame and pass, by hand."""
+    config = configured("lstm", fast__epochs=3)
+    env, agent = Contexts(8), agent_of(config)
+    actions, head, d, inputs = Contexts.num_actions, config.agent.head, 40, 16
+    encoder = Contexts.seen * inputs
+    weights = encoder + 4 * d * (inputs + d) + 2 * d * head + (actions + 1) * head
+    steps, epochs = config.loops.steps, 3
+    acting = weights * (steps + 1) / steps  # and once more, for the value of what comes next
+    learning = epochs * (3 * weights - encoder)  # what is seen wants no gradient
+    with definitions():
+        assert agent.form == "LSTM by its definition"
+        assert count_flops(config, env, agent) == pytest.approx(2 * (acting + learning))
+    assert agent.form == "LSTM compiled"

@@ -13,6 +13,7 @@ from metarims.errors import check_positive
 from metarims.protocols import Observation, Spec, State
 from metarims.registry import register
 
+from ...kernels.compiling import has_kernels
 from ..base import CoreConfig, CoreOutput
 from . import compiled
 
@@ -55,7 +56,7 @@ class LSTM(nn.Module):
     @property
     def form(self) -> str:
         """How it runs here."""
-        return "LSTM compiled" if self.start.device.type == "cpu" else "LSTM by its definition"
+        return "LSTM compiled" if has_kernels(self.start.device) else "LSTM by its definition"
 
     def module_parameters(self) -> list[nn.Parameter]:
         """All of them: an LSTM is one module."""
@@ -72,7 +73,7 @@ class LSTM(nn.Module):
 
     def forward(self, x: Tensor, state: State, starts: Tensor, obs: Observation) -> CoreOutput:
         """Run a span: x [T, B, D], starts bool [T, B] to features [T, B, d]."""
-        run = compiled.run if x.device.type == "cpu" else run_by_definition
+        run = compiled.run if has_kernels(x.device) else run_by_definition
         outputs, last = run(self, x, state, starts)
         return CoreOutput(outputs, last)
 

@@ -18,6 +18,7 @@ from torch import Tensor, einsum, nn
 
 from metarims.protocols import Observation, State
 
+from ...kernels.compiling import has_kernels
 from ..base import CoreOutput
 from .lots import choice_order, knock_out_lots
 
@@ -68,7 +69,7 @@ class RIMs(nn.Module):
     @property
     def form(self) -> str:
         """How it runs here."""
-        defined = self.run is run_by_definition or self.start.device.type != "cpu"
+        defined = self.run is run_by_definition or not has_kernels(self.start.device)
         return "RIMs by their definition" if defined else "RIMs compiled"
 
     def module_parameters(self) -> list[nn.Parameter]:

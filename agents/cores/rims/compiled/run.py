@@ -10,7 +10,7 @@ from torch.autograd.function import once_differentiable
 
 from metarims.protocols import State
 
-from ....kernels.compiling import launch
+from ....kernels.compiling import has_kernels, launch
 from ....kernels.lanes import WIDTH
 from ....kernels.tiles import features_first, frames_first, padding, scratch
 from ..cell import GATES, RIMs, Spans, run_by_definition
@@ -31,8 +31,8 @@ def covers(config: RIMsConfig) -> bool:
 
 
 def run(cell: RIMs, slots: Tensor, state: State, starts: Tensor) -> Spans:
-    """As `agents.cores.rims.cell.Run`; on other devices than CPUs by the definition."""
-    if slots.device.type != "cpu":
+    """As `agents.cores.rims.cell.Run`; by the definition where kernels do not run."""
+    if not has_kernels(slots.device):
         return run_by_definition(cell, slots, state, starts)
     steps, batch, count, _ = slots.shape
     h, c, _ = state
