@@ -59,7 +59,7 @@ def ask_back(
         multiply_back(weight, width, s.hidden, d_query + j * width, dh + j * s.hidden)
 
 
-@inlined
+@part
 def weigh(s: Any, p: Any, ranks: Any, tape: Any) -> None:
     """From scores to weights, ranks and the distribution over modules."""
     if s.sparse:
@@ -76,7 +76,7 @@ def weigh(s: Any, p: Any, ranks: Any, tape: Any) -> None:
             store(tape, p.probability + j, load(tape, p.probability + j) / total)
 
 
-@inlined
+@part
 def weigh_back(s: Any, p: Any, d_weights: Any, tape: Any) -> None:
     """From the gradients of the weights to those of the scores, in their place."""
     if s.sparse:

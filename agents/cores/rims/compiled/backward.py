@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ....kernels.compiling import inlined, kernel
+from ....kernels.compiling import kernel, part
 from ....kernels.lanes import anywhere, load, numbers, rows
 from ....kernels.lstm import reset_back
 from ....kernels.rows import add, clear, gather, multiply_back, scatter
@@ -37,7 +37,7 @@ def backward(start: int, end: int, told: Any, places: Any, parameters: Any, kind
             scatter(c, state, x.d_c + tile, s.tiles)
 
 
-@inlined
+@part
 def talk_back(s: Any, p: Any, w: Any, x: Any, back: Any, work: Any, frame: int, tape: Any) -> None:
     """The attention between modules."""
     n, d, talk = s.modules, s.hidden, s.talkers * s.features
@@ -55,7 +55,7 @@ def talk_back(s: Any, p: Any, w: Any, x: Any, back: Any, work: Any, frame: int, 
     keep(s, s.attention_learns, change, n * d, x.change + frame)
 
 
-@inlined
+@part
 def move_back(s: Any, p: Any, w: Any, x: Any, back: Any, work: Any, frame: int, tape: Any) -> None:
     """The modules' dynamics, and the attention to the input."""
     d, reads, key = s.hidden, s.heads * s.value, s.heads * s.key

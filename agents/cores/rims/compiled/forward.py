@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ....kernels.compiling import inlined, kernel
+from ....kernels.compiling import kernel, part
 from ....kernels.lanes import anywhere, load, numbers, rows
 from ....kernels.lstm import reset
 from ....kernels.rows import clear, gather, multiply, scatter
@@ -39,7 +39,7 @@ def forward(start: int, end: int, told: Any, places: Any, parameters: Any, kind:
             scatter(c, state, x.last + tile, s.tiles)
 
 
-@inlined
+@part
 def move(s: Any, p: Any, w: Any, x: Any, ahead: Any, work: Any, frame: int, tape: Any) -> None:
     """The attention to the input, and the step of the modules that it chooses."""
     d, reads = s.hidden, s.heads * s.value
@@ -65,7 +65,7 @@ def move(s: Any, p: Any, w: Any, x: Any, ahead: Any, work: Any, frame: int, tape
         keep(s, s.taped, taken, reads, seen)
 
 
-@inlined
+@part
 def talk(s: Any, p: Any, w: Any, x: Any, ahead: Any, work: Any, frame: int, tape: Any) -> None:
     """The attention between modules."""
     n, d, width = s.modules, s.hidden, s.talkers * s.features
