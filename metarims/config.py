@@ -42,6 +42,7 @@ class RunSettings:
         frames: environment steps in all, slow data included.
         seed: of parameters, actions, minibatches and, counted on, environments.
         device: "auto" (the GPU where there is one), "cpu" or "cuda".
+        until: stop once the last 200 episodes succeed this often; with 0 all frames are trained.
         checkpoint_frames: a checkpoint is written this often, and at the end.
     """
 
@@ -49,11 +50,13 @@ class RunSettings:
     frames: int = 500_000
     seed: int = 1
     device: str = "auto"
+    until: float = 0.0
     checkpoint_frames: int = 100_000
 
     def __post_init__(self) -> None:
         check_positive(frames=self.frames, checkpoint_frames=self.checkpoint_frames)
         check_between(0, 2**32, seed=self.seed)
+        check_between(0, 1, until=self.until)
 
 
 @dataclass(frozen=True)

@@ -42,8 +42,8 @@ class Rollout:
         rewards, terminated, truncated: [T, B].
         task: int64 [B].
         diagnostics: the agent's, [T, B, ...].
-        episodes: float64 [episodes, 3], return, length and success of those that ended, in the
-            order of steps.
+        episodes: float64 [episodes, 4], return, length, success and first step (counted from this
+            rollout's, negative before it) of those that ended, in the order of steps.
     """
 
     obs: Observation
@@ -143,6 +143,7 @@ def _assemble(
     actions = torch.stack([m.action for m in moments])
     ended, success = terminated | truncated, terminated & (rewards > 0)
     returns, lengths, so_far = finished_episodes(rewards, ended, cursor.so_far)
+    begun = torch.arange(1, len(lengths) + 1, device=lengths.device).unsqueeze(1) - lengths
     cut_short, states = [m.cut_short for m in moments], [m.cursor.state for m in moments[::stride]]
     rollout = Rollout(
         obs={name: torch.stack([m.cursor.obs[name] for m in moments]) for name in cursor.obs}
@@ -161,7 +162,7 @@ def _assemble(
         truncated=truncated,
         task=results[-1].task,
         diagnostics=_joined([output.diagnostics for output in outputs]),
-        episodes=torch.stack([returns[ended], lengths[ended], success[ended].double()], 1),
+        episodes=torch.stack([x[ended] for x in (returns, lengths, success.double(), begun)], 1),
     )
     return rollout, replace(cursor, so_far=so_far)
 

@@ -19,8 +19,7 @@ from .monitor import Monitor
 from .protocols import Agent, Environment
 from .rollout import Cursor, begin
 from .runs import Row, Run, create_run, put_parameters
-
-WINDOW = 200  # episodes that the rolling means go over
+from .tally import Tally
 
 
 @dataclass(frozen=True)
@@ -33,44 +32,15 @@ class Summary:
     path: Path
 
 
-@dataclass(frozen=True)
-class Tally:
-    """What a run has counted so far.
-
-    Attributes:
-        frames, iterations, episodes: how many.
-        seconds: spent in iterations.
-        recent: float64 [up to WINDOW, 3], return, length and success of the last episodes.
-    """
-
-    frames: int
-    iterations: int
-    episodes: int
-    seconds: float
-    recent: Tensor
-
-    def after(self, iteration: Iteration, seconds: float) -> Tally:
-        """The tally with one more iteration."""
-        rollouts = iteration.rollouts
-        ended = torch.cat(ranks.gather(torch.cat([rollout.episodes for rollout in rollouts]))).cpu()
-        return Tally(
-            self.frames + sum(rollout.rewards.numel() for rollout in rollouts) * ranks.size(),
-            self.iterations + 1,
-            self.episodes + len(ended),
-            self.seconds + seconds,
-            torch.cat([self.recent, ended])[-WINDOW:],
-        )
-
-
 class Training:
     """All that changes while a run learns."""
 
     def __init__(self, config: RunConfig, env: Environment, agent: Agent) -> None:
         self.env, self.agent = env, agent
-        seed = config.run.seed
+        seed, self.until = config.run.seed, config.run.until
         self.learner = Learner(agent, config.loops, config.algorithm, seed, env.device)
         self.cursor = begin(env, agent, seed + ranks.rank() * env.num_envs)
-        self.tally = Tally(0, 0, 0, 0.0, torch.zeros(0, 3, dtype=torch.float64))
+        self.tally = Tally()
 
     def iterate(self) -> Row:
         """One iteration and its figures, under Stable-Baselines3's names where it has one."""
@@ -79,9 +49,16 @@ class Training:
         # Reading figures off the device waits until the work is done.
         row = _loss_row(iteration) | _diagnostic_row(iteration)
         seconds = time.perf_counter() - before
-        frames, self.tally = self.tally.frames, self.tally.after(iteration, seconds)
+        frames, self.tally = (
+            self.tally.frames,
+            self.tally.after(iteration.rollouts, self.cursor, seconds),
+        )
         row["time/fps"] = (self.tally.frames - frames) / seconds
         return row | _tally_row(self.tally) | {"train/n_updates": self.learner.updates}
+
+    def is_done(self) -> bool:
+        """Whether the run has reached what it was to be trained until."""
+        return self.until > 0 and self.tally.has_reached(self.until)
 
     def checkpoint(self) -> Checkpoint:
         """All of it, every rank's, for `restore`."""
@@ -90,7 +67,7 @@ class Training:
         for name, parameter in self.agent.named_parameters():
             for moment, tensor in moments.get(parameter, {}).items():
                 tensors[f"adam.{name}.{moment}"] = tensor
-        tensors["recent"] = self.tally.recent
+        tensors |= {"recent": self.tally.recent, "waiting": self.tally.waiting}
         own = _cursor_tensors(self.cursor)
         own["generator"] = self.learner.generator.get_state().to(self.env.device)
         own["environments"] = self.env.state
@@ -104,6 +81,7 @@ class Training:
                 "iterations": self.tally.iterations,
                 "episodes": self.tally.episodes,
                 "seconds": self.tally.seconds,
+                "steps": self.tally.steps,
                 "updates": self.learner.updates,
                 "ranks": ranks.size(),
             },
@@ -140,6 +118,8 @@ class Training:
             int(numbers["iterations"]),
             int(numbers["episodes"]),
             numbers["seconds"],
+            int(numbers["steps"]),
+            tensors["waiting"],
             tensors["recent"],
         )
 
@@ -182,12 +162,13 @@ def _go_on(run: Run, training: Training, frames: int) -> Summary:
     saved, first = training.tally.frames, ranks.rank() == 0
     monitor = Monitor(run, saved, frames) if first else None
     try:
-        while training.tally.frames < frames:
+        while training.tally.frames < frames and not training.is_done():
             row = training.iterate()
             if monitor is not None:
                 monitor.report(row)
             done = training.tally.frames
-            if done - saved >= run.config.run.checkpoint_frames or done >= frames:
+            last = done >= frames or training.is_done()
+            if done - saved >= run.config.run.checkpoint_frames or last:
                 checkpoint = training.checkpoint()
                 if first:
                     run.save(done, checkpoint)
@@ -196,7 +177,7 @@ def _go_on(run: Run, training: Training, frames: int) -> Summary:
         if monitor is not None:
             monitor.close()
     tally = training.tally
-    return Summary(tally.frames, tally.seconds, float(tally.recent[:, 2].mean()), run.path)
+    return Summary(tally.frames, tally.seconds, tally.success_rate, run.path)
 
 
 def _tally_row(tally: Tally) -> Row:
@@ -208,9 +189,9 @@ def _tally_row(tally: Tally) -> Row:
         "rollout/episodes": tally.episodes,
     }
     if len(tally.recent):
-        means = tally.recent.mean(0).tolist()
+        means = tally.recent[:, :3].mean(0).tolist()
         names = ("rollout/ep_rew_mean", "rollout/ep_len_mean", "rollout/success_rate")
-        row |= dict(zip(names, means, strict=True))
+        row |= dict(zip(names, means, strict=True)) | {"rollout/window": len(tally.recent)}
     return row
 
 

@@ -27,7 +27,7 @@ FLOORS = {
         ["settings", "statistics"],
         ["protocols", "losses", "returns"],
         ["loops", "rollout", "sequences"],
-        ["algorithms", "diagnostics", "evaluation"],
+        ["algorithms", "diagnostics", "evaluation", "tally"],
         ["config", "learner", "checkpoint"],
         ["runs"],
         ["monitor", "training"],

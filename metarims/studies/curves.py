@@ -11,9 +11,9 @@ import scipy  # its statistics take a second to import: they are, when they are 
 
 from ..errors import UsageError
 from ..runs import Run
+from ..tally import WINDOW
 
 RESAMPLES = 2000
-SETTLED = 200  # episodes before a run's rolling success rate counts as reached
 TARGET = 0.95
 
 
@@ -23,7 +23,7 @@ class Curve:
 
     Attributes:
         frames, success: a point an iteration, the success rate over the last 200 episodes; 0 before
-            there are so many, since the first episodes to end are the ones that went well.
+            there are so many.
         frames_to_target, episodes_to_target: when that first reached the target, or infinity.
         dead, information: of the modules in the last iteration, see `module_figures`; NaN without.
     """
@@ -59,10 +59,10 @@ def read_curve(run: Run, target: float = TARGET) -> Curve:
     there = (
         (row["frames"], row["rollout/episodes"])
         for row in rows
-        if row["rollout/episodes"] >= SETTLED and row["rollout/success_rate"] >= target
+        if row["rollout/window"] >= WINDOW and row["rollout/success_rate"] >= target
     )
     frames, episodes = next(there, (math.inf, math.inf))
-    settled = np.array([row["rollout/episodes"] >= SETTLED for row in rows])
+    settled = np.array([row["rollout/window"] >= WINDOW for row in rows])
     success = np.array([row["rollout/success_rate"] for row in rows]) * settled
     modules = (rows[-1].get(f"modules/{name}", math.nan) for name in ("dead", "information"))
     return Curve(np.array([row["frames"] for row in rows]), success, frames, episodes, *modules)

@@ -6,7 +6,7 @@ from torch import nn
 
 from metarims.optimizer import GroupedAdam
 
-SHAPES = {"one": [(3, 5), (7,)], "other": [(2, 2, 2)], "none": []}
+SHAPES: dict[str, list[tuple[int, ...]]] = {"one": [(3, 5), (7,)], "other": [(2, 2, 2)], "none": []}
 
 
 def make(seed: int = 0) -> dict[str, list[nn.Parameter]]:

@@ -31,6 +31,7 @@ def make_run(path, success, agent="lstm", seed=1, **settings):
     run = create_run(replace_at(find_preset(agent), preset | settings))
     for n, rate in enumerate(success, 1):
         row = {"frames": 100 * n, "rollout/episodes": 300 * n, "rollout/success_rate": rate}
+        row["rollout/window"] = 200
         if agent == "rims":
             row |= {"modules/dead": 2 * seed, "modules/information": rate / 4}
         run.write_metrics(row)
@@ -47,7 +48,8 @@ def test_curve_by_hand(tmp_path):
 
 def test_the_first_episodes_do_not_count(tmp_path):
     run = make_run(tmp_path / "a", [])
-    run.write_metrics({"frames": 10, "rollout/episodes": 3, "rollout/success_rate": 1.0})
+    row = {"frames": 10, "rollout/episodes": 3, "rollout/window": 3, "rollout/success_rate": 1.0}
+    run.write_metrics(row)
     curve = read_curve(run)
     assert curve.final == 0.0
     assert math.isinf(curve.frames_to_target)

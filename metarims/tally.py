@@ -1,0 +1,76 @@
+"""What a run has counted: frames, episodes, and how the last ones went."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from . import ranks
+from .rollout import Cursor, Rollout
+
+WINDOW = 200  # episodes that the rolling means go over
+
+
+def _none() -> Tensor:
+    return torch.zeros(0, 4, dtype=torch.float64)
+
+
+@dataclass(frozen=True)
+class Tally:
+    """What a run has counted so far.
+
+    An episode counts where it began: the means go over episodes in that order, and only over those
+    before which none is unfinished. The first ones to end are the short ones, which went well.
+
+    Attributes:
+        frames, iterations, episodes: how many; of episodes, those that ended.
+        seconds: spent in iterations.
+        steps: of each environment.
+        waiting: float64 [n, 4], return, length, success and first step of episodes that ended while
+            one that began no later has not.
+        recent: float64 [up to WINDOW, 4], likewise, of the last episodes that count.
+    """
+
+    frames: int = 0
+    iterations: int = 0
+    episodes: int = 0
+    seconds: float = 0.0
+    steps: int = 0
+    waiting: Tensor = field(default_factory=_none)
+    recent: Tensor = field(default_factory=_none)
+
+    def after(self, rollouts: Sequence[Rollout], cursor: Cursor, seconds: float) -> Tally:
+        """The tally with one more iteration: its rollouts, and where they ended."""
+        steps, ended = self.steps, []
+        for rollout in rollouts:
+            begun = torch.zeros_like(rollout.episodes)
+            begun[:, 3] = steps
+            ended.append(rollout.episodes + begun)
+            steps += len(rollout.rewards)
+        fresh = torch.cat(ranks.gather(torch.cat(ended))).cpu()
+        running = torch.cat(ranks.gather(cursor.so_far[1])).cpu()
+        waiting = torch.cat([self.waiting, fresh])
+        counts = waiting[:, 3] < steps - running.max()
+        counted = waiting[counts]
+        order = counted[:, 3].argsort(stable=True)
+        return Tally(
+            self.frames + sum(rollout.rewards.numel() for rollout in rollouts) * ranks.size(),
+            self.iterations + 1,
+            self.episodes + len(fresh),
+            self.seconds + seconds,
+            steps,
+            waiting[~counts],
+            torch.cat([self.recent, counted[order]])[-WINDOW:],
+        )
+
+    @property
+    def success_rate(self) -> float:
+        """Of the last episodes that count; NaN before there is one."""
+        return float(self.recent[:, 2].mean())
+
+    def has_reached(self, target: float) -> bool:
+        """Whether the last episodes, a whole window of them, succeed this often."""
+        return len(self.recent) == WINDOW and self.success_rate >= target

@@ -1,0 +1,68 @@
+"""Episodes count where they began: by hand, and against the truth of a known mixture."""
+
+import math
+import random
+from types import SimpleNamespace
+
+import torch
+
+from metarims.tally import WINDOW, Tally
+
+
+def rollout(steps, envs, episodes):
+    rows = torch.tensor(episodes, dtype=torch.float64).view(-1, 4)
+    return SimpleNamespace(rewards=torch.zeros(steps, envs), episodes=rows)
+
+
+def at(*running):
+    return SimpleNamespace(so_far=torch.tensor([[0.0] * len(running), running]).double())
+
+
+def test_the_short_ones_wait_for_the_long_ones_that_began_before_them():
+    """One environment succeeds every three steps, the other fails after ten."""
+    short = [[1.0, 3.0, 1.0, 0.0], [1.0, 3.0, 1.0, 3.0]]
+    tally = Tally().after([rollout(7, 2, short)], at(1.0, 7.0), 0.5)
+    assert (tally.frames, tally.steps, tally.episodes, len(tally.recent)) == (14, 7, 2, 0)
+    assert math.isnan(tally.success_rate)
+    assert not tally.has_reached(0.1)
+    later = [[1.0, 3.0, 1.0, -1.0], [0.0, 10.0, 0.0, -7.0]]  # counted from step 7 on
+    tally = tally.after([rollout(3, 2, later)], at(1.0, 0.0), 0.5)
+    assert tally.recent[:, 3].tolist() == [0.0, 0.0, 3.0, 6.0]
+    assert tally.success_rate == 0.75
+    assert (tally.seconds, tally.episodes, len(tally.waiting)) == (1.0, 4, 0)
+
+
+def test_rollouts_of_one_iteration_follow_each_other():
+    first = rollout(5, 1, [[0.0, 5.0, 0.0, 0.0]])
+    second = rollout(5, 1, [[1.0, 2.0, 1.0, 0.0]])
+    tally = Tally().after([first, second], at(3.0), 0.0)
+    assert tally.recent[:, 3].tolist() == [0.0, 5.0]
+
+
+def test_a_target_is_reached_by_a_whole_window():
+    tally = Tally()
+    for _ in range(WINDOW):
+        assert not tally.has_reached(0.9)
+        tally = tally.after([rollout(1, 1, [[1.0, 1.0, 1.0, 0.0]])], at(0.0), 0.0)
+    assert tally.steps == WINDOW
+    assert tally.has_reached(1.0)
+
+
+def test_the_first_success_rate_is_a_fair_one():
+    """Half of the episodes succeed after two steps, the others fail after forty."""
+    draw, tally, ended = random.Random(0), Tally(), []
+    wins, ages = [draw.random() < 0.5 for _ in range(64)], [0] * 64
+    while len(tally.recent) < 60:
+        episodes = []
+        for t in range(10):
+            for i in range(64):
+                ages[i] += 1
+                if ages[i] == (2 if wins[i] else 40):
+                    episodes.append([float(wins[i]), ages[i], float(wins[i]), t + 1 - ages[i]])
+                    wins[i], ages[i] = draw.random() < 0.5, 0
+        tally = tally.after([rollout(10, 64, episodes)], at(*map(float, ages)), 0.0)
+        ended += [won for won, *_ in episodes]
+        if tally.steps == 30:
+            assert all(ended)  # the short ones end first, and do not count yet
+            assert not len(tally.recent)
+    assert 0.35 < tally.success_rate < 0.65
