@@ -21,7 +21,7 @@ from torch import Tensor
 from .errors import UsageError
 from .files import aside, make_folder
 
-FORMAT = 1
+FORMAT = 2
 TENSORS, MANIFEST = "tensors.safetensors", "manifest.json"
 KEPT = 2  # checkpoints left in a folder: should the newest be damaged, the one before it loads
 

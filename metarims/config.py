@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import cast
+from typing import Annotated, cast
+
+from tyro.conf import arg
 
 from .algorithms import AlgorithmConfig
 from .algorithms.ppo import PPO
@@ -42,6 +44,7 @@ class RunSettings:
         frames: environment steps in all, slow data included.
         seed: of parameters, actions, minibatches and, counted on, environments.
         device: "auto" (the GPU where there is one), "cpu" or "cuda".
+        origin: a run whose agent's parameters are the first ones of this one's.
         until: stop once the last 200 episodes succeed this often; with 0 all frames are trained.
         checkpoint_frames: a checkpoint is written this often, and at the end.
     """
@@ -50,6 +53,7 @@ class RunSettings:
     frames: int = 500_000
     seed: int = 1
     device: str = "auto"
+    origin: Annotated[str, arg(name="from")] = field(default="", metadata={"path": "from"})
     until: float = 0.0
     checkpoint_frames: int = 100_000
 

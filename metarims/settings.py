@@ -3,7 +3,7 @@
 A `Variant` is a dataclass that is chosen by name among those registered under its kind; in JSON its
 name stands first. A path joins the names of fields with dots: ``fast.learning_rate``. A field
 with the metadata `FLAT` adds nothing to the path of what it holds, one with `NAMED` its variant's
-name.
+name, one with ``{"path": "from"}`` that word in place of its own name.
 """
 
 from __future__ import annotations
@@ -77,10 +77,11 @@ def _replaced(settings: Settings, changes: dict[str, object], above: str) -> Set
     kinds, changed = field_types(cast(type, type(settings))), {}
     for name, segment in segments(settings).items():
         inner = getattr(settings, name)
-        if segment and name in changes:
-            value = changes.pop(name)
+        own = name if is_dataclass(inner) else segment
+        if segment and own in changes:
+            value = changes.pop(own)
             content = {NAME: value} if isinstance(inner, Variant) else value
-            changed[name] = inner = read_json(kinds[name], content, f"{above}{name}")
+            changed[name] = inner = read_json(kinds[name], content, f"{above}{own}")
             segment = inner.name if segment != name and isinstance(inner, Variant) else segment
         within = _take_below(segment, inner, changes)
         if within:

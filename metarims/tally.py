@@ -26,6 +26,7 @@ class Tally:
     before which none is unfinished. The first ones to end are the short ones, which went well.
 
     Attributes:
+        before: frames that the parameters had learnt from when the run began.
         frames, iterations, episodes: how many; of episodes, those that ended.
         seconds: spent in iterations.
         steps: of each environment.
@@ -34,6 +35,7 @@ class Tally:
         recent: float64 [up to WINDOW, 4], likewise, of the last episodes that count.
     """
 
+    before: int = 0
     frames: int = 0
     iterations: int = 0
     episodes: int = 0
@@ -57,6 +59,7 @@ class Tally:
         counted = waiting[counts]
         order = counted[:, 3].argsort(stable=True)
         return Tally(
+            self.before,
             self.frames + sum(rollout.rewards.numel() for rollout in rollouts) * ranks.size(),
             self.iterations + 1,
             self.episodes + len(fresh),

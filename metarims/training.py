@@ -18,7 +18,8 @@ from .learner import Iteration, Learner
 from .monitor import Monitor
 from .protocols import Agent, Environment
 from .rollout import Cursor, begin
-from .runs import Row, Run, create_run, put_parameters
+from .runs import Row, Run, create_run, load_run, put_parameters
+from .settings import differences, flatten
 from .tally import Tally
 
 
@@ -35,12 +36,12 @@ class Summary:
 class Training:
     """All that changes while a run learns."""
 
-    def __init__(self, config: RunConfig, env: Environment, agent: Agent) -> None:
+    def __init__(self, config: RunConfig, env: Environment, agent: Agent, before: int = 0) -> None:
         self.env, self.agent = env, agent
         seed, self.until = config.run.seed, config.run.until
         self.learner = Learner(agent, config.loops, config.algorithm, seed, env.device)
         self.cursor = begin(env, agent, seed + ranks.rank() * env.num_envs)
-        self.tally = Tally()
+        self.tally = Tally(before)
 
     def iterate(self) -> Row:
         """One iteration and its figures, under Stable-Baselines3's names where it has one."""
@@ -77,6 +78,7 @@ class Training:
         return Checkpoint(
             tensors,
             {
+                "before": self.tally.before,
                 "frames": self.tally.frames,
                 "iterations": self.tally.iterations,
                 "episodes": self.tally.episodes,
@@ -114,6 +116,7 @@ class Training:
         self.env.state = own["environments"].to(self.env.device)
         self.cursor = _cursor_from(self.cursor, own)
         self.tally = Tally(
+            int(numbers["before"]),
             frames,
             int(numbers["iterations"]),
             int(numbers["episodes"]),
@@ -128,10 +131,27 @@ def train(config: RunConfig, env: Environment, agent: Agent) -> Summary:
     """Train `agent` in `env` for the run's frames into its folder, a new one.
 
     Raises:
-        UsageError: the folder holds something already.
+        UsageError: the folder holds something already, or the run to begin from has another agent.
     """
+    before = begin_from(load_run(config.run.origin), config, agent) if config.run.origin else 0
     run = create_run(config) if ranks.rank() == 0 else Run(Path(config.run.out), config)
-    return _go_on(run, Training(config, env, agent), config.run.frames)
+    return _go_on(run, Training(config, env, agent, before), config.run.frames)
+
+
+def begin_from(origin: Run, config: RunConfig, agent: Agent) -> int:
+    """Give `agent` the parameters of another run's; how many frames those have learnt from.
+
+    Raises:
+        UsageError: its agent differs.
+    """
+    changed = differences(config.agent, origin.config.agent)
+    if changed:
+        path, leaf = next(iter(changed.items()))
+        theirs = flatten(origin.config.agent).get(path, "absent")
+        raise UsageError(f"{origin.path} has another agent: {path} is {theirs} there, {leaf} here")
+    checkpoint = origin.load()
+    put_parameters(agent, checkpoint)
+    return int(checkpoint.numbers["frames"] + checkpoint.numbers["before"])
 
 
 def resume(run: Run, env: Environment, agent: Agent, frames: int | None = None) -> Summary:
@@ -183,6 +203,7 @@ def _go_on(run: Run, training: Training, frames: int) -> Summary:
 def _tally_row(tally: Tally) -> Row:
     row = {
         "frames": tally.frames,
+        "time/frames_before": tally.before,
         "time/iterations": tally.iterations,
         "time/time_elapsed": tally.seconds,
         "time/total_timesteps": tally.frames,

@@ -13,7 +13,7 @@ from ..runs import Run
 from ..settings import differences
 from .curves import TARGET, Curve, interquartile_interval, interquartile_mean, read_curve
 
-PASSED_OVER = ("env", "out", "frames", "seed", "device", "checkpoint_frames")
+PASSED_OVER = ("env", "out", "from", "frames", "until", "seed", "device", "checkpoint_frames")
 
 
 @dataclass(frozen=True)

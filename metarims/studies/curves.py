@@ -23,7 +23,7 @@ class Curve:
 
     Attributes:
         frames, success: a point an iteration, the success rate over the last 200 episodes; 0 before
-            there are so many.
+            there are so many. Frames are counted from the beginning of the run that it began from.
         frames_to_target, episodes_to_target: when that first reached the target, or infinity.
         dead, information: of the modules in the last iteration, see `module_figures`; NaN without.
     """
@@ -56,8 +56,9 @@ def read_curve(run: Run, target: float = TARGET) -> Curve:
     rows = [row for row in run.metrics() if "rollout/success_rate" in row]
     if not rows:
         raise UsageError(f"{run.path} has no finished episode to show")
+    begun = rows[0].get("time/frames_before", 0)
     there = (
-        (row["frames"], row["rollout/episodes"])
+        (begun + row["frames"], row["rollout/episodes"])
         for row in rows
         if row["rollout/window"] >= WINDOW and row["rollout/success_rate"] >= target
     )
@@ -65,7 +66,9 @@ def read_curve(run: Run, target: float = TARGET) -> Curve:
     settled = np.array([row["rollout/window"] >= WINDOW for row in rows])
     success = np.array([row["rollout/success_rate"] for row in rows]) * settled
     modules = (rows[-1].get(f"modules/{name}", math.nan) for name in ("dead", "information"))
-    return Curve(np.array([row["frames"] for row in rows]), success, frames, episodes, *modules)
+    return Curve(
+        np.array([begun + row["frames"] for row in rows]), success, frames, episodes, *modules
+    )
 
 
 def interquartile_mean(sample: Sequence[float]) -> float:

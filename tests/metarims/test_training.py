@@ -10,6 +10,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 import metarims
 from metarims.checkpoint import TENSORS
 from metarims.errors import UsageError
+from metarims.settings import replace_at
+from metarims.tally import WINDOW
+from metarims.training import begin_from
 
 from .probes import Contexts
 from .small import agent_of, configured, make_agent
@@ -143,3 +146,42 @@ def test_a_missing_or_damaged_run_is_named(tmp_path):
         path.write_text(text)
         with pytest.raises(UsageError, match=message):
             metarims.load_run(tmp_path / "doorkey")
+
+
+def test_a_run_begins_with_another_ones_parameters(tmp_path):
+    train(tmp_path / "first", iterations=2)
+    later = replace_at(config(tmp_path / "second"), {"from": str(tmp_path / "first"), "seed": 7})
+    agent = agent_of(later, seed=3)
+    before = begin_from(metarims.load_run(tmp_path / "first"), later, agent)
+    assert before == 2 * ITERATION
+    known = metarims.load_run(tmp_path / "first").load().tensors
+    for name, parameter in agent.named_parameters():
+        assert torch.equal(parameter, known[f"agent.{name}"]), name
+    metarims.train(later, Contexts(8), agent_of(later, seed=3))
+    third = replace_at(config(tmp_path / "third"), {"from": str(tmp_path / "second")})
+    metarims.train(third, Contexts(8, tasks=2), agent_of(third))
+    assert {row["time/frames_before"] for row in rows(tmp_path / "second")} == {2 * ITERATION}
+    assert rows(tmp_path / "third")[0]["time/frames_before"] == 6 * ITERATION
+
+
+def test_a_run_of_another_agent_is_no_beginning(tmp_path):
+    train(tmp_path / "first", iterations=1)
+    other = replace_at(
+        config(tmp_path / "other"), {"from": str(tmp_path / "first"), "core.active": 2}
+    )
+    with pytest.raises(
+        UsageError, match=r"first has another agent: core.active is 3 there, 2 here"
+    ):
+        metarims.train(other, Contexts(8), agent_of(other))
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_run_ends_where_it_has_learnt_what_it_was_to_learn(tmp_path):
+    run = replace_at(config(tmp_path / "run", iterations=40), {"until": 0.01})
+    summary = metarims.train(run, Contexts(8), agent_of(run))
+    assert summary.frames < 40 * ITERATION
+    last = rows(tmp_path / "run")[-1]
+    assert (last["frames"], last["rollout/window"]) == (summary.frames, WINDOW)
+    assert last["rollout/success_rate"] >= 0.01
+    again = metarims.load_run(tmp_path / "run")
+    assert metarims.resume(again, Contexts(8), agent_of(run)).frames == summary.frames
