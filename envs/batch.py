@@ -19,7 +19,7 @@ from .interface import UPSTREAM_VIEW, Observation, Options, Step
 from .jit import Compiled
 from .kernels import MAX_ATTEMPTS
 from .layouts import Factory, Layouts
-from .record import MISSION_OFFSET, RECORD, record_bytes, view_records
+from .record import MISSION_OFFSET, RECORD, X_OFFSET, record_bytes, view_records
 from .registry import LEVELS, Level, find_level
 from .render import render
 from .rgb import Painter
@@ -253,6 +253,12 @@ class Environments:
             "direction": direction,
             "mission": self._mission if mission is None else mission,
         }
+
+    @property
+    def places(self) -> Tensor:
+        """The cell that each agent stands on, int64 [B]: its column, and 256 times its row."""
+        both = self._rows[:, X_OFFSET : X_OFFSET + 4].view(torch.int16).long()
+        return both[:, 0] + 256 * both[:, 1]
 
     def render(self, i: int = 0, tile_size: int = 32) -> np.ndarray:
         """Environment i as upstream's ``render()`` shows it: uint8 [H * T, W * T, 3].

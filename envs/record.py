@@ -148,6 +148,7 @@ RECORD = dtype_of(Record)
 
 GRID_OFFSET = RECORD.fields["grid"][1]  # type: ignore[index]
 MISSION_OFFSET = RECORD.fields["mission"][1]  # type: ignore[index]
+X_OFFSET = RECORD.fields["x"][1]  # type: ignore[index]  # y comes after it
 
 
 def record_bytes(cells: int) -> int:

@@ -34,9 +34,9 @@ class Reinforce(AlgorithmConfig):
 
     def targets(self, rollout: Rollout) -> tuple[Tensor, Tensor]:
         """Returns to the rollout's end, then V (GAE with λ = 1), with and without the baseline."""
-        rewards = rollout.rewards * self.reward_scale
-        ends = rollout.next_values, rollout.terminated, rollout.truncated
-        advantages = generalized_advantages(rewards, rollout.values, *ends, self.discount, 1.0)
+        rewards, ends = self.rewards(rollout), (rollout.terminated, rollout.truncated)
+        values = rollout.values, rollout.next_values
+        advantages = generalized_advantages(rewards, *values, *ends, self.discount, 1.0)
         return advantages, advantages + rollout.values
 
     def loss(self, output: Output, batch: Sequences, loop: Loop) -> Loss:

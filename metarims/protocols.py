@@ -149,6 +149,10 @@ class Environment(Protocol):
     task: Tensor  # int64 [B], each environment's level
     state: Tensor
 
+    @property
+    def places(self) -> Tensor:
+        """Where each agent stands, int64 [B]: the same number for the same place."""
+
     def reset(self, seed: int | None = None) -> Observation:
         """Begin anew: environment i from seed + i, or where its stream stands; [B, ...] by name."""
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from .losses import log_prob_of
+from .novelty import count_visits, first_counts
 from .protocols import Agent, Diagnostics, Environment, Observation, Output, State, Step
 from .returns import finished_episodes
 
@@ -22,12 +23,15 @@ class Cursor:
         state: the agent's, [B, ...].
         starts: bool [B], whether an episode begins with `obs`.
         so_far: float64 [2, B], return and length of the unfinished episodes.
+        visits: int16 [B, n], what they have seen how often, see `metarims.novelty`; where that is
+            not counted n is 0.
     """
 
     obs: Observation
     state: State
     starts: Tensor
     so_far: Tensor
+    visits: Tensor
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,7 @@ class Rollout:
         stride: steps between them.
         next_values: V of what each step led to, [T, B].
         rewards, terminated, truncated: [T, B].
+        novelty: [T, B], the bonus for what each step led to; 0 where visits are not counted.
         task: int64 [B].
         diagnostics: the agent's, [T, B, ...].
         episodes: float64 [episodes, 4], return, length, success and first step (counted from this
@@ -57,25 +62,27 @@ class Rollout:
     rewards: Tensor
     terminated: Tensor
     truncated: Tensor
+    novelty: Tensor
     task: Tensor
     diagnostics: Diagnostics
     episodes: Tensor
 
 
-def begin(env: Environment, agent: Agent, seed: int | None = None) -> Cursor:
-    """Reset the environments and the agent."""
+def begin(env: Environment, agent: Agent, seed: int | None = None, counted: bool = False) -> Cursor:
+    """Reset the environments and the agent; whether visits are to be counted."""
     obs = env.reset(seed)
     count, device = env.num_envs, env.device
+    action, reward = torch.zeros(count, dtype=torch.int64, device=device), torch.zeros(count)
+    starts = torch.ones(count, dtype=torch.bool, device=device)
+    visits = first_counts(env, counted)
+    if counted:
+        count_visits(visits, env, obs, starts)
     return Cursor(
-        _with_last(
-            obs,
-            torch.zeros(count, dtype=torch.int64, device=device),
-            torch.zeros(count, device=device),
-            env.task,
-        ),
+        _with_last(obs, action, reward.to(device), env.task),
         agent.initial_state(count),
-        torch.ones(count, dtype=torch.bool, device=device),
+        starts,
         torch.zeros(2, count, dtype=torch.float64, device=device),
+        visits,
     )
 
 
@@ -92,10 +99,10 @@ def sample(logits: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def advance(env: Environment, cursor: Cursor, state: State, actions: Tensor) -> tuple[Step, Cursor]:
-    """Step the environments; the cursor after it, its `so_far` unchanged."""
+    """Step the environments; the cursor after it, its `so_far` and `visits` unchanged."""
     step = env.step(actions)
     obs = _with_last(step.obs, actions, step.reward, step.task)
-    return step, Cursor(obs, state, step.terminated | step.truncated, cursor.so_far)
+    return step, replace(cursor, obs=obs, state=state, starts=step.terminated | step.truncated)
 
 
 @torch.no_grad()
@@ -113,7 +120,10 @@ def collect_rollout(
         output = forward_step(agent, cursor)
         action = sample(output.logits[0], generator)
         step, after = advance(env, cursor, output.state, action)
-        moments.append(Moment(cursor, output, action, step, _cut_short(step, after, action)))
+        cut_short, bonus = _cut_short(step, after, action), torch.zeros_like(step.reward)
+        if after.visits.shape[1]:
+            bonus = count_visits(after.visits, env, after.obs, after.starts)
+        moments.append(Moment(cursor, output, action, step, bonus, cut_short))
         cursor = after
     return _assemble(agent, moments, cursor, stride)
 
@@ -121,13 +131,14 @@ def collect_rollout(
 @dataclass(frozen=True)
 class Moment:
     """One step: where agent and environments stood, what the agent thought and did, what came of
-    it, and the last observations and states of the episodes that it truncated.
+    it, how new that was, and the last observations and states of the episodes that it truncated.
     """
 
     cursor: Cursor
     output: Output
     action: Tensor
     step: Step
+    novelty: Tensor
     cut_short: tuple[Observation, State] | None
 
 
@@ -160,6 +171,7 @@ def _assemble(
         rewards=rewards,
         terminated=terminated,
         truncated=truncated,
+        novelty=torch.stack([m.novelty for m in moments]),
         task=results[-1].task,
         diagnostics=_joined([output.diagnostics for output in outputs]),
         episodes=torch.stack([x[ended] for x in (returns, lengths, success.double(), begun)], 1),

@@ -40,7 +40,8 @@ class Training:
         self.env, self.agent = env, agent
         seed, self.until = config.run.seed, config.run.until
         self.learner = Learner(agent, config.loops, config.algorithm, seed, env.device)
-        self.cursor = begin(env, agent, seed + ranks.rank() * env.num_envs)
+        counted = config.algorithm.novelty > 0
+        self.cursor = begin(env, agent, seed + ranks.rank() * env.num_envs, counted)
         self.tally = Tally(before)
 
     def iterate(self) -> Row:
@@ -49,6 +50,8 @@ class Training:
         iteration, self.cursor = self.learner.iterate(self.env, self.cursor)
         # Reading figures off the device waits until the work is done.
         row = _loss_row(iteration) | _diagnostic_row(iteration)
+        if self.learner.algorithm.novelty:
+            row["rollout/novelty_mean"] = float(iteration.rollouts[-1].novelty.mean())
         seconds = time.perf_counter() - before
         frames, self.tally = (
             self.tally.frames,
@@ -251,7 +254,8 @@ def _own_names(cursor: Cursor) -> list[str]:
 def _cursor_tensors(cursor: Cursor) -> dict[str, Tensor]:
     tensors = {f"cursor.obs.{name}": tensor for name, tensor in cursor.obs.items()}
     tensors |= {f"cursor.state.{i}": tensor for i, tensor in enumerate(cursor.state)}
-    return tensors | {"cursor.starts": cursor.starts, "cursor.so_far": cursor.so_far}
+    own = ("starts", "so_far", "visits")
+    return tensors | {f"cursor.{name}": getattr(cursor, name) for name in own}
 
 
 def _cursor_from(like: Cursor, tensors: dict[str, Tensor]) -> Cursor:
@@ -262,4 +266,5 @@ def _cursor_from(like: Cursor, tensors: dict[str, Tensor]) -> Cursor:
         state=tuple(tensors[f"cursor.state.{i}"].to(device) for i in range(len(like.state))),
         starts=tensors["cursor.starts"].to(device),
         so_far=tensors["cursor.so_far"].to(device),
+        visits=tensors["cursor.visits"].to(device),
     )

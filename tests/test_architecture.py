@@ -26,6 +26,7 @@ FLOORS = {
         ["registry", "files"],
         ["settings", "statistics"],
         ["protocols", "losses", "returns"],
+        ["novelty"],
         ["loops", "rollout", "sequences"],
         ["algorithms", "diagnostics", "evaluation", "tally"],
         ["config", "learner", "checkpoint"],

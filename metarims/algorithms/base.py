@@ -39,6 +39,8 @@ class AlgorithmConfig(Variant):
     Attributes:
         discount: γ.
         reward_scale: factor on rewards in the loss; reported returns are the environment's.
+        novelty: weight of the bonus for what is new in an episode, 1/√n at the n-th time of a view
+            from a place; it is learnt from, and reported apart.
         max_grad_norm: each loop's gradient is clipped to this norm.
         anneal_frames: frames over which learning rates fall to a tenth, linearly; there they stay.
     """
@@ -47,16 +49,23 @@ class AlgorithmConfig(Variant):
 
     discount: float = 0.99
     reward_scale: float = 1.0
+    novelty: float = 0.0
     max_grad_norm: float = 0.5
     anneal_frames: int = 1_000_000
 
     def __post_init__(self) -> None:
         check_between(0, 1, discount=self.discount)
+        check_between(0, float("inf"), novelty=self.novelty)
         check_positive(
             reward_scale=self.reward_scale,
             max_grad_norm=self.max_grad_norm,
             anneal_frames=self.anneal_frames,
         )
+
+    def rewards(self, rollout: Rollout) -> Tensor:
+        """What is learnt from, [T, B]: the environment's, scaled, and the bonus for what is new."""
+        rewards = rollout.rewards * self.reward_scale
+        return rewards + self.novelty * rollout.novelty if self.novelty else rewards
 
     def targets(self, rollout: Rollout) -> tuple[Tensor, Tensor]:
         """What to learn from a rollout: advantages and returns, [T, B] each."""

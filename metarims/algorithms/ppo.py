@@ -54,7 +54,7 @@ class PPO(AlgorithmConfig):
     def targets(self, rollout: Rollout) -> tuple[Tensor, Tensor]:
         """Advantages by GAE, and with the values added the returns; [T, B] each."""
         advantages = generalized_advantages(
-            rollout.rewards * self.reward_scale,
+            self.rewards(rollout),
             rollout.values,
             rollout.next_values,
             rollout.terminated,

@@ -31,7 +31,7 @@ def start_learning(config: RunConfig, env: Environment, agent: Agent) -> Burst:
     """One iteration of ours a burst."""
     loops, seed = config.loops, config.run.seed
     learner = Learner(agent, loops, config.algorithm, seed, env.device)
-    cursor = begin(env, agent, seed)
+    cursor = begin(env, agent, seed, config.algorithm.novelty > 0)
     frames = env.num_envs * loops.steps * loops.rollouts
 
     def burst() -> int:

@@ -222,3 +222,12 @@ def test_parts_of_a_batch_are_the_whole_batch(parts):
     assert torch.equal(torch.cat([piece.task for piece in pieces]), whole.task)
     with pytest.raises(ValueError, match="multiple of the 3 parts, got 8"):
         envs.make(ids, num_envs=8, part=(0, 3))
+
+
+def test_places_are_where_agents_stand():
+    env = envs.make("MiniGrid-FourRooms-v0", num_envs=5, seed=2)
+    env.reset()
+    for _ in range(20):
+        env.step(torch.randint(3, (5,)))
+        stand = [(int(env.record(i)["x"]), int(env.record(i)["y"])) for i in range(5)]
+        assert env.places.tolist() == [x + 256 * y for x, y in stand]

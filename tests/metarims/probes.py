@@ -38,6 +38,10 @@ class Probe:
         self.task = torch.arange(num_envs) * tasks // num_envs
         self.state = torch.zeros(num_envs, 3, dtype=torch.int64)  # count, secret, stream
 
+    @property
+    def places(self) -> Tensor:
+        return torch.zeros(self.num_envs, dtype=torch.int64)
+
     def reset(self, seed: int | None = None) -> Observation:
         self.state = torch.zeros(self.num_envs, 3, dtype=torch.int64)
         self.state[:, 2] = (torch.arange(self.num_envs) + (seed or 0)) * 2654435761 % 2**31

@@ -93,5 +93,5 @@ def test_a_format_of_the_future_is_refused(tmp_path):
     path = save_checkpoint(tmp_path, 1, written(1))
     manifest = json.loads((path / MANIFEST).read_text()) | {"format": 99}
     (path / MANIFEST).write_text(json.dumps(manifest))
-    with pytest.raises(UsageError, match="format 99, expected 1"):
+    with pytest.raises(UsageError, match="format 99, expected 2"):
         load_checkpoint(tmp_path)

@@ -35,9 +35,10 @@ def rollout_of(image=None, **changes) -> Rollout:
         "rewards": torch.zeros(4, 1),
         "terminated": nothing,
         "truncated": nothing,
+        "novelty": torch.zeros(4, 1),
         "task": torch.zeros(1, dtype=torch.int64),
         "diagnostics": {},
-        "episodes": torch.zeros(0, 3),
+        "episodes": torch.zeros(0, 4),
     }
     return Rollout(**{**fields, **changes})
 
