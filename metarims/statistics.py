@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import scipy  # its statistics take a second to import: they are, when they are asked for
 import torch
 from torch import Tensor
 
@@ -73,3 +74,74 @@ def module_figures(mask: Tensor, probabilities: Tensor) -> dict[str, Tensor]:
         "information": together - apart,
         "dead": (use < 1e-3).sum(),
     }
+
+
+# --- over runs (Agarwal et al., Deep RL at the Edge of the Statistical Precipice, 2021) ----------
+
+
+def interquartile_mean(sample: Sequence[float]) -> float:
+    """The mean of the middle half."""
+    return float(scipy.stats.trim_mean(sample, 0.25))
+
+
+def interquartile_interval(sample: Sequence[float], seed: int = 0) -> tuple[float, float]:
+    """The 95 % percentile bootstrap interval of the interquartile mean."""
+    return stratified_interval([sample], seed)
+
+
+def stratified_mean(strata: Sequence[Sequence[float]]) -> float:
+    """The interquartile mean of the scores of all strata together."""
+    return interquartile_mean([score for stratum in strata for score in stratum])
+
+
+def stratified_interval(strata: Sequence[Sequence[float]], seed: int = 0) -> tuple[float, float]:
+    """The 95 % bootstrap interval of `stratified_mean`: runs are drawn anew within each stratum.
+
+    Args:
+        strata: of each level the scores of its runs.
+        seed: of what is drawn.
+    """
+    random = np.random.default_rng(seed)
+    drawn = [_resampled(stratum, random) for stratum in strata]
+    means = scipy.stats.trim_mean(np.concatenate(drawn, 1), 0.25, axis=1)
+    return _middle(means)
+
+
+def improvement(ours: Sequence[float], theirs: Sequence[float]) -> float:
+    """The probability that a run of ours is better than one of theirs; ties count half."""
+    return float(_wins(np.asarray(ours)[None], np.asarray(theirs)[None])[0])
+
+
+def improvement_interval(
+    ours: Sequence[float], theirs: Sequence[float], seed: int = 0
+) -> tuple[float, float]:
+    """Its 95 % percentile bootstrap interval."""
+    random = np.random.default_rng(seed)
+    return _middle(_wins(_resampled(ours, random), _resampled(theirs, random)))
+
+
+def performance_profile(scores: Sequence[float], thresholds: Sequence[float]) -> list[float]:
+    """The share of runs that score above each threshold."""
+    values = np.asarray(scores)
+    return [float((values > threshold).mean()) for threshold in thresholds]
+
+
+RESAMPLES = 2000
+
+
+def _resampled(sample: Sequence[float], random: np.random.Generator) -> np.ndarray:
+    """The sample drawn from itself, [RESAMPLES, n]."""
+    values = np.asarray(sample, dtype=np.float64)
+    return values[random.integers(len(values), size=(RESAMPLES, len(values)))]
+
+
+def _wins(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
+    """Of [R, n] and [R, m]: how often one is larger than the other, [R]."""
+    difference = ours[:, :, None] - theirs[:, None, :]
+    return (np.sign(difference) / 2 + 0.5).mean((1, 2))  # type: ignore[no-any-return]
+
+
+def _middle(drawn: np.ndarray) -> tuple[float, float]:
+    """Where 95 % of them lie."""
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    return float(low), float(high)

@@ -11,7 +11,8 @@ import numpy as np
 from ..config import RunConfig, find_preset
 from ..runs import Run
 from ..settings import differences
-from .curves import TARGET, Curve, interquartile_interval, interquartile_mean, read_curve
+from ..statistics import interquartile_interval, interquartile_mean
+from .curves import TARGET, Curve, read_curve
 
 PASSED_OVER = ("env", "out", "from", "frames", "until", "seed", "device", "checkpoint_frames")
 

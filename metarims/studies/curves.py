@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import scipy  # its statistics take a second to import: they are, when they are asked for
 
 from ..errors import UsageError
 from ..runs import Run
 from ..tally import WINDOW
 
-RESAMPLES = 2000
 TARGET = 0.95
 
 
@@ -69,16 +66,3 @@ def read_curve(run: Run, target: float = TARGET) -> Curve:
     return Curve(
         np.array([begun + row["frames"] for row in rows]), success, frames, episodes, *modules
     )
-
-
-def interquartile_mean(sample: Sequence[float]) -> float:
-    """The mean of the middle half (Agarwal et al. 2021)."""
-    return float(scipy.stats.trim_mean(sample, 0.25))
-
-
-def interquartile_interval(sample: Sequence[float], seed: int = 0) -> tuple[float, float]:
-    """The 95 % percentile bootstrap interval of the interquartile mean."""
-    values = np.asarray(sample, dtype=np.float64)
-    rows = np.random.default_rng(seed).integers(len(values), size=(RESAMPLES, len(values)))
-    low, high = np.quantile(scipy.stats.trim_mean(values[rows], 0.25, axis=1), [0.025, 0.975])
-    return float(low), float(high)

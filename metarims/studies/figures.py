@@ -14,7 +14,7 @@ from torch import Tensor
 from ..files import aside, make_folder
 from ..rollout import Rollout
 from ..runs import Run
-from ..statistics import module_choices
+from ..statistics import interquartile_interval, interquartile_mean, module_choices
 from .analysis import (
     ChoiceReport,
     ValueApproach,
@@ -23,7 +23,7 @@ from .analysis import (
     value_before_success,
 )
 from .compare import changed_settings
-from .curves import Curve, interquartile_interval, interquartile_mean, read_curve
+from .curves import Curve, read_curve
 
 matplotlib.use("Agg")
 

@@ -6,7 +6,19 @@ import pytest
 import torch
 from scipy.stats import binomtest
 
-from metarims.statistics import bootstrap_interval, entropy, module_figures, wilson_interval
+from metarims.statistics import (
+    bootstrap_interval,
+    entropy,
+    improvement,
+    improvement_interval,
+    interquartile_interval,
+    interquartile_mean,
+    module_figures,
+    performance_profile,
+    stratified_interval,
+    stratified_mean,
+    wilson_interval,
+)
 
 
 @pytest.mark.parametrize(("successes", "trials"), [(0, 10), (7, 10), (500, 500), (480, 500)])
@@ -37,3 +49,36 @@ def test_modules_that_depend_on_the_input_carry_information():
     assert figures["H_A"].item() == pytest.approx(math.log(2))
     assert figures["H_A_given_X"].item() == 0.0
     assert figures["information"].item() == pytest.approx(math.log(2))
+
+
+def test_interquartile_mean_leaves_out_the_outer_quarters():
+    assert interquartile_mean([0, 1, 2, 100]) == 1.5
+
+
+def test_strata_are_drawn_from_apart():
+    """Two levels, all runs alike on each: whatever is drawn, half of the scores are 0, half 1."""
+    assert stratified_mean([[0.0] * 4, [1.0] * 4]) == 0.5
+    assert stratified_interval([[0.0] * 4, [1.0] * 4]) == (0.5, 0.5)
+    low, high = interquartile_interval([0.0] * 4 + [1.0] * 4)
+    assert low < 0.1
+    assert high > 0.9
+
+
+def test_the_interval_of_a_normal_sample_is_as_wide_as_it_should_be():
+    """The interquartile mean of a normal sample of n deviates by 1.09 / √n or so."""
+    sample = torch.randn(400, generator=torch.Generator().manual_seed(1)).tolist()
+    low, high = interquartile_interval(sample)
+    assert high - low == pytest.approx(2 * 1.96 * 1.09 / 20, rel=0.15)
+
+
+def test_the_probability_of_improvement_by_hand():
+    """Of the four pairs one is won, one is a tie: 1½ of 4."""
+    assert improvement([1.0, 2.0], [2.0, 1.5]) == (0 + 0 + 0.5 + 1) / 4
+    assert improvement([1.0, 1.0], [0.0]) == 1.0
+    assert improvement_interval([1.0, 1.0, 2.0], [0.0, 0.5]) == (1.0, 1.0)
+    low, high = improvement_interval([0.0, 1.0] * 3, [0.0, 1.0] * 3)
+    assert low < 0.5 < high
+
+
+def test_a_profile_counts_runs_above_each_threshold():
+    assert performance_profile([0.1, 0.5, 0.9, 1.0], [0.0, 0.5, 0.95, 1.0]) == [1, 0.5, 0.25, 0]

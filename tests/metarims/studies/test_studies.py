@@ -12,7 +12,7 @@ from metarims.errors import UsageError
 from metarims.runs import create_run
 from metarims.settings import flatten, replace_at
 from metarims.studies.compare import compare, comparison_table
-from metarims.studies.curves import interquartile_mean, read_curve
+from metarims.studies.curves import read_curve
 from metarims.studies.search import (
     Trial,
     draw_trials,
@@ -58,10 +58,6 @@ def test_the_first_episodes_do_not_count(tmp_path):
 def test_a_run_without_episodes_is_refused(tmp_path):
     with pytest.raises(UsageError, match="no finished episode"):
         read_curve(make_run(tmp_path / "a", []))
-
-
-def test_interquartile_mean_leaves_out_the_outer_quarters():
-    assert interquartile_mean([0, 1, 2, 100]) == 1.5
 
 
 def test_runs_are_grouped_by_settings_and_sorted(tmp_path):
