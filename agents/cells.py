@@ -1,4 +1,8 @@
-"""The vectors of the view's cells: of each cell one row of a table for every trait, summed."""
+"""Cells of the view under a mission: what a cell is, scaled and shifted by what is asked for.
+
+A cell's vector depends on its code (type, color and state) and on the mission alone (FiLM, Perez et
+al. 2018), wherever it lies.
+"""
 
 from __future__ import annotations
 
@@ -12,118 +16,139 @@ from torch.autograd.function import once_differentiable
 from torch.nn.functional import pad
 
 from .kernels.compiling import has_kernels, inlined, kernel, share, type_of
-from .kernels.lanes import WIDTH, load, rows, store
-from .kernels.rows import clear
+from .kernels.lanes import WIDTH, above, choose, fma, load, nothing, rows, store
 from .kernels.tiles import padding
 
 TYPES, COLORS, STATES = 11, 6, 4  # of a cell, upstream's
 TRAITS = TYPES + COLORS + STATES
-BLOCK = 32  # frames whose sums, and a cell's part of the table, fit the first-level cache
+CODES = TYPES * COLORS * STATES
+
+Seen = tuple[Tensor, Tensor]  # every cell's vector [N, K, C], and their largest numbers [N, C]
 
 
-def add_cells(cells: Tensor, table: Tensor, apart: bool = False) -> Tensor:
-    """The rows of all cells, or of each one apart, summed.
+def traits_of_codes() -> Tensor:
+    """Which traits a code stands for: ones in [CODES, TRAITS]."""
+    code = torch.arange(CODES)
+    kind, color, state = code // (COLORS * STATES), code // STATES % COLORS, code % STATES
+    which = torch.stack([kind, TYPES + color, TYPES + COLORS + state], 1)
+    return torch.zeros(CODES, TRAITS).scatter_(1, which, 1.0)
+
+
+def look(cells: Tensor, which: Tensor, table: Tensor, scale: Tensor, shift: Tensor) -> Seen:
+    """relu(scale · vector + shift) of every cell.
 
     Args:
         cells: types, colors and states uint8 [N, K, 3].
-        table: [K · TRAITS, E].
-        apart: whether each cell stays by itself.
-
-    Returns:
-        [N, E], or [N, K, E].
+        which: int64 [N], each frame's mission.
+        table: a vector for each code [CODES, C].
+        scale, shift: of each mission [M, C].
 
     Raises:
         ValueError: there is no such type, color or state.
     """
-    add = _Sum.apply if has_kernels(cells.device) else add_by_definition
-    sums: Tensor = add(cells, table, apart)
-    return sums
+    if not has_kernels(cells.device):
+        return look_by_definition(cells, which, table, scale, shift)
+    seen, most = _Look.apply(cells, which, table, scale, shift)  # type: ignore[no-untyped-call]
+    return seen, most
 
 
-def add_by_definition(cells: Tensor, table: Tensor, apart: bool) -> Tensor:
-    """As `add_cells`, by torch."""
-    firsts = torch.arange(cells.shape[1], device=cells.device).unsqueeze(1) * TRAITS
-    offsets = firsts + torch.tensor([0, TYPES, TYPES + COLORS], device=cells.device)
-    found = cells + offsets.int()  # [N, K, 3]
-    sums = F.embedding_bag(found.flatten(0, 1) if apart else found.flatten(1), table, mode="sum")
-    return sums.view(*cells.shape[: 1 + apart], -1)
+def look_by_definition(
+    cells: Tensor, which: Tensor, table: Tensor, scale: Tensor, shift: Tensor
+) -> Seen:
+    """As `look`, by torch."""
+    kind, color, state = cells.int().unbind(2)  # [N, K]
+    vectors = F.embedding((kind * COLORS + color) * STATES + state, table)  # [N, K, C]
+    scale, shift = (F.embedding(which, x).unsqueeze(1) for x in (scale, shift))  # [N, 1, C]
+    seen = torch.relu(vectors * scale + shift)
+    return seen, seen.amax(1)
 
 
-class _Sum(torch.autograd.Function):
-    """The same, compiled: a row of E numbers is some rows of lanes, filled up with zeros."""
+class _Look(torch.autograd.Function):
+    """The same, compiled: a vector of C numbers is some rows of lanes, filled up with zeros."""
 
     @staticmethod
-    def forward(ctx: Any, cells: Tensor, table: Tensor, apart: bool) -> Tensor:
-        cells, (count, width) = cells.contiguous(), table.shape
-        table = _whole_rows(table)
-        sums = table.new_empty(len(cells), cells.shape[1] if apart else 1, table.shape[1])
-        memory = (sums.data_ptr(), table.data_ptr())
-        share(add_rows, len(cells), _sizes(sums), cells.numpy(), memory, type_of(table.dtype))
-        ctx.save_for_backward(cells)
-        ctx.shape = count, width
-        return (sums if apart else sums.squeeze(1))[..., :width]
+    def forward(
+        ctx: Any, cells: Tensor, which: Tensor, table: Tensor, scale: Tensor, shift: Tensor
+    ) -> Seen:
+        width, cells, which = table.shape[1], cells.contiguous(), which.contiguous()
+        table, scale, shift = map(_whole_rows, (table, scale, shift))
+        seen = table.new_empty(*cells.shape[:2], table.shape[1])
+        most = table.new_empty(len(cells), table.shape[1])
+        memory = tuple(x.data_ptr() for x in (seen, most, table, scale, shift))
+        arguments = (table.shape[1] // WIDTH, cells.numpy(), which.numpy(), memory)
+        share(look_at_rows, len(cells), *arguments, type_of(table.dtype))
+        ctx.save_for_backward(cells, which, table, scale, shift, seen, most)
+        ctx.width = width
+        return seen[..., :width], most[:, :width]
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[None, Tensor, None]:
-        (cells,), (count, width) = ctx.saved_tensors, ctx.shape
-        arrived = _whole_rows(gradient)
-        arrived = arrived.view(len(cells), -1, arrived.shape[-1])
-        of_table = arrived.new_zeros(count, arrived.shape[2])
-        memory = (of_table.data_ptr(), arrived.data_ptr())
-        arguments = (_sizes(arrived), cells.numpy(), memory, type_of(arrived.dtype))
-        share(spread_rows, cells.shape[1], *arguments)
-        return None, of_table[:, :width], None
+    def backward(ctx: Any, d_seen: Tensor, d_most: Tensor) -> tuple[Tensor | None, ...]:
+        cells, which, table, scale, shift, seen, most = ctx.saved_tensors
+        arrived, of_most = _whole_rows(d_seen), _whole_rows(d_most)
+        found = tuple(torch.zeros_like(x) for x in (table, scale, shift))
+        own = (seen, most, arrived, of_most, table, scale, *found)
+        memory = tuple(x.data_ptr() for x in own)
+        arguments = (table.shape[1] // WIDTH, cells.numpy(), which.numpy(), memory)
+        # All frames add to the same rows: no threads.
+        look_back(0, len(cells), *arguments, type_of(table.dtype))
+        return None, None, *(x[:, : ctx.width] for x in found)
 
 
 def _whole_rows(x: Tensor) -> Tensor:
-    """x [..., E] in one piece, its last axis filled up with zeros to rows of lanes."""
+    """x [..., C] in one piece, its last axis filled up with zeros to rows of lanes."""
     more = padding(x.shape[-1])
     return (pad(x, (0, more)) if more else x).contiguous()
 
 
-def _sizes(sums: Tensor) -> tuple[int, int]:
-    """Of [N, K or 1, E]: how many sums a frame has, and how many rows of lanes each of them."""
-    return sums.shape[1], sums.shape[2] // WIDTH
-
-
 @kernel
-def add_rows(start: int, end: int, sizes: Any, cells: np.ndarray, memory: Any, kind: Any) -> None:
-    """Of frames `start` to `end`: fills the sums in."""
-    (places, width), (sums, table) = sizes, rows(memory, kind)
-    clear(sums + start * places * width, (end - start) * places * width)
-    for first in range(start, end, BLOCK):
-        for k in range(cells.shape[1]):
-            for n in range(first, min(first + BLOCK, end)):
-                type_, color, state = cells[n, k, 0], cells[n, k, 1], cells[n, k, 2]
-                if type_ >= TYPES or color >= COLORS or state >= STATES:
-                    raise ValueError("no such cell: its type, color or state is out of range")
-                a, b, c = rows_of(table + k * TRAITS * width, width, type_, color, state)
-                out = sums + (n * places + min(k, places - 1)) * width
-                for e in range(width):
-                    store(out, e, load(out, e) + (load(a, e) + load(b, e) + load(c, e)))
-
-
-@kernel
-def spread_rows(
-    start: int, end: int, sizes: Any, cells: np.ndarray, memory: Any, kind: Any
+def look_at_rows(
+    start: int, end: int, width: int, cells: np.ndarray, which: Any, memory: Any, kind: Any
 ) -> None:
-    """Of cells `start` to `end`: each frame's gradient added to the rows that it was the sum of."""
-    (places, width), (table, gradient) = sizes, rows(memory, kind)
-    for k in range(start, end):
-        for n in range(len(cells)):
-            type_, color, state = cells[n, k, 0], cells[n, k, 1], cells[n, k, 2]
-            a, b, c = rows_of(table + k * TRAITS * width, width, type_, color, state)
-            arrived = gradient + (n * places + min(k, places - 1)) * width
-            for e in range(width):
-                got = load(arrived, e)
-                store(a, e, load(a, e) + got)
-                store(b, e, load(b, e) + got)
-                store(c, e, load(c, e) + got)
+    """Of frames `start` to `end`: fills in every cell's vector and the largest numbers."""
+    seen, most, table, scale, shift = rows(memory, kind)
+    count, zero = cells.shape[1], nothing(seen)
+    for n in range(start, end):
+        mission = which[n] * width
+        for e in range(width):
+            factor, term, top = load(scale, mission + e), load(shift, mission + e), zero
+            for k in range(count):
+                x = fma(load(table, code_of(cells, n, k) * width + e), factor, term)
+                x = choose(above(zero, x), zero, x)
+                top = choose(above(top, x), top, x)
+                store(seen, (n * count + k) * width + e, x)
+            store(most, n * width + e, top)
+
+
+@kernel
+def look_back(
+    start: int, end: int, width: int, cells: np.ndarray, which: Any, memory: Any, kind: Any
+) -> None:
+    """Of frames `start` to `end`: adds to the gradients of table, scale and shift."""
+    seen, most, arrived, of_most, table, scale, d_table, d_scale, d_shift = rows(memory, kind)
+    count, zero = cells.shape[1], nothing(seen)
+    for n in range(start, end):
+        mission = which[n] * width
+        for e in range(width):
+            factor, of_scale, of_shift = load(scale, mission + e), zero, zero
+            top, left = load(most, n * width + e), load(of_most, n * width + e)
+            for k in range(count):
+                place, code = (n * count + k) * width + e, code_of(cells, n, k) * width + e
+                x = load(seen, place)
+                taken = choose(above(top, x), zero, left)  # by the first of the largest ones
+                left = left - taken
+                got = choose(x, load(arrived, place) + taken, zero)
+                of_shift = of_shift + got
+                of_scale = fma(got, load(table, code), of_scale)
+                store(d_table, code, fma(got, factor, load(d_table, code)))
+            store(d_scale, mission + e, load(d_scale, mission + e) + of_scale)
+            store(d_shift, mission + e, load(d_shift, mission + e) + of_shift)
 
 
 @inlined
-def rows_of(first: Any, width: int, type_: Any, color: Any, state: Any) -> Any:
-    """The three rows of a cell's traits."""
-    of_type, of_color = first + np.int64(type_) * width, first + (TYPES + np.int64(color)) * width
-    return of_type, of_color, first + (TYPES + COLORS + np.int64(state)) * width
+def code_of(cells: np.ndarray, n: int, k: int) -> Any:
+    """The code of a frame's cell."""
+    type_, color, state = cells[n, k, 0], cells[n, k, 1], cells[n, k, 2]
+    if type_ >= TYPES or color >= COLORS or state >= STATES:
+        raise ValueError("no such cell: its type, color or state is out of range")
+    return (np.int64(type_) * COLORS + np.int64(color)) * STATES + np.int64(state)

@@ -11,9 +11,11 @@ from torch import Tensor, nn
 from metarims.errors import check_positive
 from metarims.protocols import Observation
 
-from .cells import TRAITS, add_cells
+from .cells import TRAITS, look, traits_of_codes
 
-CELLS = 49  # of the view
+CELLS = 49  # of the view, the cell at (x, y) at 7 x + y
+NEAR = slice(26, 28)  # the cell ahead of the agent, and its own, which shows what it carries
+BACKGROUND, BACKGROUND_SCALE = slice(4), 0.2  # unseen, empty, wall, floor: they are everywhere
 HASH_BASE = 0x5851F42D4C957F2D
 
 
@@ -23,22 +25,27 @@ class EncoderConfig:
 
     Attributes:
         features: D, what it gives.
-        width: features of a cell's and the mission's vector.
+        cell: features of a cell.
+        hidden: units of the layer that all cells and the mission go into.
+        width: features of the mission.
         words: features of a word.
-        cell_scale: how much a cell counts in the sum over cells at first; with 1 the sum has
-            variance one, with 7 a single cell has.
         slots: each cell of the view, and the mission, is an input of its own to attend to.
     """
 
     features: int = 128
+    cell: int = 16
+    hidden: int = 64
     width: int = 64
     words: int = 32
-    cell_scale: float = 1.0
     slots: bool = False
 
     def __post_init__(self) -> None:
         check_positive(
-            features=self.features, width=self.width, words=self.words, cell_scale=self.cell_scale
+            features=self.features,
+            cell=self.cell,
+            hidden=self.hidden,
+            width=self.width,
+            words=self.words,
         )
 
     def build(self, vocabulary: int) -> Encoder | SlotEncoder:
@@ -46,53 +53,80 @@ class EncoderConfig:
         return (SlotEncoder if self.slots else Encoder)(self, vocabulary)
 
 
+class Cells(nn.Module):
+    """Every cell by itself, under the mission: its type, color and state have a vector each, whose
+    sum the mission scales and shifts.
+    """
+
+    traits_of_codes: Tensor
+
+    def __init__(self, config: EncoderConfig, vocabulary: int) -> None:
+        super().__init__()
+        self.instruction = Instruction(vocabulary, config.words, config.width)
+        self.traits = nn.Parameter(torch.randn(TRAITS, config.cell) / 3**0.5)
+        self.film = nn.Linear(config.width, 2 * config.cell)
+        traits = traits_of_codes()
+        traits[traits[:, BACKGROUND].any(1)] *= BACKGROUND_SCALE
+        self.register_buffer("traits_of_codes", traits, persistent=False)
+
+    def forward(self, obs: Observation) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Vectors of cells [T · B, 49, C] and their largest numbers [T · B, C], the different
+        missions [M, width], and which of them each is, int64 [T · B].
+        """
+        different, which = self.instruction(obs["mission"].flatten(0, 1))
+        scale, shift = self.film(different).chunk(2, 1)
+        image = obs["image"].flatten(0, 1).flatten(1, 2)
+        seen, most = look(image, which, self.traits_of_codes @ self.traits, 1 + scale, shift)
+        return seen, most, different, which
+
+
 class Encoder(nn.Module):
     """Cells and mission to features.
 
-    Each of the 49 cells of the view adds its own vector for its type, its color and its state (a
-    linear layer on one-hot cells); the mission scales and shifts the sum (FiLM, Perez et al. 2018).
+    Cells stay apart until each has passed under the mission. A layer then has weights for every
+    place, others for the two that an agent acts on, and a third kind for what is anywhere.
     """
 
     def __init__(self, config: EncoderConfig, vocabulary: int) -> None:
         super().__init__()
-        width = config.width
-        self.cells = _first_vectors(width, config.cell_scale / CELLS**0.5)
-        self.instruction = Instruction(vocabulary, config.words, width)
-        self.film = nn.Linear(width, 2 * width)
-        self.project = nn.Linear(width, config.features)
+        cell, hidden = config.cell, config.hidden
+        self.cells = Cells(config, vocabulary)
+        self.places = _orthogonal(CELLS * cell, hidden)
+        self.near = nn.Linear((NEAR.stop - NEAR.start) * cell, hidden, bias=False)
+        self.most = nn.Linear(cell, hidden, bias=False)
+        self.mission = nn.Linear(config.width, hidden, bias=False)
+        self.project = _orthogonal(hidden, config.features)
 
     def forward(self, obs: Observation) -> Tensor:
         """Images uint8 [T, B, 7, 7, 3] and missions int16 [T, B, L] to features [T, B, D]."""
-        image = obs["image"]
-        seen = add_cells(_flat(image), self.cells)
-        different, which = self.instruction(obs["mission"].flatten(0, 1))
-        scale, shift = F.embedding(which, self.film(different)).chunk(2, -1)
-        x = torch.relu(seen * (1 + scale) + shift)
-        return torch.relu(self.project(x)).view(*image.shape[:2], -1)
+        seen, most, different, which = self.cells(obs)
+        cell = seen.shape[2]
+        around = NEAR.start * cell, (CELLS - NEAR.stop) * cell
+        weight = self.places.weight + F.pad(self.near.weight, around)
+        x = F.linear(seen.flatten(1), weight, self.places.bias) + self.most(most)
+        x = torch.relu(x + F.embedding(which, self.mission(different)))
+        return torch.relu(self.project(x)).view(*obs["image"].shape[:2], -1)
 
 
 class SlotEncoder(nn.Module):
     """Cells and mission to slots, for modules that attend to what they need of them.
 
-    A slot for each cell of the view, by its place, type, color and state, and one for the mission.
+    A slot for each cell of the view, by what it is and where, and one for the mission.
     """
 
     def __init__(self, config: EncoderConfig, vocabulary: int) -> None:
         super().__init__()
-        width = config.width
-        self.cells = _first_vectors(width, 1.0)
-        self.instruction = Instruction(vocabulary, config.words, width)
-        self.project = nn.Linear(width, config.features)
-        self.project_mission = nn.Linear(width, config.features)
+        self.cells = Cells(config, vocabulary)
+        self.project = nn.Linear(config.cell, config.features)
+        self.places = nn.Parameter(torch.randn(CELLS, config.features) / 3**0.5)
+        self.mission = nn.Linear(config.width, config.features)
 
     def forward(self, obs: Observation) -> Tensor:
         """Images uint8 [T, B, 7, 7, 3] and missions int16 [T, B, L] to slots [T, B, 50, D]."""
-        image = obs["image"]
-        seen = self.project(torch.relu(add_cells(_flat(image), self.cells, apart=True)))
-        different, which = self.instruction(obs["mission"].flatten(0, 1))
-        mission = F.embedding(which, self.project_mission(different))
-        slots = torch.cat([seen, mission.unsqueeze(1)], 1)
-        return torch.relu(slots).view(*image.shape[:2], CELLS + 1, -1)
+        seen, _, different, which = self.cells(obs)
+        mission = F.embedding(which, self.mission(different)).unsqueeze(1)
+        slots = torch.cat([self.project(seen) + self.places, mission], 1)
+        return torch.relu(slots).view(*obs["image"].shape[:2], CELLS + 1, -1)
 
 
 class Instruction(nn.Module):
@@ -123,11 +157,9 @@ class Instruction(nn.Module):
         return states[last, torch.arange(len(last), device=last.device)], which
 
 
-def _first_vectors(width: int, deviation: float) -> nn.Parameter:
-    """For each cell's traits, [K · TRAITS, width], such that a cell's sum has that deviation."""
-    return nn.Parameter(torch.randn(CELLS * TRAITS, width) * deviation / 3**0.5)
-
-
-def _flat(image: Tensor) -> Tensor:
-    """[T, B, 7, 7, 3] to [T · B, 49, 3]."""
-    return image.flatten(0, 1).flatten(1, 2)
+def _orthogonal(inputs: int, outputs: int) -> nn.Linear:
+    """A layer before a rectifier, of a gain of √2."""
+    layer = nn.Linear(inputs, outputs)
+    nn.init.orthogonal_(layer.weight, 2**0.5)
+    nn.init.zeros_(layer.bias)
+    return layer

@@ -17,14 +17,14 @@ from .encoder import EncoderConfig
 from .policy import PolicyConfig
 
 ALL = ("encoder", "modules", "policy", "attention", "value")
-JOINT = Loops(Loop(groups=ALL, attention_rate=1.0), replace(SLOW, groups=()))
+JOINT = Loops(Loop(groups=ALL, span=40, attention_rate=1.0), replace(SLOW, groups=()))
 META = Loops()
 
 RIMS, LSTM = RIMsConfig(), LSTMConfig()
 
 FLIPPED = Loops(
-    replace(FAST, groups=("attention", "value")),
-    replace(SLOW, groups=("encoder", "modules", "policy")),
+    replace(FAST, groups=("attention", "value"), value_loss=True),
+    replace(SLOW, groups=("encoder", "modules", "policy"), value_loss=False),
 )
 SLOW_RATE = replace(JOINT, fast=replace(JOINT.fast, attention_rate=0.25))
 

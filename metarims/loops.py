@@ -23,7 +23,8 @@ class Loop:
         minibatches: parts of the data to each pass.
         data: "fresh" (the loop's own frames: Algorithm 1, line 8) or "reuse" (the loop's before,
             with the old log-probabilities recomputed under the agent as it is by then).
-        value_loss: whether the value loss is part of this loop's.
+        value_loss: whether the value loss is part of this loop's; where the value does not learn,
+            it pulls at the features alone.
         per_task: inner steps task by task (lines 5 to 7) and not on all tasks at once.
     """
 
@@ -54,7 +55,7 @@ class Loop:
         return self.attention_rate if group == "attention" else 1.0
 
 
-FAST = Loop(groups=("encoder", "modules", "policy"))
+FAST = Loop(groups=("encoder", "modules", "policy"), value_loss=False)
 SLOW = Loop(groups=("attention", "value"), span=80, epochs=2, minibatches=4, data="reuse")
 
 

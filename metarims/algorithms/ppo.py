@@ -36,23 +36,27 @@ class PPO(AlgorithmConfig):
         clip: ε of the ratio.
         entropy: weight of the entropy bonus in the loss.
         value_weight: weight of the value loss.
+        least_deviation: advantages are normalised over a rollout by their deviation, or by this
+            where that is less: before the first success there is only noise in them.
         target_kl: a minibatch whose policy is further than this from the one that acted is skipped.
     """
 
-    gae_lambda: float = 0.95
+    gae_lambda: float = 0.99
     clip: float = 0.2
-    entropy: float = 0.01
+    entropy: float = 0.015
     value_weight: float = 0.5
+    least_deviation: float = 0.05
     target_kl: float = 0.05
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_positive(clip=self.clip, target_kl=self.target_kl)
+        check_positive(least_deviation=self.least_deviation)
         check_between(0, 1, gae_lambda=self.gae_lambda)
         check_between(0, float("inf"), entropy=self.entropy, value_weight=self.value_weight)
 
     def targets(self, rollout: Rollout) -> tuple[Tensor, Tensor]:
-        """Advantages by GAE, and with the values added the returns; [T, B] each."""
+        """Advantages by GAE, normalised, and the returns, values and advantages; [T, B] each."""
         advantages = generalized_advantages(
             self.rewards(rollout),
             rollout.values,
@@ -62,22 +66,22 @@ class PPO(AlgorithmConfig):
             self.discount,
             self.gae_lambda,
         )
-        return advantages, advantages + rollout.values
+        returns = advantages + rollout.values
+        return normalized(advantages, self.least_deviation), returns
 
     def loss(self, output: Output, batch: Sequences, loop: Loop) -> Loss:
         """−L^CLIP + c₁ L^VF − c₂ S (eq. 9), and the agent's own loss."""
         log_probs = output.logits.log_softmax(-1)
         log_ratio = log_prob_of(log_probs, batch.actions) - batch.log_probs
         ratio = log_ratio.exp()
-        advantages = normalized(batch.advantages)
-        policy_loss = clipped_policy_loss(ratio, advantages, self.clip)
+        policy_loss = clipped_policy_loss(ratio, batch.advantages, self.clip)
         entropy = entropy_of(log_probs).mean()
         value_loss = squared_value_loss(output.value, batch.returns)
         total = policy_loss - self.entropy * entropy
         if loop.value_loss:
             total = total + self.value_weight * value_loss
         if output.loss is not None:
-            total = total + output.loss(advantages)
+            total = total + output.loss(batch.advantages)
         with torch.no_grad():
             kl = ranks.mean(approximate_kl(log_ratio))
             skip = kl > self.target_kl
@@ -93,7 +97,7 @@ class PPO(AlgorithmConfig):
         return Loss(total, figures, skip)
 
 
-def normalized(advantages: Tensor) -> Tensor:
-    """With mean 0 and deviation 1 over all elements, other ranks' included."""
+def normalized(advantages: Tensor, least: float) -> Tensor:
+    """With mean 0 and, where it was `least` or more, deviation 1; over other ranks' as well."""
     mean, deviation = ranks.moments(advantages)
-    return (advantages - mean) / (deviation + 1e-8)
+    return (advantages - mean) / deviation.clamp_min(least)

@@ -1,10 +1,20 @@
-"""The encoder: sums over cells against plain indexing, missions read whole and only once."""
+"""The encoder: cells against plain indexing, missions read whole and only once."""
+
+import math
 
 import pytest
 import torch
 
-from agents.cells import COLORS, STATES, TRAITS, TYPES, add_by_definition, add_cells
-from agents.encoder import EncoderConfig
+from agents.cells import (
+    CODES,
+    COLORS,
+    STATES,
+    TYPES,
+    look,
+    look_by_definition,
+    traits_of_codes,
+)
+from agents.encoder import Cells, EncoderConfig
 
 
 def random_cells(*shape):
@@ -12,28 +22,60 @@ def random_cells(*shape):
     return torch.stack(traits, -1).to(torch.uint8)
 
 
-@pytest.mark.parametrize("function", [add_cells, add_by_definition])
-@pytest.mark.parametrize(("apart", "dims"), [(False, (1, 2)), (True, (2,))])
-def test_the_sum_over_traits_and_its_gradient(function, apart, dims):
-    cells = random_cells(9, 49)
-    table = torch.randn(49 * TRAITS, 3, dtype=torch.float64, requires_grad=True)
-    offsets = torch.arange(49).unsqueeze(1) * TRAITS + torch.tensor([0, TYPES, TYPES + COLORS])
-    found = function(cells, table, apart)
-    plain = table[cells + offsets].sum(dims)
+def looking(missions, features, frames=30):
+    """Cells, missions, a table, scales and shifts, in double precision."""
+    cells, which = random_cells(frames, 49), torch.randint(missions, (frames,))
+    shapes = (CODES, features), (missions, features), (missions, features)
+    return cells, which, [torch.randn(s, dtype=torch.float64, requires_grad=True) for s in shapes]
+
+
+@pytest.mark.parametrize("missions", [1, 4])
+@pytest.mark.parametrize("features", [3, 16, 20])
+def test_what_is_seen_and_its_gradients(missions, features):
+    cells, which, given = looking(missions, features)
+    cells[:, 10:20] = cells[:, :1]  # some cells are alike: the largest is not one alone
+    found, plain = look(cells, which, *given), look_by_definition(cells, which, *given)
     torch.testing.assert_close(found, plain)
-    weight = torch.randn_like(plain)
-    torch.testing.assert_close(
-        torch.autograd.grad((found * weight).sum(), table),
-        torch.autograd.grad((plain * weight).sum(), table),
-    )
+    weights = [torch.randn_like(x) for x in plain]
+    gradients = [
+        torch.autograd.grad((each[0] * weights[0]).sum() + (each[1] * weights[1]).sum(), given)
+        for each in (found, plain)
+    ]
+    torch.testing.assert_close(*gradients)
+
+
+def test_the_definition_by_hand():
+    """A red key, code (5 · 6 + 0) · 4: relu(2 · 3 − 1) and relu(2 · −3 − 1)."""
+    table = torch.zeros(CODES, 2)
+    table[120] = torch.tensor([3.0, -3.0])
+    cells = torch.tensor([[[5, 0, 0], [0, 0, 0]]], dtype=torch.uint8)
+    scale, shift = torch.tensor([[2.0, 2.0]]), torch.tensor([[-1.0, -1.0]])
+    for function in (look, look_by_definition):
+        seen, most = function(cells, torch.zeros(1, dtype=torch.int64), table, scale, shift)
+        assert seen.tolist() == [[[5.0, 0.0], [0.0, 0.0]]]
+        assert most.tolist() == [[5.0, 0.0]]
+
+
+def test_every_code_has_its_three_traits():
+    traits = traits_of_codes()
+    assert traits.sum(1).tolist() == [3.0] * CODES
+    kind, color, state = 5, 2, 1
+    code = (kind * COLORS + color) * STATES + state
+    assert traits[code].nonzero().flatten().tolist() == [5, TYPES + 2, TYPES + COLORS + 1]
 
 
 @pytest.mark.parametrize("trait", range(3))
 def test_a_cell_that_there_is_none_of_is_refused(trait):
-    cells = random_cells(9, 49)
+    cells, which, given = looking(1, 16)
     cells[3, 4, trait] = (TYPES, COLORS, STATES)[trait]
     with pytest.raises(ValueError, match="no such cell"):
-        add_cells(cells, torch.randn(49 * TRAITS, 3))
+        look(cells, which, *given)
+
+
+def test_no_number_is_no_zero():
+    cells, which, (table, scale, shift) = looking(1, 16)
+    shift = shift.detach() * math.nan
+    assert all(x.isnan().all() for x in look(cells, which, table, scale, shift))
 
 
 def test_a_mission_reads_the_same_beside_any_others():
@@ -69,7 +111,7 @@ def test_one_mission_more_changes_nothing_in_the_gradients():
 
 
 def test_a_grown_vocabulary_keeps_what_was_learnt():
-    before, after = EncoderConfig().build(20), EncoderConfig().build(25)
+    before, after = (Cells(EncoderConfig(), words) for words in (20, 25))
     fresh = after.instruction.words.weight.detach().clone()
     after.load_state_dict(before.state_dict())
     words = after.instruction.words.weight
@@ -82,7 +124,9 @@ def test_a_slot_tells_of_its_own_cell_only():
     image, mission = random_cells(1, 2, 7, 7), torch.ones(1, 2, 3, dtype=torch.int16)
     image[0, 1] = image[0, 0]
     image[0, 1, 2, 3, 0] = (image[0, 0, 2, 3, 0] + 1) % TYPES
-    mission[0, 1, 2] = 2
     one, other = encoder({"image": image, "mission": mission})[0]
     assert one.shape == (50, 128)
-    assert (one != other).any(1).nonzero().flatten().tolist() == [2 * 7 + 3, 49]
+    assert (one != other).any(1).nonzero().flatten().tolist() == [2 * 7 + 3]
+    mission[0, 1, 2] = 2
+    asked = encoder({"image": image, "mission": mission})[0, 1]
+    assert (asked != other).any(1).all()  # every cell is seen under the mission
