@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-SMALL = ["--num-envs", "4", "--steps", "20", "--slow.span", "20", "--frames", "1"]
+SPANS = ["--steps", "20", "--fast.span", "20", "--slow.span", "20"]
+SMALL = ["--num-envs", "4", *SPANS, "--frames", "1"]
 EMPTY = "MiniGrid-Empty-5x5-v0"
 
 

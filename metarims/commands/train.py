@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import tempfile
@@ -140,9 +141,10 @@ def said(built: tuple[Stage, Agent]) -> tuple[Stage, Agent]:
 def show(summary: Summary) -> None:
     """Say how a training went and where everything is, once."""
     if ranks.rank() == 0:
+        known = not math.isnan(summary.success_rate)
         print(
             f"{summary.frames:,} frames in {summary.seconds:.0f} s, "
-            f"success rate {summary.success_rate:.1%}\n"
+            f"success rate {f'{summary.success_rate:.1%}' if known else '–'}\n"
             f"logs        tensorboard --logdir {summary.path}\n"
             f"checkpoint  {summary.path / 'checkpoints'}"
         )

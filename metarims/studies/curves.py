@@ -48,20 +48,20 @@ def read_curve(run: Run, target: float = TARGET) -> Curve:
     """A run's success rate over its frames.
 
     Raises:
-        UsageError: it has not finished an episode yet.
+        UsageError: it has not finished an iteration yet.
     """
-    rows = [row for row in run.metrics() if "rollout/success_rate" in row]
+    rows = list(run.metrics())
     if not rows:
-        raise UsageError(f"{run.path} has no finished episode to show")
+        raise UsageError(f"{run.path} has no finished iteration to show")
     begun = rows[0].get("time/frames_before", 0)
     there = (
         (begun + row["frames"], row["rollout/episodes"])
         for row in rows
-        if row["rollout/window"] >= WINDOW and row["rollout/success_rate"] >= target
+        if row.get("rollout/window", 0) >= WINDOW and row["rollout/success_rate"] >= target
     )
     frames, episodes = next(there, (math.inf, math.inf))
-    settled = np.array([row["rollout/window"] >= WINDOW for row in rows])
-    success = np.array([row["rollout/success_rate"] for row in rows]) * settled
+    settled = np.array([row.get("rollout/window", 0) >= WINDOW for row in rows])
+    success = np.array([row.get("rollout/success_rate", 0.0) for row in rows]) * settled
     modules = (rows[-1].get(f"modules/{name}", math.nan) for name in ("dead", "information"))
     return Curve(
         np.array([begun + row["frames"] for row in rows]), success, frames, episodes, *modules

@@ -119,16 +119,16 @@ def test_two_loops_over_everything_are_joint_ppo():
 
 
 def plain_ppo(agent: RecurrentPolicy, iterations: int) -> None:
-    """Joint PPO with one optimiser over everything, written without loops, groups or spans."""
-    env = Contexts(NUM_ENVS)
-    optimizer = torch.optim.Adam(agent.parameters(), lr=1e-3, eps=1e-5, fused=True)
-    loops = joint()
+    """Joint PPO, written without loops or spans."""
+    env, loops = Contexts(NUM_ENVS), joint()
     collector = Learner(agent, loops, PLAIN, 1, env.device)
+    optimizer = collector.optimizer
     cursor = begin(env, agent, 1)
     for iteration in range(1, iterations + 1):
         rollout, cursor = collector._sample_trajectories(env, cursor)
         frames = iteration * 20 * NUM_ENVS
-        optimizer.param_groups[0]["lr"] = 1e-3 * max(0.1, 1 - frames / PLAIN.anneal_frames)
+        rate = 1e-3 * max(0.1, 1 - frames / PLAIN.anneal_frames)
+        optimizer.set_rates(dict.fromkeys(GROUPS, rate))
         spans = collector._sequences(rollout, loops.fast)
         for repeat in range(2):
             if repeat:
@@ -141,26 +141,14 @@ def plain_ppo(agent: RecurrentPolicy, iterations: int) -> None:
                     output = agent(batch.obs, batch.state, batch.starts)
                     log_probs = output.logits.log_softmax(-1)
                     ratio = (log_prob_of(log_probs, batch.actions) - batch.log_probs).exp()
-                    advantages = batch.advantages - batch.advantages.mean()
-                    advantages = advantages / (batch.advantages.std() + 1e-8)
-                    loss = clipped_policy_loss(ratio, advantages, PLAIN.clip)
+                    loss = clipped_policy_loss(ratio, batch.advantages, PLAIN.clip)
                     loss = loss - PLAIN.entropy * entropy_of(log_probs).mean()
                     value_loss = squared_value_loss(output.value, batch.returns)
                     loss = loss + PLAIN.value_weight * value_loss
-                    optimizer.zero_grad()
                     loss.backward()
-                    groups = [agent.groups()[group] for group in GROUPS]
-                    joined = [torch.cat([_gradient(p) for p in group]) for group in groups]
-                    norm = torch.nn.utils.get_total_norm(joined)
-                    everything = agent.parameters()
-                    torch.nn.utils.clip_grads_with_norm_(everything, PLAIN.max_grad_norm, norm)
-                    optimizer.step()
-
-
-def _gradient(parameter: torch.Tensor) -> torch.Tensor:
-    """As it is laid out: the norm's sum goes by sixteens."""
-    assert parameter.grad is not None
-    return torch.nn.functional.pad(parameter.grad.flatten(), (0, -parameter.numel() % 16))
+                    everything = optimizer.take_gradients(GROUPS)
+                    torch.nn.utils.clip_grad_norm_(everything, PLAIN.max_grad_norm)
+                    optimizer.step(torch.tensor(False))
 
 
 def test_the_rates_of_groups_scale_their_steps():

@@ -23,6 +23,7 @@ from .small import configured, make_agent
 
 ROOT = Path(__file__).parent.parent.parent
 EMPTY = "MiniGrid-Empty-5x5-v0"
+PARTS = torch.tensor([[1.0, 2.0, 4.0], [8.0, 16.0, -3.0]])  # of one tensor, a rank's each
 
 
 def gradients(rank=0, of=1):
@@ -34,8 +35,8 @@ def gradients(rank=0, of=1):
     ranks.size = lambda: 1
     learner.generator.manual_seed(1)
     rollout, _ = learner._sample_trajectories(env, begin(env, agent, 1))
-    ranks.size = alone
     batch = learner._sequences(rollout, loops.fast)
+    ranks.size = alone
     rows = torch.arange(len(batch.task)).chunk(of)[rank]
     with torch.no_grad():  # the policy has moved since it acted
         agent.policy[-1].bias += torch.tensor([0.1, -0.1])
@@ -55,6 +56,7 @@ def in_a_rank(rank, of, port, folder):
     tensors |= {f"gathered{i}": x for i, x in enumerate(ranks.gather(torch.arange(rank + 1)))}
     for kind, x in (("empty", torch.zeros(rank + 1, 3, 0)), ("flags", torch.ones(2, 3) > rank)):
         tensors |= {f"{kind}{i}": found for i, found in enumerate(ranks.gather(x))}
+    tensors["moments"] = torch.stack(ranks.moments(PARTS[rank]))
     averaged = torch.tensor([rank, 0.1])
     ranks.average([averaged])
     save_file(tensors | {"averaged": averaged}, f"{folder}/{rank}.safetensors")
@@ -71,6 +73,9 @@ def test_two_ranks_have_the_gradients_of_one_with_the_joint_batch(tmp_path):
     assert found[0]["gathered1"].tolist() == [0, 1]
     assert [found[0][f"empty{i}"].shape for i in range(2)] == [(1, 3, 0), (2, 3, 0)]
     assert [found[1][f"flags{i}"].sum() for i in range(2)] == [6, 0]
+    joint = torch.stack([PARTS.mean(), PARTS.std()])
+    torch.testing.assert_close(found[0]["moments"], joint)
+    assert torch.equal(found[0]["moments"], found[1]["moments"])
     assert found[0]["averaged"].tolist() == pytest.approx([0.5, 0.1])
     assert found[0]["averaged"][1] == torch.tensor(0.1)  # to the bit
 
@@ -89,7 +94,18 @@ def run(*words, **options):
 
 
 def train(out, *flags, agent="metarims", frames=4 * 8 * 20):
-    small = ["--num-envs", "8", "--steps", "20", "--slow.span", "20", "--device", "cpu"]
+    small = [
+        "--num-envs",
+        "8",
+        "--steps",
+        "20",
+        "--fast.span",
+        "20",
+        "--slow.span",
+        "20",
+        "--device",
+        "cpu",
+    ]
     given = ["--env", EMPTY, "--agent", agent, "--frames", frames, "--out", out, *small, *flags]
     return run("train", *given)
 
@@ -123,7 +139,18 @@ def test_a_resumed_run_of_two_ranks_equals_the_uninterrupted_one(whole, tmp_path
 
 def test_torchrun_starts_the_same_ranks(whole, tmp_path):
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
-    small = ["--num-envs", "8", "--steps", "20", "--slow.span", "20", "--device", "cpu"]
+    small = [
+        "--num-envs",
+        "8",
+        "--steps",
+        "20",
+        "--fast.span",
+        "20",
+        "--slow.span",
+        "20",
+        "--device",
+        "cpu",
+    ]
     given = ["--env", EMPTY, "--agent", "metarims", "--frames", "640", *small]
     command = [*torchrun, "run.py", "train", *given, "--out", str(tmp_path / "theirs")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
@@ -144,7 +171,18 @@ def test_what_ranks_cannot_share_is_refused_in_one_line(tmp_path):
 
 def test_a_rank_that_dies_ends_the_run_with_one_line(tmp_path):
     out = tmp_path / "run"
-    small = ["--num-envs", "8", "--steps", "20", "--slow.span", "20", "--device", "cpu"]
+    small = [
+        "--num-envs",
+        "8",
+        "--steps",
+        "20",
+        "--fast.span",
+        "20",
+        "--slow.span",
+        "20",
+        "--device",
+        "cpu",
+    ]
     given = ["--env", EMPTY, "--frames", "10000000", "--checkpoint-frames", "320", *small]
     command = [sys.executable, "run.py", "train", *given, "--out", str(out), "--ranks", "2"]
     process = subprocess.Popen(

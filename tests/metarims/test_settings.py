@@ -103,7 +103,9 @@ def test_a_run_survives_json(name):
 
 JOINT = {
     "fast.groups": ("encoder", "modules", "policy", "attention", "value"),
+    "fast.span": 40,
     "fast.attention_rate": 1.0,
+    "fast.value_loss": True,
     "slow.groups": (),
 }
 STATED = {  # what each preset states; all else is where the thing is defined
@@ -113,7 +115,9 @@ STATED = {  # what each preset states; all else is where the thing is defined
     "metalstm": {},
     "metaflip": {
         "fast.groups": ("attention", "value"),
+        "fast.value_loss": True,
         "slow.groups": ("encoder", "modules", "policy"),
+        "slow.value_loss": False,
     },
     "slowlr": JOINT | {"fast.attention_rate": 0.25},
     "dense": {"core.active": 5},

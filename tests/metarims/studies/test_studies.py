@@ -55,8 +55,8 @@ def test_the_first_episodes_do_not_count(tmp_path):
     assert math.isinf(curve.frames_to_target)
 
 
-def test_a_run_without_episodes_is_refused(tmp_path):
-    with pytest.raises(UsageError, match="no finished episode"):
+def test_a_run_without_iterations_is_refused(tmp_path):
+    with pytest.raises(UsageError, match="no finished iteration"):
         read_curve(make_run(tmp_path / "a", []))
 
 
