@@ -19,9 +19,11 @@ from metarims.commands import (
     Levels,
     Plot,
     Record,
+    Reproduce,
     Resume,
     Search,
     Train,
+    Transfer,
     Wiring,
 )
 
@@ -33,6 +35,8 @@ COMMANDS = {
     "plot": Plot,
     "record": Record,
     "compare": Compare,
+    "transfer": Transfer,
+    "reproduce": Reproduce,
     "search": Search,
     "bench": Bench,
     "classify": Classify,
@@ -44,6 +48,7 @@ WIRING = Wiring(
     bench_levels=envs.bench.LEVELS,
     simulators=envs.bench.contenders,
     race_cells=agents.bench.race_cells,
+    experiments=agents.EXPERIMENTS,
     definitions=agents.definitions,
 )
 

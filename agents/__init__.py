@@ -1,7 +1,8 @@
 """Agents: one encoder and heads for all, a core found by its name, and presets."""
 
+from .experiments import EXPERIMENTS
 from .kernels.compiling import definitions
 from .policy import PolicyConfig, RecurrentPolicy
 from .presets import SEARCH_SPACE
 
-__all__ = ["SEARCH_SPACE", "PolicyConfig", "RecurrentPolicy", "definitions"]
+__all__ = ["EXPERIMENTS", "SEARCH_SPACE", "PolicyConfig", "RecurrentPolicy", "definitions"]

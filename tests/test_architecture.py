@@ -40,7 +40,7 @@ FLOORS = {
         ["cells"],
         ["encoder", "cores"],
         ["policy"],
-        ["presets"],
+        ["presets", "experiments"],
         ["bench", "classify"],
     ],
 }

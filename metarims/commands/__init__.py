@@ -7,8 +7,10 @@ from .evaluate import Evaluate
 from .levels import Levels
 from .plot import Plot
 from .record import Record
+from .reproduce import Reproduce
 from .search import Search
 from .train import Resume, Train
+from .transfer import Transfer
 
 __all__ = [
     "Bench",
@@ -17,8 +19,10 @@ __all__ = [
     "Levels",
     "Plot",
     "Record",
+    "Reproduce",
     "Resume",
     "Search",
     "Train",
+    "Transfer",
     "Wiring",
 ]

@@ -18,6 +18,7 @@ from ..errors import UsageError
 from ..memory import keep_freed_memory
 from ..protocols import Agent, AgentConfig, MakeEnvironments, Simulator, Stage
 from ..runs import Run
+from ..studies.experiments import Experiments
 from ..studies.race import Contender
 from ..studies.search import Space
 
@@ -37,6 +38,7 @@ class Wiring:
         simulators: the contenders of a race on a level, for a batch size and a device.
         race_cells: times recurrent cells, given a clone of the public RIMs repository or none, a
             device, the seconds of a round and their number; it prints a table.
+        experiments: what can be reproduced, by name.
         definitions: within it agents run by their definitions and not as compiled.
     """
 
@@ -46,6 +48,7 @@ class Wiring:
     bench_levels: Sequence[str]
     simulators: Callable[[str, int, str], Sequence[Contender]]
     race_cells: Callable[[Path | None, str, float, int], Sequence[Mapping[str, object]]]
+    experiments: Experiments
     definitions: Callable[[], AbstractContextManager[None]]
 
 
@@ -68,7 +71,10 @@ def make_env(
     autoreset: bool = True,
     part: tuple[int, int] = (0, 1),
 ) -> Stage:
-    """The environments; what they refuse is the user's to mend."""
+    """The environments, and one core to work on; what they refuse is the user's to mend."""
+    if device == "cpu":  # small products gain nothing from a second core's waiting threads
+        torch.set_num_threads(1)
+        keep_freed_memory()
     try:
         return make(
             list(ids),
@@ -97,9 +103,6 @@ def build(make: MakeEnvironments, config: RunConfig) -> tuple[Stage, Agent]:
     if not environment.env:
         raise UsageError("missing: --env, the levels to train on")
     device = ranks.join(resolve_device(run.device))
-    if device == "cpu":  # small products gain nothing from a second core's waiting threads
-        torch.set_num_threads(1)
-        keep_freed_memory()
     part = ranks.rank(), ranks.size()
     env = make_env(make, environment.env, environment.num_envs, device, run.seed, part=part)
     return env, config.agent.make(env, run.seed)

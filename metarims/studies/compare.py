@@ -84,6 +84,21 @@ def comparison_table(rows: Sequence[Comparison], target: float = TARGET) -> str:
     return "\n".join([head, *(_table_line(row) for row in rows)])
 
 
+def comparison_markdown(rows: Sequence[Comparison], target: float = TARGET) -> str:
+    """The rows as a table in Markdown."""
+    titles = ["level", "agent", "seeds", "mean success", "at the end", f"frames to {target:.0%}"]
+    titles += ["episodes", "dead", "I(A;X)"]
+    lines = [f"| {' | '.join(titles)} |", "|---" * len(titles) + "|"]
+    for row in rows:
+        cells = [row.env, f"{row.agent} {row.settings}".strip(), str(row.seeds)]
+        cells.append(f"{row.area:.3f} ({_interval(row.area_ci95)})")
+        cells.append(f"{row.final:.3f} ({_interval(row.final_ci95)})")
+        cells += [_count(row.frames_to_target), _count(row.episodes_to_target)]
+        cells += [_figure(row.dead, 1), _figure(row.information, 3)]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
 def _table_line(row: Comparison) -> str:
     return (
         f"{row.env:30}{row.agent:11}{row.seeds:>5}  {row.area:>12.3f} {_interval(row.area_ci95):14}"

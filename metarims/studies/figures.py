@@ -24,6 +24,7 @@ from .analysis import (
 )
 from .compare import changed_settings
 from .curves import Curve, read_curve
+from .transfer import Matrix
 
 matplotlib.use("Agg")
 
@@ -58,6 +59,27 @@ def _draw_band(axis: Axes, label: str, curves: Sequence[Curve]) -> None:
     if len(curves) > 1:
         band = np.array([interquartile_interval(sample) for sample in table.T]).T
         axis.fill_between(frames, *band, color=line.get_color(), alpha=0.2)
+
+
+def draw_matrix(rows: Matrix, title: str, path: Path) -> None:
+    """A heat map: a row a source and agent, a column a level, the numbers with their intervals."""
+    levels = list(next(iter(rows.values())))
+    labels = [f"{agent}, trained on {source}" for source, agent in rows]
+    values = [[cells[level].value for level in levels] for cells in rows.values()]
+    size = (4 + 1.9 * len(levels), 1.6 + 0.55 * len(rows))
+    figure = Figure(figsize=size, layout="constrained")
+    axis = figure.subplots()
+    axis.imshow(values, vmin=0, vmax=1, cmap="viridis", aspect="auto")
+    axis.set(xticks=range(len(levels)), yticks=range(len(rows)), title=title)
+    axis.set_xticklabels(levels, fontsize="small")
+    axis.set_yticklabels(labels, fontsize="small")
+    for y, cells in enumerate(rows.values()):
+        for x, level in enumerate(levels):
+            cell = cells[level]
+            text = f"{100 * cell.value:.1f}\n{100 * cell.low:.0f} – {100 * cell.high:.0f}"
+            color = "white" if cell.value < 0.6 else "black"
+            axis.text(x, y, text, ha="center", va="center", color=color, fontsize="x-small")
+    save_figure(figure, path)
 
 
 def draw_episodes(rollout: Rollout, events: Mapping[str, Tensor], path: Path, env: int = 0) -> None:

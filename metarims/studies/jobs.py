@@ -9,8 +9,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from functools import partial
 from pathlib import Path
 
@@ -51,6 +51,56 @@ def train_all(
             pool.shutdown(cancel_futures=True)
             raise
     return [load_run(config.run.out) for config in configs]
+
+
+def evaluate_all(
+    program: Path,
+    imported: Sequence[Path],
+    jobs: int,
+    runs: Mapping[Path, Run],
+    levels: Sequence[str],
+    episodes: int,
+) -> None:
+    """Evaluate runs zero-shot, those that are not evaluated yet; a line for each that is done.
+
+    Args:
+        program: the file of the command line.
+        imported: files of one's own that it imports.
+        jobs: how many at a time.
+        runs: each run by the JSON file for its results.
+        levels: the levels.
+        episodes: of each run on each level.
+
+    Raises:
+        UsageError: one of them failed; the message has its last line.
+    """
+    stop = threading.Event()
+    missing = [file for file in runs if not file.exists()]
+    with ThreadPoolExecutor(jobs) as pool:
+        work = partial(_evaluate, program, imported, stop, levels, episodes)
+        waiting = [pool.submit(work, runs[file], file) for file in missing]
+        try:
+            for number, each in enumerate(as_completed(waiting), 1):
+                print(f"{number}/{len(waiting)} evaluated  {each.result()}", flush=True)
+        except BaseException:
+            stop.set()
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _evaluate(
+    program: Path,
+    imported: Sequence[Path],
+    stop: threading.Event,
+    levels: Sequence[str],
+    episodes: int,
+    run: Run,
+    file: Path,
+) -> str:
+    """Evaluate one run into the file; its folder."""
+    given = ["--env", *levels, "--episodes", str(episodes), "--json", str(file)]
+    _call(program, imported, stop, ["evaluate", str(run.path), *given], str(run.path))
+    return str(run.path)
 
 
 def _watch(configs: Sequence[RunConfig], waiting: Sequence[Future[str]]) -> None:
@@ -115,9 +165,18 @@ def _train(
         file = folder / f"{number}.json"
         write_json(file, config.as_json())
         task = ["train", "--config", str(file)]
+    output = _call(program, imported, stop, task, str(out))
+    ends = [line for line in output.splitlines() if "success rate" in line]
+    return f"{out}: {ends[-1]}"
+
+
+def _call(
+    program: Path, imported: Sequence[Path], stop: threading.Event, words: Sequence[str], about: str
+) -> str:
+    """What a command of the command line's says; `UsageError` with its last line where it fails."""
     flags = ["--import", *map(str, imported)] if imported else []
     process = subprocess.Popen(
-        [sys.executable, str(program), *task, *flags],
+        [sys.executable, str(program), *words, *flags],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -125,9 +184,8 @@ def _train(
     )
     output, errors = _communicate(process, stop.is_set)
     if process.returncode:
-        raise UsageError(f"{out}: {(errors.strip() or 'it was ended').splitlines()[-1]}")
-    ends = [line for line in output.splitlines() if "success rate" in line]
-    return f"{out}: {ends[-1]}"
+        raise UsageError(f"{about}: {(errors.strip() or 'it was ended').splitlines()[-1]}")
+    return output
 
 
 def _communicate(process: subprocess.Popen[str], stopped: Callable[[], bool]) -> tuple[str, str]:

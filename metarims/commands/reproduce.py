@@ -1,0 +1,82 @@
+"""``reproduce``: the paper's experiments, a command each."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from tyro.conf import Positional
+
+from ..errors import check_choice, check_positive
+from ..files import make_folder, write_text
+from ..runs import Run
+from ..studies.compare import compare, comparison_markdown
+from ..studies.experiments import Experiment, Scale
+from ..studies.jobs import train_all
+from .base import Wiring, check_levels
+from .transfer import Transfer, transfer
+
+
+@dataclass(frozen=True)
+class Reproduce:
+    """Train and evaluate what one of the paper's tables or figures shows; a stopped one goes on.
+
+    Attributes:
+        name: of the experiment.
+        scale: "small" (hours of a laptop) or "full".
+        seeds: runs of each kind (default: the scale's).
+        frames: of a run at most (default: the scale's).
+        jobs: runs at a time (default: as many as there are cores).
+        out: folder for the runs, report.md, curves.png and what the experiment is about.
+    """
+
+    name: Positional[str]
+    out: Path
+    scale: str = "small"
+    seeds: int | None = None
+    frames: int | None = None
+    jobs: int = os.cpu_count() or 1
+    imported: tuple[Path, ...] = ()
+
+    def run(self, wiring: Wiring) -> None:
+        """Train what is missing, evaluate it, and leave the report."""
+        check_choice("experiment", self.name, wiring.experiments)
+        experiment = wiring.experiments[self.name]
+        check_choice("scale", self.scale, experiment.scales)
+        scale = self.scaled(experiment)
+        check_positive(seeds=scale.seeds, frames=scale.frames, jobs=self.jobs)
+        check_levels(wiring.simulator, (*experiment.sources, *experiment.targets))
+        configs = list(experiment.configs(scale, str(self.out)))
+        runs = train_all(wiring.program, self.imported, self.jobs, configs)
+        report = self.report(wiring, experiment, scale, runs)
+        write_text(self.out / "report.md", report)
+        print(report)
+
+    def scaled(self, experiment: Experiment) -> Scale:
+        """The scale, with what is asked for instead."""
+        changes = {"seeds": self.seeds, "frames": self.frames}
+        given = {name: number for name, number in changes.items() if number is not None}
+        return replace(experiment.scales[self.scale], **given)
+
+    def report(self, wiring: Wiring, experiment: Experiment, scale: Scale, runs: list[Run]) -> str:
+        """Curves and tables, and the paper's numbers beside them."""
+        from ..studies.figures import draw_curves  # slow to import
+
+        draw_curves(runs, make_folder(self.out) / "curves.png")
+        parts = [f"# {self.name}: {experiment.about}\n", comparison_markdown(compare(runs))]
+        if experiment.targets:
+            asked = Transfer(
+                tuple(str(run.path) for run in runs),
+                experiment.targets,
+                self.out,
+                scale.episodes,
+                self.jobs,
+                self.imported,
+            )
+            parts.append(transfer(wiring.program, asked, runs))
+        if experiment.paper:
+            parts.append(f"The paper's:\n\n{experiment.paper}\n")
+        command = f"python run.py reproduce {self.name} --scale {self.scale}"
+        parts.append(f"`{command} --seeds {scale.seeds} --frames {scale.frames} --out FOLDER`\n")
+        return "\n".join(parts)

@@ -1,0 +1,58 @@
+"""``transfer``: any runs on any levels, zero-shot."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import UsageError, check_positive
+from ..files import make_folder, write_text
+from ..runs import Run, load_run
+from ..studies.jobs import evaluate_all
+from ..studies.transfer import as_csv, as_markdown, evaluation_file, matrix, read_scores
+from .base import RunFolders, Wiring, check_levels
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """Evaluate runs zero-shot on levels, as one matrix with intervals; a stopped one goes on.
+
+    Attributes:
+        runs: the runs' folders; those that differ in their seed alone are one row.
+        env: level ids.
+        episodes: of each run on each level.
+        jobs: runs at a time (default: as many as there are cores).
+        out: folder for scores.csv, transfer.md, transfer.png and the evaluations.
+    """
+
+    runs: RunFolders
+    env: tuple[str, ...]
+    out: Path
+    episodes: int = 1000
+    jobs: int = os.cpu_count() or 1
+    imported: tuple[Path, ...] = ()
+
+    def run(self, wiring: Wiring) -> None:
+        """Evaluate what is missing, and print the tables."""
+        check_positive(episodes=self.episodes, jobs=self.jobs, runs=len(self.runs))
+        check_levels(wiring.simulator, self.env)
+        if self.out.exists() and not self.out.is_dir():
+            raise UsageError(f"{self.out} is a file; choose another folder")
+        runs = [load_run(path) for path in self.runs]
+        print(transfer(wiring.program, self, runs))
+
+
+def transfer(program: Path, asked: Transfer, runs: list[Run]) -> str:
+    """Evaluate the runs into the folder, leave table, figure and scores there; the table."""
+    from ..studies.figures import draw_matrix  # slow to import
+
+    folder = make_folder(asked.out / "evaluations")
+    files = {evaluation_file(folder, run, asked.env, asked.episodes): run for run in runs}
+    evaluate_all(program, asked.imported, asked.jobs, files, asked.env, asked.episodes)
+    scores = [score for file, run in files.items() for score in read_scores(file, run)]
+    table = as_markdown(scores)
+    write_text(asked.out / "scores.csv", as_csv(scores))
+    write_text(asked.out / "transfer.md", table)
+    draw_matrix(matrix(scores, "success_rate"), "success, %", asked.out / "transfer.png")
+    return table

@@ -1,0 +1,164 @@
+"""Runs against levels that they have not seen: one matrix, with intervals over seeds."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import itertools
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from ..runs import Run
+from ..statistics import (
+    improvement,
+    improvement_interval,
+    interquartile_interval,
+    interquartile_mean,
+    stratified_interval,
+    stratified_mean,
+)
+from .compare import changed_settings
+
+ALL = "all"  # of the levels together
+
+
+@dataclass(frozen=True)
+class Score:
+    """What one run did on one level: the mean success rate and return of its episodes."""
+
+    source: str
+    agent: str
+    seed: int
+    level: str
+    episodes: int
+    success_rate: float
+    mean_return: float
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A number with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+    def text(self, scale: float = 100) -> str:
+        """For a table."""
+        value, low, high = (scale * x for x in (self.value, self.low, self.high))
+        digits = 1 if scale > 1 else 2
+        return f"{value:.{digits}f} ({low:.{digits}f} – {high:.{digits}f})"
+
+
+Row = tuple[str, str]  # source and agent
+Matrix = Mapping[Row, Mapping[str, Figure]]
+
+
+def evaluation_file(folder: Path, run: Run, levels: Sequence[str], episodes: int) -> Path:
+    """Where a run's evaluation is kept: for other levels or more episodes it is another file."""
+    path = run.path.resolve()
+    asked = json.dumps([str(path), list(levels), episodes]).encode()
+    return folder / f"{'-'.join(path.parts[-3:])}-{hashlib.sha256(asked).hexdigest()[:8]}.json"
+
+
+def read_scores(file: Path, run: Run) -> list[Score]:
+    """A run's, a level each."""
+    config = run.config
+    agent = f"{config.preset} {changed_settings(config)}".strip()
+    return [
+        Score(
+            "+".join(config.environment.env),
+            agent,
+            config.run.seed,
+            report["env"],
+            report["episodes"],
+            report["success_rate"],
+            report["mean_return"],
+        )
+        for report in json.loads(file.read_text())
+    ]
+
+
+def matrix(scores: Iterable[Score], what: str) -> Matrix:
+    """Interquartile means over seeds, of the levels each and of all of them together.
+
+    Args:
+        scores: of runs on levels.
+        what: "success_rate" or "mean_return".
+    """
+    table: dict[Row, dict[str, list[float]]] = {}
+    for score in scores:
+        cells = table.setdefault((score.source, score.agent), {})
+        cells.setdefault(score.level, []).append(getattr(score, what))
+    return {
+        row: {
+            level: Figure(interquartile_mean(sample), *interquartile_interval(sample))
+            for level, sample in cells.items()
+        }
+        | {ALL: Figure(stratified_mean(strata), *stratified_interval(strata))}
+        for row, cells in table.items()
+        for strata in [list(cells.values())]
+    }
+
+
+def improvements(scores: Sequence[Score]) -> dict[tuple[str, str, str], dict[str, Figure]]:
+    """How probably a run of one agent succeeds more often than one of another's, trained on the
+    same levels: by source, agent and other, a level each.
+    """
+    samples: dict[tuple[str, str], dict[str, list[float]]] = {}
+    for score in scores:
+        agents = samples.setdefault((score.source, score.level), {})
+        agents.setdefault(score.agent, []).append(score.success_rate)
+    found: dict[tuple[str, str, str], dict[str, Figure]] = {}
+    for (source, level), agents in samples.items():
+        for other, agent in itertools.combinations(agents, 2):
+            ours, theirs = agents[agent], agents[other]
+            figure = Figure(improvement(ours, theirs), *improvement_interval(ours, theirs))
+            found.setdefault((source, agent, other), {})[level] = figure
+    return found
+
+
+def as_csv(scores: Iterable[Score]) -> str:
+    """A line a run and level."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [field.name for field in fields(Score)], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(asdict(score) for score in scores)
+    return text.getvalue()
+
+
+def as_markdown(scores: Sequence[Score]) -> str:
+    """Success rates and returns, and who is better than whom."""
+    episodes = max(score.episodes for score in scores)
+    seeds: dict[Row, set[int]] = {}
+    for score in scores:
+        seeds.setdefault((score.source, score.agent), set()).add(score.seed)
+    counts = ", ".join(str(n) for n in sorted({len(each) for each in seeds.values()}))
+    parts = [
+        f"Interquartile means over {counts} seeds with 95 % bootstrap intervals, {episodes:,} "
+        "episodes of each run on each level. Success in %:\n",
+        markdown_table(matrix(scores, "success_rate"), 100),
+        "\nMean return:\n",
+        markdown_table(matrix(scores, "mean_return"), 1),
+    ]
+    better = {
+        (source, f"{one} over {other}"): cells
+        for (source, one, other), cells in improvements(scores).items()
+    }
+    if better:
+        title = "\nThe probability that a run of the one succeeds more often than of the other:\n"
+        parts += [title, markdown_table(better, 1)]
+    return "\n".join(parts) + "\n"
+
+
+def markdown_table(rows: Matrix, scale: float) -> str:
+    """A line a row, a column a level."""
+    levels = list(next(iter(rows.values())))
+    lines = [f"| trained on | agent | {' | '.join(levels)} |", "|---" * (len(levels) + 2) + "|"]
+    for (source, agent), cells in rows.items():
+        texts = [cells[level].text(scale) for level in levels]
+        lines.append(f"| {source} | {agent} | {' | '.join(texts)} |")
+    return "\n".join(lines)
