@@ -4,12 +4,14 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from PIL import Image, ImageSequence
 
-from run import main
+from metarims.studies.experiments import Arm, Experiment, Scale
+from run import WIRING, main
 
 ROOT = Path(__file__).parent.parent
 EMPTY = "MiniGrid-Empty-5x5-v0"
@@ -181,6 +183,38 @@ def test_runs_are_compared(capsys, trained, modular, tmp_path):
     assert rows["lstm"]["dead"] is None
     assert 0 <= rows["metarims"]["dead"] <= 2
     assert rows["metarims"]["frames_to_target"] is None
+
+
+def test_runs_are_set_against_levels_and_not_evaluated_again(capsys, trained, tmp_path):
+    out = tmp_path / "matrix"
+    args = ["--env", EMPTY, "MiniGrid-Empty-6x6-v0", "--episodes", "4", "--out", str(out)]
+    assert main(["transfer", str(trained), *args]) == 0
+    assert "1/1 evaluated" in capsys.readouterr().out
+    names = {path.name for path in out.iterdir()}
+    assert names == {"evaluations", "scores.csv", "transfer.md", "transfer.png"}
+    assert len((out / "scores.csv").read_text().splitlines()) == 3
+    assert main(["transfer", str(trained), *args]) == 0
+    assert "evaluated" not in capsys.readouterr().out
+    line = complaint(capsys, "transfer", trained, "--env", "MiniGrid-Emtpy-5x5-v0", "--out", out)
+    assert "unknown level" in line
+
+
+def test_an_experiment_is_reproduced_and_goes_on(capsys, tmp_path, monkeypatch):
+    scale = {"small": Scale(1, 1, episodes=4)}
+    arms = (Arm("lstm", {"num_envs": 4}), Arm("rims", {"num_envs": 4}))
+    small = Experiment("about", arms, (EMPTY,), scale, (EMPTY,), paper="| 1 |")
+    monkeypatch.setattr("run.WIRING", replace(WIRING, experiments={"one": small}))
+    for _ in range(2):
+        assert main(["reproduce", "one", "--out", str(tmp_path / "out")]) == 0
+    assert "evaluated" not in capsys.readouterr().out.split("# one", 2)[2]
+    report = (tmp_path / "out" / "report.md").read_text()
+    for part in ("# one: about", "lstm num_envs=4", "trained on", "The paper's:", "| 1 |"):
+        assert part in report
+    assert (tmp_path / "out" / "curves.png").exists()
+    line = complaint(capsys, "reproduce", "two", "--out", tmp_path)
+    assert "unknown experiment 'two'; nearest: one" in line
+    line = complaint(capsys, "reproduce", "one", "--scale", "large", "--out", tmp_path)
+    assert "unknown scale 'large'; nearest: small" in line
 
 
 def test_an_agent_is_recorded(modular, tmp_path):

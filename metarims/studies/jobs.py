@@ -114,7 +114,7 @@ def _watch(configs: Sequence[RunConfig], waiting: Sequence[Future[str]]) -> None
                 if each.done() and number not in said:
                     said.add(number)
                     console.print(f"{len(said)}/{len(waiting)}  {each.result()}", highlight=False)
-            line = _overview(configs, len(said), first, time.monotonic() - begun)
+            line = _overview(configs, said, first, time.monotonic() - begun)
             if console.is_terminal:
                 status.update(line)
             elif time.monotonic() - shown > PLAIN_EVERY:
@@ -122,15 +122,19 @@ def _watch(configs: Sequence[RunConfig], waiting: Sequence[Future[str]]) -> None
                 shown = time.monotonic()
 
 
-def _overview(configs: Sequence[RunConfig], done: int, first: int, seconds: float) -> str:
-    """One line on all runs: how many frames, how fast, and the mean success rate so far."""
-    frames, total = sum(map(_frames, configs)), sum(config.run.frames for config in configs)
+def _overview(configs: Sequence[RunConfig], done: set[int], first: int, seconds: float) -> str:
+    """One line on all runs: how many frames of at most how many, how fast, and the mean success
+    rate so far.
+    """
+    seen = [_frames(config) for config in configs]
+    most = [seen[i] if i in done else config.run.frames for i, config in enumerate(configs)]
+    frames, total = sum(seen), sum(most)
     rates = [
         row["rollout/success_rate"] for row in map(_last, configs) if "rollout/success_rate" in row
     ]
     success = f"{100 * sum(rates) / len(rates):.0f} %" if rates else "–"
     return (
-        f"{done}/{len(configs)} runs · {frames:,}/{total:,} frames · "
+        f"{len(done)}/{len(configs)} runs · {frames:,}/{total:,} frames · "
         f"{(frames - first) / max(seconds, 1e-9):,.0f}/s · success {success}"
     )
 

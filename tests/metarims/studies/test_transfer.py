@@ -1,0 +1,97 @@
+"""Runs against levels: the matrix by hand, its files, and that an experiment goes on."""
+
+import json
+
+import pytest
+
+from agents import EXPERIMENTS
+from metarims.studies.experiments import FIRST_SEED, Arm, Experiment, Scale
+from metarims.studies.figures import draw_matrix
+from metarims.studies.transfer import (
+    ALL,
+    Score,
+    as_csv,
+    as_markdown,
+    evaluation_file,
+    improvements,
+    matrix,
+    read_scores,
+)
+
+from .test_studies import make_run
+
+
+def scores(agent, *rates):
+    """A run a seed on a near level, and as many on a far one where each does half as well."""
+    near = [Score("Small", agent, n, "Near", 100, rate, rate / 2) for n, rate in enumerate(rates)]
+    far = [Score("Small", agent, n, "Far", 100, rate / 2, 0.0) for n, rate in enumerate(rates)]
+    return [*near, *far]
+
+
+def test_the_matrix_by_hand():
+    """The middle half of 0, .4, .6, 1 has mean .5; on all levels of 0, 0, .2, .3, .4, .5, .6, 1."""
+    found = matrix(scores("a", 0.0, 0.4, 0.6, 1.0), "success_rate")[("Small", "a")]
+    assert found["Near"].value == pytest.approx(0.5)
+    assert found["Far"].value == pytest.approx(0.25)
+    assert found[ALL].value == pytest.approx((0.2 + 0.3 + 0.4 + 0.5) / 4)
+    assert found["Near"].low < 0.5 < found["Near"].high
+    assert matrix(scores("a", 0.5), "mean_return")[("Small", "a")]["Near"].text() == (
+        "25.0 (25.0 – 25.0)"
+    )
+
+
+def test_who_is_better_than_whom():
+    table = improvements([*scores("a", 0.1, 0.2), *scores("b", 0.3, 0.4), *scores("c", 0.2, 0.3)])
+    assert set(table) == {("Small", "b", "a"), ("Small", "c", "a"), ("Small", "c", "b")}
+    assert table[("Small", "b", "a")]["Near"].value == 1.0
+    assert table[("Small", "c", "b")]["Far"].value == 0.125  # one tie of four pairs
+
+
+def test_tables_and_figure(tmp_path):
+    all_scores = [*scores("a", 0.1, 0.2), *scores("b", 0.3, 0.4)]
+    table = as_markdown(all_scores)
+    assert "over 2 seeds" in table
+    assert "| Small | b | 35.0 (30.0 – 40.0) | 17.5 (15.0 – 20.0) |" in table
+    assert "| Small | b over a | 1.00 (1.00 – 1.00) | 1.00 (1.00 – 1.00) |" in table
+    head, first, *_ = as_csv(all_scores).splitlines()
+    assert head == "source,agent,seed,level,episodes,success_rate,mean_return"
+    assert first == "Small,a,0,Near,100,0.1,0.05"
+    draw_matrix(matrix(all_scores, "success_rate"), "success", tmp_path / "matrix.png")
+    assert (tmp_path / "matrix.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_an_evaluation_is_read_as_its_run_was_configured(tmp_path):
+    run = make_run(tmp_path / "run", [0.5], "rims", seed=4, **{"core.active": 2})
+    report = {"env": "Far", "episodes": 9, "success_rate": 0.5, "mean_return": 0.25}
+    file = evaluation_file(tmp_path, run, ["Far"], 9)
+    file.write_text(json.dumps([report]))
+    expected = Score("Level-v0", "rims core.active=2", 4, "Far", 9, 0.5, 0.25)
+    assert read_scores(file, run) == [expected]
+    others = {evaluation_file(tmp_path, run, levels, n) for levels, n in ((["Far"], 8), (["A"], 9))}
+    assert file not in others
+    assert len(others) == 2
+
+
+def test_the_runs_of_an_experiment():
+    arms = (Arm("lstm"), Arm("rims", {"core.active": 2}))
+    experiment = Experiment("about", arms, ("A", "B"), {}, until=0.9)
+    configs = list(experiment.configs(Scale(1000, 2), "out"))
+    assert len({config.run.out for config in configs}) == 2 * 2 * 2
+    last = configs[-1]
+    assert (last.preset, last.environment.env, last.run.seed) == ("rims", ("B",), FIRST_SEED + 1)
+    assert (last.run.frames, last.run.until, last.agent.core.active) == (1000, 0.9, 2)  # type: ignore[attr-defined]
+    assert last.run.out == f"out/runs/rims core.active=2/B/seed-{FIRST_SEED + 1}"
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_the_papers_experiments_are_of_levels_and_settings_that_there_are(name):
+    import envs
+
+    experiment = EXPERIMENTS[name]
+    assert {*experiment.sources, *experiment.targets} <= set(envs.levels())
+    for scale in experiment.scales.values():
+        first = next(experiment.configs(scale, "out"))
+        assert first.run.frames == scale.frames
+        assert len(list(experiment.configs(scale, "out"))) == scale.seeds * len(
+            experiment.sources
+        ) * len(experiment.arms)
