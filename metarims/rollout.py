@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .losses import log_prob_of
-from .novelty import count_visits, first_counts
+from .novelty import nothing_seen, see
 from .protocols import Agent, Diagnostics, Environment, Observation, Output, State, Step
 from .returns import finished_episodes
 
@@ -23,15 +23,15 @@ class Cursor:
         state: the agent's, [B, ...].
         starts: bool [B], whether an episode begins with `obs`.
         so_far: float64 [2, B], return and length of the unfinished episodes.
-        visits: int16 [B, n], what they have seen how often, see `metarims.novelty`; where that is
-            not counted n is 0.
+        seen: bool [B, n], what the unfinished episodes have seen, see `metarims.novelty`; n is 0
+            where that is not noted.
     """
 
     obs: Observation
     state: State
     starts: Tensor
     so_far: Tensor
-    visits: Tensor
+    seen: Tensor
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Rollout:
         stride: steps between them.
         next_values: V of what each step led to, [T, B].
         rewards, terminated, truncated: [T, B].
-        novelty: [T, B], the bonus for what each step led to; 0 where visits are not counted.
+        novelty: [T, B], the bonus for what each step led to; 0 where that is not noted.
         task: int64 [B].
         diagnostics: the agent's, [T, B, ...].
         episodes: float64 [episodes, 4], return, length, success and first step (counted from this
@@ -68,21 +68,21 @@ class Rollout:
     episodes: Tensor
 
 
-def begin(env: Environment, agent: Agent, seed: int | None = None, counted: bool = False) -> Cursor:
-    """Reset the environments and the agent; whether visits are to be counted."""
+def begin(env: Environment, agent: Agent, seed: int | None = None, curious: bool = False) -> Cursor:
+    """Reset the environments and the agent; whether what is seen is to be noted."""
     obs = env.reset(seed)
     count, device = env.num_envs, env.device
     action, reward = torch.zeros(count, dtype=torch.int64, device=device), torch.zeros(count)
     starts = torch.ones(count, dtype=torch.bool, device=device)
-    visits = first_counts(env, counted)
-    if counted:
-        count_visits(visits, env, obs, starts)
+    seen = nothing_seen(env, curious)
+    if curious:
+        see(seen, env, obs, starts)
     return Cursor(
         _with_last(obs, action, reward.to(device), env.task),
         agent.initial_state(count),
         starts,
         torch.zeros(2, count, dtype=torch.float64, device=device),
-        visits,
+        seen,
     )
 
 
@@ -99,7 +99,7 @@ def sample(logits: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def advance(env: Environment, cursor: Cursor, state: State, actions: Tensor) -> tuple[Step, Cursor]:
-    """Step the environments; the cursor after it, its `so_far` and `visits` unchanged."""
+    """Step the environments; the cursor after it, its `so_far` and `seen` unchanged."""
     step = env.step(actions)
     obs = _with_last(step.obs, actions, step.reward, step.task)
     return step, replace(cursor, obs=obs, state=state, starts=step.terminated | step.truncated)
@@ -121,8 +121,8 @@ def collect_rollout(
         action = sample(output.logits[0], generator)
         step, after = advance(env, cursor, output.state, action)
         cut_short, bonus = _cut_short(step, after, action), torch.zeros_like(step.reward)
-        if after.visits.shape[1]:
-            bonus = count_visits(after.visits, env, after.obs, after.starts)
+        if after.seen.shape[1]:
+            bonus = see(after.seen, env, after.obs, after.starts)
         moments.append(Moment(cursor, output, action, step, bonus, cut_short))
         cursor = after
     return _assemble(agent, moments, cursor, stride)

@@ -40,8 +40,8 @@ class Training:
         self.env, self.agent = env, agent
         seed, self.until = config.run.seed, config.run.until
         self.learner = Learner(agent, config.loops, config.algorithm, seed, env.device)
-        counted = config.algorithm.novelty > 0
-        self.cursor = begin(env, agent, seed + ranks.rank() * env.num_envs, counted)
+        curious = config.algorithm.novelty > 0
+        self.cursor = begin(env, agent, seed + ranks.rank() * env.num_envs, curious)
         self.tally = Tally(before)
 
     def iterate(self) -> Row:
@@ -254,7 +254,7 @@ def _own_names(cursor: Cursor) -> list[str]:
 def _cursor_tensors(cursor: Cursor) -> dict[str, Tensor]:
     tensors = {f"cursor.obs.{name}": tensor for name, tensor in cursor.obs.items()}
     tensors |= {f"cursor.state.{i}": tensor for i, tensor in enumerate(cursor.state)}
-    own = ("starts", "so_far", "visits")
+    own = ("starts", "so_far", "seen")
     return tensors | {f"cursor.{name}": getattr(cursor, name) for name in own}
 
 
@@ -266,5 +266,5 @@ def _cursor_from(like: Cursor, tensors: dict[str, Tensor]) -> Cursor:
         state=tuple(tensors[f"cursor.state.{i}"].to(device) for i in range(len(like.state))),
         starts=tensors["cursor.starts"].to(device),
         so_far=tensors["cursor.so_far"].to(device),
-        visits=tensors["cursor.visits"].to(device),
+        seen=tensors["cursor.seen"].to(device),
     )

@@ -21,6 +21,7 @@ from ..config import RunConfig
 from ..errors import UsageError
 from ..files import write_json
 from ..runs import CHECKPOINTS, CONFIG, Row, Run, load_run
+from ..tally import WINDOW
 
 GLANCE = 0.5  # seconds between looks at how far the runs are
 PLAIN_EVERY = 10.0  # seconds between lines where the output is no terminal
@@ -162,6 +163,8 @@ def _train(
 ) -> str:
     """Finish the run, or begin it; one line on how it went."""
     out = Path(config.run.out)
+    if _is_finished(config):
+        return f"{out}: {_frames(config):,} frames, finished before"
     if (out / CONFIG).exists() and checkpoints(out / CHECKPOINTS):
         task = ["resume", str(out)]
     else:
@@ -190,6 +193,15 @@ def _call(
     if process.returncode:
         raise UsageError(f"{about}: {(errors.strip() or 'it was ended').splitlines()[-1]}")
     return output
+
+
+def _is_finished(config: RunConfig) -> bool:
+    """Whether there is a checkpoint at the run's end."""
+    row, saved = _last(config), checkpoints(Path(config.run.out) / CHECKPOINTS)
+    if not saved or int(saved[-1]) != row.get("frames"):
+        return False
+    learnt = 0 < config.run.until <= row.get("rollout/success_rate", 0)
+    return row["frames"] >= config.run.frames or (learnt and row["rollout/window"] == WINDOW)
 
 
 def _communicate(process: subprocess.Popen[str], stopped: Callable[[], bool]) -> tuple[str, str]:

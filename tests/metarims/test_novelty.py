@@ -1,4 +1,4 @@
-"""The bonus for what is new: counted by hand, learnt from and not reported."""
+"""The bonus for what is new: noted by hand, learnt from and not reported."""
 
 from types import SimpleNamespace
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from metarims.algorithms.ppo import PPO
-from metarims.novelty import SLOTS, count_visits, first_counts, slots_of
+from metarims.novelty import SLOTS, nothing_seen, see, slots_of
 from metarims.rollout import begin, collect_rollout
 
 from .probes import Endless
@@ -25,15 +25,15 @@ def at(place=0):
 
 
 def test_the_bonus_by_hand():
-    counts, no, yes = first_counts(at(), True), torch.tensor([False]), torch.tensor([True])
-    assert count_visits(counts, at(), seen(), yes).item() == 0  # where it begins
-    assert count_visits(counts, at(), seen(), no).item() == pytest.approx(2**-0.5)
-    assert count_visits(counts, at(), seen(), no).item() == pytest.approx(3**-0.5)
+    known, no, yes = nothing_seen(at(), True), torch.tensor([False]), torch.tensor([True])
+    assert see(known, at(), seen(), yes).item() == 0  # where it begins
+    assert see(known, at(), seen(), no).item() == 0
     for env, obs in ((at(1), seen()), (at(), seen(image=1)), (at(), seen(direction=1))):
-        assert count_visits(counts, env, obs, no).item() == 1  # another place, view, direction
-    assert counts.sum() == 6
-    assert count_visits(counts, at(), seen(), yes).item() == 0
-    assert counts.sum() == 1  # an episode counts by itself
+        assert see(known, env, obs, no).item() == 1  # another place, view, direction
+        assert see(known, env, obs, no).item() == 0
+    assert known.sum() == 4
+    assert see(known, at(), seen(), yes).item() == 0
+    assert known.sum() == 1  # an episode begins with nothing known
 
 
 def test_different_views_fall_into_different_slots():
@@ -58,7 +58,7 @@ class Corridor(Endless):
 
 def test_it_goes_over_rollouts_and_ends_with_the_episode():
     env, agent = Corridor(2), make_agent()
-    cursor, bonuses = begin(env, agent, 1, counted=True), []
+    cursor, bonuses = begin(env, agent, 1, curious=True), []
     for _ in range(2):
         generator = torch.Generator().manual_seed(1)
         rollout, cursor = collect_rollout(env, agent, cursor, 4, 4, generator)
@@ -82,9 +82,9 @@ def test_it_is_learnt_from_at_its_weight():
     assert PPO().rewards(rollout).item() == 1.0  # type: ignore[arg-type]
 
 
-def test_nothing_is_counted_where_there_is_no_bonus():
+def test_nothing_is_noted_where_there_is_no_bonus():
     env, agent = Endless(2), make_agent()
     cursor = begin(env, agent, 1)
     rollout, _ = collect_rollout(env, agent, cursor, 4, 4, torch.Generator())
-    assert cursor.visits.shape == (2, 0)
+    assert cursor.seen.shape == (2, 0)
     assert not rollout.novelty.any()

@@ -23,6 +23,8 @@ from .small import configured, make_agent
 
 ROOT = Path(__file__).parent.parent.parent
 EMPTY = "MiniGrid-Empty-5x5-v0"
+SPANS = ["--steps", "20", "--fast.span", "20", "--slow.span", "20"]
+SMALL = ["--num-envs", "8", "--device", "cpu", *SPANS]
 PARTS = torch.tensor([[1.0, 2.0, 4.0], [8.0, 16.0, -3.0]])  # of one tensor, a rank's each
 
 
@@ -94,19 +96,7 @@ def run(*words, **options):
 
 
 def train(out, *flags, agent="metarims", frames=4 * 8 * 20):
-    small = [
-        "--num-envs",
-        "8",
-        "--steps",
-        "20",
-        "--fast.span",
-        "20",
-        "--slow.span",
-        "20",
-        "--device",
-        "cpu",
-    ]
-    given = ["--env", EMPTY, "--agent", agent, "--frames", frames, "--out", out, *small, *flags]
+    given = ["--env", EMPTY, "--agent", agent, "--frames", frames, "--out", out, *SMALL, *flags]
     return run("train", *given)
 
 
@@ -139,19 +129,7 @@ def test_a_resumed_run_of_two_ranks_equals_the_uninterrupted_one(whole, tmp_path
 
 def test_torchrun_starts_the_same_ranks(whole, tmp_path):
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
-    small = [
-        "--num-envs",
-        "8",
-        "--steps",
-        "20",
-        "--fast.span",
-        "20",
-        "--slow.span",
-        "20",
-        "--device",
-        "cpu",
-    ]
-    given = ["--env", EMPTY, "--agent", "metarims", "--frames", "640", *small]
+    given = ["--env", EMPTY, "--agent", "metarims", "--frames", "640", *SMALL]
     command = [*torchrun, "run.py", "train", *given, "--out", str(tmp_path / "theirs")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -171,19 +149,7 @@ def test_what_ranks_cannot_share_is_refused_in_one_line(tmp_path):
 
 def test_a_rank_that_dies_ends_the_run_with_one_line(tmp_path):
     out = tmp_path / "run"
-    small = [
-        "--num-envs",
-        "8",
-        "--steps",
-        "20",
-        "--fast.span",
-        "20",
-        "--slow.span",
-        "20",
-        "--device",
-        "cpu",
-    ]
-    given = ["--env", EMPTY, "--frames", "10000000", "--checkpoint-frames", "320", *small]
+    given = ["--env", EMPTY, "--frames", "10000000", "--checkpoint-frames", "320", *SMALL]
     command = [sys.executable, "run.py", "train", *given, "--out", str(out), "--ranks", "2"]
     process = subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
