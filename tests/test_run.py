@@ -185,8 +185,10 @@ def test_runs_are_compared(capsys, trained, modular, tmp_path):
     assert rows["metarims"]["frames_to_target"] is None
 
 
-def test_runs_are_set_against_levels_and_not_evaluated_again(capsys, trained, tmp_path):
-    out = tmp_path / "matrix"
+def test_runs_are_set_against_levels_and_not_evaluated_again(capsys, tmp_path):
+    out, trained = tmp_path / "matrix", tmp_path / "run"
+    command = [sys.executable, "run.py", *TRAIN, "--frames", "1", "--out", str(trained)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)  # knows no tests' words
     args = ["--env", EMPTY, "MiniGrid-Empty-6x6-v0", "--episodes", "4", "--out", str(out)]
     assert main(["transfer", str(trained), *args]) == 0
     assert "1/1 evaluated" in capsys.readouterr().out
