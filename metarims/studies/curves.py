@@ -19,9 +19,11 @@ class Curve:
     """How one run went.
 
     Attributes:
-        frames, success: a point an iteration, the success rate over the last 200 episodes; 0 before
-            there are so many. Frames are counted from the beginning of the run that it began from.
-        frames_to_target, episodes_to_target: when that first reached the target, or infinity.
+        frames, success: a point an iteration, the success rate over the last 200 episodes, or as
+            many as there are; 0 before one counts. Frames are counted from the beginning of the run
+            that it began from.
+        frames_to_target, episodes_to_target: when that first reached the target, over 200 episodes,
+            or infinity.
         dead, information: of the modules in the last iteration, see `module_figures`; NaN without.
     """
 
@@ -31,6 +33,7 @@ class Curve:
     episodes_to_target: float
     dead: float = math.nan
     information: float = math.nan
+    learnt: bool = False  # whether it ended because it had learnt what it was to be trained until
 
     @property
     def area(self) -> float:
@@ -60,9 +63,9 @@ def read_curve(run: Run, target: float = TARGET) -> Curve:
         if row.get("rollout/window", 0) >= WINDOW and row["rollout/success_rate"] >= target
     )
     frames, episodes = next(there, (math.inf, math.inf))
-    settled = np.array([row.get("rollout/window", 0) >= WINDOW for row in rows])
-    success = np.array([row.get("rollout/success_rate", 0.0) for row in rows]) * settled
-    modules = (rows[-1].get(f"modules/{name}", math.nan) for name in ("dead", "information"))
-    return Curve(
-        np.array([begun + row["frames"] for row in rows]), success, frames, episodes, *modules
-    )
+    success = np.array([row.get("rollout/success_rate", 0.0) for row in rows])
+    dead, information = (rows[-1].get(f"modules/{x}", math.nan) for x in ("dead", "information"))
+    seen = np.array([begun + row["frames"] for row in rows])
+    until, settled = run.config.run.until, rows[-1].get("rollout/window", 0) >= WINDOW
+    learnt = settled and 0 < until <= success[-1]
+    return Curve(seen, success, frames, episodes, dead, information, bool(learnt))

@@ -35,7 +35,8 @@ MARKED = ("facing a door", "carrying", "about to succeed")
 
 def draw_curves(runs: Iterable[Run], path: Path) -> None:
     """Success rate over frames, a panel a level, a line an agent: the interquartile mean over seeds
-    with its 95 % bootstrap band. A line's label has what its runs changed of their preset.
+    with its 95 % bootstrap band. A line's label has what its runs changed of their preset, and how
+    many seeds it is of.
     """
     panels: dict[str, dict[str, list[Curve]]] = {}
     for run in runs:
@@ -53,7 +54,10 @@ def draw_curves(runs: Iterable[Run], path: Path) -> None:
 
 
 def _draw_band(axis: Axes, label: str, curves: Sequence[Curve]) -> None:
-    frames = np.linspace(0, min(curve.frames[-1] for curve in curves), POINTS)
+    # A run that ended because it had learnt goes on as it ended.
+    cut = [curve.frames[-1] for curve in curves if not curve.learnt]
+    end = min(cut) if cut else max(curve.frames[-1] for curve in curves)
+    frames = np.linspace(0, end, POINTS)
     table = np.stack([np.interp(frames, curve.frames, curve.success, left=0) for curve in curves])
     (line,) = axis.plot(frames, [interquartile_mean(sample) for sample in table.T], label=label)
     if len(curves) > 1:

@@ -200,8 +200,9 @@ def _is_finished(config: RunConfig) -> bool:
     row, saved = _last(config), checkpoints(Path(config.run.out) / CHECKPOINTS)
     if not saved or int(saved[-1]) != row.get("frames"):
         return False
-    learnt = 0 < config.run.until <= row.get("rollout/success_rate", 0)
-    return row["frames"] >= config.run.frames or (learnt and row["rollout/window"] == WINDOW)
+    settled = row.get("rollout/window", 0) >= WINDOW
+    learnt = settled and 0 < config.run.until <= row["rollout/success_rate"]
+    return learnt or row["frames"] >= config.run.frames
 
 
 def _communicate(process: subprocess.Popen[str], stopped: Callable[[], bool]) -> tuple[str, str]:

@@ -46,13 +46,20 @@ def test_curve_by_hand(tmp_path):
     assert math.isinf(read_curve(make_run(tmp_path / "b", [0.5])).frames_to_target)
 
 
-def test_the_first_episodes_do_not_count(tmp_path):
+def test_the_target_is_reached_by_200_episodes(tmp_path):
     run = make_run(tmp_path / "a", [])
     row = {"frames": 10, "rollout/episodes": 3, "rollout/window": 3, "rollout/success_rate": 1.0}
+    run.write_metrics({"frames": 5})  # no episode counts yet
     run.write_metrics(row)
     curve = read_curve(run)
-    assert curve.final == 0.0
+    assert curve.success.tolist() == [0.0, 1.0]
     assert math.isinf(curve.frames_to_target)
+
+
+def test_a_run_that_has_learnt_what_it_was_to_be_trained_until(tmp_path):
+    assert read_curve(make_run(tmp_path / "a", [0.5, 0.9], until=0.9)).learnt
+    assert not read_curve(make_run(tmp_path / "b", [0.5, 0.8], until=0.9)).learnt
+    assert not read_curve(make_run(tmp_path / "c", [0.5, 1.0])).learnt
 
 
 def test_a_run_without_iterations_is_refused(tmp_path):
