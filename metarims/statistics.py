@@ -120,12 +120,6 @@ def improvement_interval(
     return _middle(_wins(_resampled(ours, random), _resampled(theirs, random)))
 
 
-def performance_profile(scores: Sequence[float], thresholds: Sequence[float]) -> list[float]:
-    """The share of runs that score above each threshold."""
-    values = np.asarray(scores)
-    return [float((values > threshold).mean()) for threshold in thresholds]
-
-
 RESAMPLES = 2000
 
 

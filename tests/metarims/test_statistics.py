@@ -14,7 +14,6 @@ from metarims.statistics import (
     interquartile_interval,
     interquartile_mean,
     module_figures,
-    performance_profile,
     stratified_interval,
     stratified_mean,
     wilson_interval,
@@ -78,7 +77,3 @@ def test_the_probability_of_improvement_by_hand():
     assert improvement_interval([1.0, 1.0, 2.0], [0.0, 0.5]) == (1.0, 1.0)
     low, high = improvement_interval([0.0, 1.0] * 3, [0.0, 1.0] * 3)
     assert low < 0.5 < high
-
-
-def test_a_profile_counts_runs_above_each_threshold():
-    assert performance_profile([0.1, 0.5, 0.9, 1.0], [0.0, 0.5, 0.95, 1.0]) == [1, 0.5, 0.25, 0]
