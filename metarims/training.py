@@ -53,11 +53,9 @@ class Training:
         if self.learner.algorithm.novelty:
             row["rollout/novelty_mean"] = float(iteration.rollouts[-1].novelty.mean())
         seconds = time.perf_counter() - before
-        frames, self.tally = (
-            self.tally.frames,
-            self.tally.after(iteration.rollouts, self.cursor, seconds),
-        )
-        row["time/fps"] = (self.tally.frames - frames) / seconds
+        so_far = self.tally
+        self.tally = so_far.after(iteration.rollouts, self.cursor, seconds)
+        row["time/fps"] = (self.tally.frames - so_far.frames) / seconds
         return row | _tally_row(self.tally) | {"train/n_updates": self.learner.updates}
 
     def is_done(self) -> bool:

@@ -38,9 +38,9 @@ def run(cell: RIMs, slots: Tensor, state: State, starts: Tensor) -> Spans:
     h, c, _ = state
     x = features_first(slots.flatten(2), batch).unflatten(0, (count, -1))  # [S, D, T·B]
     sizes = sizes_of(cell.config, steps, batch, x)
-    value = (
-        cell.input_weight.flatten(0, 1) @ cell.value.weight if sizes.ahead else cell.value.weight
-    )
+    value = cell.value.weight
+    if sizes.ahead:
+        value = cell.input_weight.flatten(0, 1) @ value
     outputs, last, mask, probability = _Span.apply(  # type: ignore[no-untyped-call]
         sizes,
         features_first(starts.unsqueeze(2).to(slots.dtype), batch).contiguous(),
@@ -71,10 +71,8 @@ def reads_ahead(config: RIMsConfig, x: Tensor) -> bool:
     """
     slots, inputs, frames = x.shape
     rows = config.modules * GATES[config.dynamics] * config.hidden
-    together, apart = (
-        rows * inputs * (config.value + frames),
-        (rows + inputs) * config.value * frames,
-    )
+    together = rows * inputs * (config.value + frames)
+    apart = (rows + inputs) * config.value * frames
     return config.heads == slots == 1 and together < apart
 
 
