@@ -9,7 +9,7 @@ FRAMES ?= 500000
 .PHONY: train test coverage lint bench gpu-check
 
 train: $(STAMP)
-	$(VENV)/bin/python run.py train --env MiniGrid-DoorKey-5x5-v0 --agent metarims --frames $(FRAMES) --seed 1 --out $(RUN)
+	$(VENV)/bin/python run.py train --env MiniGrid-DoorKey-5x5-v0 --agent metarims --frames $(FRAMES) --until 0.98 --seed 1 --out $(RUN)
 	$(VENV)/bin/python run.py evaluate $(RUN) --episodes 500 \
 		--env MiniGrid-DoorKey-5x5-v0 MiniGrid-DoorKey-6x6-v0 MiniGrid-DoorKey-8x8-v0
 
