@@ -21,14 +21,9 @@ def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
-def bootstrap_interval(
-    sample: Sequence[float], resamples: int = 2000, seed: int = 0
-) -> tuple[float, float]:
+def bootstrap_interval(sample: Sequence[float], seed: int = 0) -> tuple[float, float]:
     """The 95 % percentile bootstrap interval of the mean (Efron 1979)."""
-    values = np.asarray(sample, dtype=np.float64)
-    rows = np.random.default_rng(seed).integers(len(values), size=(resamples, len(values)))
-    low, high = np.quantile(values[rows].mean(1), [0.025, 0.975])
-    return float(low), float(high)
+    return _middle(_resampled(sample, np.random.default_rng(seed)).mean(1))
 
 
 def entropy(distribution: Tensor) -> Tensor:

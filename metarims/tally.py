@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -12,6 +12,11 @@ from . import ranks
 from .rollout import Cursor, Rollout
 
 WINDOW = 200  # episodes that the rolling means go over
+
+
+def has_reached(row: Mapping[str, float], target: float) -> bool:
+    """Whether by a line of metrics a whole window of episodes succeeds this often."""
+    return row.get("rollout/window", 0) >= WINDOW and row["rollout/success_rate"] >= target
 
 
 def _none() -> Tensor:

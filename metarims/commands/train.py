@@ -6,7 +6,7 @@ import math
 import os
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ from ..files import write_json
 from ..protocols import Agent, Stage
 from ..runs import load_run
 from ..settings import replace_at
-from ..studies.jobs import train_all
+from ..studies.jobs import import_flags, train_all
 from ..studies.launch import launch
 from ..training import Summary, resume, train
 from .base import RunFolder, Wiring, build, resolve_device
@@ -110,11 +110,6 @@ class Resume:
             else:
                 built = said(build(wiring.simulator.make, run.config))
                 show(resume(run, *built, frames=self.frames))
-
-
-def import_flags(files: Sequence[Path]) -> list[str]:
-    """What imports the same files in another process."""
-    return ["--import", *map(str, files)] if files else []
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..errors import UsageError
 from ..runs import Run
-from ..tally import WINDOW
+from ..tally import has_reached
 
 TARGET = 0.95
 
@@ -58,14 +58,12 @@ def read_curve(run: Run, target: float = TARGET) -> Curve:
         raise UsageError(f"{run.path} has no finished iteration to show")
     begun = rows[0].get("time/frames_before", 0)
     there = (
-        (begun + row["frames"], row["rollout/episodes"])
-        for row in rows
-        if row.get("rollout/window", 0) >= WINDOW and row["rollout/success_rate"] >= target
+        (begun + row["frames"], row["rollout/episodes"]) for row in rows if has_reached(row, target)
     )
     frames, episodes = next(there, (math.inf, math.inf))
     success = np.array([row.get("rollout/success_rate", 0.0) for row in rows])
     dead, information = (rows[-1].get(f"modules/{x}", math.nan) for x in ("dead", "information"))
     seen = np.array([begun + row["frames"] for row in rows])
-    until, settled = run.config.run.until, rows[-1].get("rollout/window", 0) >= WINDOW
-    learnt = settled and 0 < until <= success[-1]
-    return Curve(seen, success, frames, episodes, dead, information, bool(learnt))
+    until = run.config.run.until
+    learnt = until > 0 and has_reached(rows[-1], until)
+    return Curve(seen, success, frames, episodes, dead, information, learnt)

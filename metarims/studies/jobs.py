@@ -9,8 +9,9 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from ..config import RunConfig
 from ..errors import UsageError
 from ..files import write_json
 from ..runs import CHECKPOINTS, CONFIG, Row, Run, load_run
-from ..tally import WINDOW
+from ..tally import has_reached
 
 GLANCE = 0.5  # seconds between looks at how far the runs are
 PLAIN_EVERY = 10.0  # seconds between lines where the output is no terminal
@@ -41,16 +42,10 @@ def train_all(
     Raises:
         UsageError: one of them failed; the message has its last line.
     """
-    stop = threading.Event()
-    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(jobs) as pool:
+    with tempfile.TemporaryDirectory() as folder, _pool(jobs) as (pool, stop):
         work = partial(_train, program, imported, Path(folder), stop)
         waiting = [pool.submit(work, number, config) for number, config in enumerate(configs)]
-        try:
-            _watch(configs, waiting)
-        except BaseException:
-            stop.set()
-            pool.shutdown(cancel_futures=True)
-            raise
+        _watch(configs, waiting)
     return [load_run(config.run.out) for config in configs]
 
 
@@ -75,14 +70,21 @@ def evaluate_all(
     Raises:
         UsageError: one of them failed; the message has its last line.
     """
-    stop = threading.Event()
     missing = [file for file in runs if not file.exists()]
-    with ThreadPoolExecutor(jobs) as pool:
+    with _pool(jobs) as (pool, stop):
         work = partial(_evaluate, program, imported, stop, levels, episodes)
         waiting = [pool.submit(work, runs[file], file) for file in missing]
+        for number, each in enumerate(as_completed(waiting), 1):
+            print(f"{number}/{len(waiting)} evaluated  {each.result()}", flush=True)
+
+
+@contextmanager
+def _pool(jobs: int) -> Iterator[tuple[ThreadPoolExecutor, threading.Event]]:
+    """So many threads, and what tells their work to stop, which an exception here does."""
+    stop = threading.Event()
+    with ThreadPoolExecutor(jobs) as pool:
         try:
-            for number, each in enumerate(as_completed(waiting), 1):
-                print(f"{number}/{len(waiting)} evaluated  {each.result()}", flush=True)
+            yield pool, stop
         except BaseException:
             stop.set()
             pool.shutdown(cancel_futures=True)
@@ -177,13 +179,17 @@ def _train(
     return f"{out}: {ends[-1]}"
 
 
+def import_flags(files: Sequence[Path]) -> list[str]:
+    """What imports the same files in another process."""
+    return ["--import", *map(str, files)] if files else []
+
+
 def _call(
     program: Path, imported: Sequence[Path], stop: threading.Event, words: Sequence[str], about: str
 ) -> str:
     """What a command of the command line's says; `UsageError` with its last line where it fails."""
-    flags = ["--import", *map(str, imported)] if imported else []
     process = subprocess.Popen(
-        [sys.executable, str(program), *words, *flags],
+        [sys.executable, str(program), *words, *import_flags(imported)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -200,9 +206,8 @@ def _is_finished(config: RunConfig) -> bool:
     row, saved = _last(config), checkpoints(Path(config.run.out) / CHECKPOINTS)
     if not saved or int(saved[-1]) != row.get("frames"):
         return False
-    settled = row.get("rollout/window", 0) >= WINDOW
-    learnt = settled and 0 < config.run.until <= row["rollout/success_rate"]
-    return learnt or row["frames"] >= config.run.frames
+    until = config.run.until
+    return row["frames"] >= config.run.frames or (until > 0 and has_reached(row, until))
 
 
 def _communicate(process: subprocess.Popen[str], stopped: Callable[[], bool]) -> tuple[str, str]:

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from ..runs import Run
+from ..checkpoint import checkpoints
+from ..runs import CHECKPOINTS, Run
 from ..statistics import (
     improvement,
     improvement_interval,
@@ -58,9 +59,12 @@ Matrix = Mapping[Row, Mapping[str, Figure]]
 
 
 def evaluation_file(folder: Path, run: Run, levels: Sequence[str], episodes: int) -> Path:
-    """Where a run's evaluation is kept: for other levels or more episodes it is another file."""
+    """Where a run's evaluation is kept: another one for other levels, more episodes, and a run that
+    has gone on since.
+    """
     path = run.path.resolve()
-    asked = json.dumps([str(path), list(levels), episodes]).encode()
+    newest = checkpoints(path / CHECKPOINTS)[-1:]
+    asked = json.dumps([str(path), newest, list(levels), episodes]).encode()
     return folder / f"{'-'.join(path.parts[-3:])}-{hashlib.sha256(asked).hexdigest()[:8]}.json"
 
 

@@ -70,6 +70,8 @@ def test_an_evaluation_is_read_as_its_run_was_configured(tmp_path):
     others = {evaluation_file(tmp_path, run, levels, n) for levels, n in ((["Far"], 8), (["A"], 9))}
     assert file not in others
     assert len(others) == 2
+    (run.path / "checkpoints" / "000000000200").mkdir(parents=True)
+    assert evaluation_file(tmp_path, run, ["Far"], 9) != file  # the run has gone on since
 
 
 def test_the_runs_of_an_experiment():
