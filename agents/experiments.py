@@ -8,7 +8,13 @@ THREE = (Arm("lstm"), Arm("rims"), Arm("metarims"))
 DOORKEYS = tuple(f"MiniGrid-DoorKey-{size}-v0" for size in ("5x5", "6x6", "8x8", "16x16"))
 LEARNT = 0.98  # of the last 200 episodes: a source level that counts as learnt
 
-SCALES = {"small": Scale(500_000, 3), "full": Scale(3_000_000, 10)}
+ABLATED = (DOORKEYS[1], "BabyAI-GoToRedBallGrey-v0")
+MEMORY = "MiniGrid-MemoryS7-v0"  # the paper's MemoryS13Random takes many times the frames
+
+FULL = Scale(3_000_000, 10)
+SCALES = {"small": Scale(300_000, 3), "full": FULL}
+ABLATIONS = {"small": Scale(300_000, 5), "full": FULL}
+WATCHED = {"small": Scale(1_000_000, 3), "full": FULL}
 
 EXPERIMENTS = {
     "table1": Experiment(
@@ -34,11 +40,13 @@ EXPERIMENTS = {
             "MiniGrid-Dynamic-Obstacles-6x6-v0",
             "MiniGrid-PutNear-6x6-N2-v0",
             "MiniGrid-Fetch-5x5-N2-v0",
+            "MetaRIMs-FourRoomsS13-v0",
             "MiniGrid-LavaCrossingS9N1-v0",
             "MiniGrid-MultiRoom-N2-S4-v0",
             "MiniGrid-MemoryS7-v0",
         ),
         SCALES,
+        until=LEARNT,
     ),
     "fig4": Experiment(
         "sample efficiency on BabyAI",
@@ -52,12 +60,22 @@ EXPERIMENTS = {
             "BabyAI-PickupLoc-v0",
         ),
         SCALES,
+        until=LEARNT,
+    ),
+    "fig5a": Experiment(
+        "an easier level first: GoToLocal after GoToRedBall, and from scratch",
+        THREE,
+        ("BabyAI-GoToRedBall-v0",),
+        {"small": Scale(1_000_000, 5), "full": FULL},
+        onto=("BabyAI-GoToLocal-v0",),
+        until=LEARNT,
     ),
     "fig5b": Experiment(
         "fast and slow learning of an LSTM",
         (Arm("metalstm"), Arm("lstm"), Arm("metarims")),
-        (DOORKEYS[1], "BabyAI-GoToRedBallGrey-v0"),
+        ABLATED,
         SCALES,
+        until=LEARNT,
     ),
     "fig6": Experiment(
         "how many modules are active, and how slow the slow loop is",
@@ -69,13 +87,45 @@ EXPERIMENTS = {
             Arm("slow2"),
             Arm("slow8"),
         ),
-        (DOORKEYS[1], "BabyAI-GoToRedBallGrey-v0"),
-        SCALES,
+        ABLATED,
+        ABLATIONS,
+        until=LEARNT,
+    ),
+    "fig7": Experiment(
+        "the value along episodes",
+        THREE,
+        (MEMORY,),
+        WATCHED,
+        until=LEARNT,
+        watched=True,
     ),
     "fig8": Experiment(
         "turned round, and slow by its rate alone",
         (Arm("metarims"), Arm("metaflip"), Arm("slowlr"), Arm("rims")),
-        (DOORKEYS[1], "BabyAI-GoToRedBallGrey-v0"),
-        SCALES,
+        ABLATED,
+        ABLATIONS,
+        until=LEARNT,
+    ),
+    "fig9": Experiment(
+        "active modules switched off",
+        (Arm("metarims"), Arm("rims")),
+        (DOORKEYS[1],),
+        ABLATIONS,
+        targets=(DOORKEYS[1],),
+        knock_out=(1, 2),
+        until=LEARNT,
+        paper=(
+            "| active modules | 3 | 2 | 1 |\n"
+            "|---|---|---|---|\n"
+            "| frames for 20 episodes, level not told | 192 | 243 | 2179 |\n"
+        ),
+    ),
+    "fig11": Experiment(
+        "who works when the goal is near",
+        (Arm("metarims"), Arm("rims")),
+        (MEMORY,),
+        WATCHED,
+        until=LEARNT,
+        watched=True,
     ),
 }

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from .errors import UsageError, check_positive
-from .protocols import Agent, Environment
-from .rollout import advance, begin, forward_step, sample
+from .protocols import Agent, Environment, State
+from .rollout import Cursor, advance, begin, forward_step, sample
 from .statistics import bootstrap_interval, wilson_interval
 
 SEED = 10_000  # of episodes that no training saw: its own seeds count on from 1
@@ -92,11 +92,12 @@ def evaluate(
     cursor = begin(env, agent, seed)
     so_far, done = cursor.so_far, torch.zeros_like(rank)
     results: list[Tensor] = []
-    while bool((done < wanted).any()):
-        output = forward_step(agent, cursor)
+    while len(rows := torch.nonzero(done < wanted).squeeze(1)):
+        output = forward_step(agent, _only(cursor, rows))
         logits = output.logits[0]
-        actions = logits.argmax(-1) if greedy else sample(logits, generator)
-        step, cursor = advance(env, cursor, output.state, actions)
+        chosen = logits.argmax(-1) if greedy else sample(logits, generator)
+        actions = torch.zeros_like(rank).index_copy_(0, rows, chosen)
+        step, cursor = advance(env, cursor, _put(cursor.state, rows, output.state), actions)
         so_far = so_far + torch.stack([step.reward.double(), torch.ones_like(so_far[1])])
         counted = cursor.starts & (done < wanted)
         success = step.terminated & (step.reward > 0)
@@ -105,3 +106,15 @@ def evaluate(
         so_far = so_far * ~cursor.starts
     successes, returns, lengths = torch.cat(results, 1).cpu()
     return Evaluation(env.level_ids[0], successes.bool(), returns, lengths)
+
+
+def _only(cursor: Cursor, rows: Tensor) -> Cursor:
+    """What the agent needs to act in some of the environments."""
+    obs = {name: x[rows] for name, x in cursor.obs.items()}
+    state = tuple(x[rows] for x in cursor.state)
+    return replace(cursor, obs=obs, state=state, starts=cursor.starts[rows])
+
+
+def _put(state: State, rows: Tensor, new: State) -> State:
+    """The state with some of its rows anew."""
+    return tuple(x.index_copy(0, rows, y) for x, y in zip(state, new, strict=True))

@@ -102,6 +102,29 @@ def stratified_interval(strata: Sequence[Sequence[float]], seed: int = 0) -> tup
     return _middle(means)
 
 
+Profile = tuple[np.ndarray, np.ndarray, np.ndarray]  # of each threshold: share, its 95 % interval
+
+
+def performance_profile(
+    strata: Sequence[Sequence[float]], thresholds: np.ndarray, seed: int = 0
+) -> Profile:
+    """The share of scores above each threshold, with pointwise 95 % bootstrap intervals: runs are
+    drawn anew within each stratum.
+
+    Args:
+        strata: of each level the scores of its runs.
+        thresholds: [n].
+        seed: of what is drawn.
+    """
+    random = np.random.default_rng(seed)
+    scores = np.concatenate([np.asarray(stratum) for stratum in strata])
+    drawn = np.concatenate([_resampled(stratum, random) for stratum in strata], 1)
+    share = np.array([(scores > threshold).mean() for threshold in thresholds])
+    shares = np.stack([(drawn > threshold).mean(1) for threshold in thresholds])
+    low, high = np.quantile(shares, [0.025, 0.975], axis=1)
+    return share, low, high
+
+
 def improvement(ours: Sequence[float], theirs: Sequence[float]) -> float:
     """The probability that a run of ours is better than one of theirs; ties count half."""
     return float(_wins(np.asarray(ours)[None], np.asarray(theirs)[None])[0])

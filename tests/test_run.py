@@ -153,10 +153,10 @@ def test_what_has_no_modules_has_none_to_knock_out(capsys, trained):
 
 def test_modules_are_knocked_out_drawn_and_one_by_one(modular, tmp_path):
     results = tmp_path / "results.json"
-    args = ["--episodes", "4", "--knock-out", "2", "--device", "cpu", "--json", str(results)]
+    args = ["--episodes", "4", "--knock-out", "2", "1", "--device", "cpu", "--json", str(results)]
     assert main(["evaluate", str(modular), *args]) == 0
     names = [report["knocked_out"] for report in json.loads(results.read_text())]
-    assert names == ["", "2 off", *(f"module {j} off" for j in range(5))]
+    assert names == ["", "2 off", *(f"module {j} off" for j in range(5)), "1 off"]
 
 
 def test_more_modules_than_are_active_cannot_be_knocked_out(capsys, modular):
@@ -193,7 +193,7 @@ def test_runs_are_set_against_levels_and_not_evaluated_again(capsys, tmp_path):
     assert main(["transfer", str(trained), *args]) == 0
     assert "1/1 evaluated" in capsys.readouterr().out
     names = {path.name for path in out.iterdir()}
-    assert names == {"evaluations", "scores.csv", "transfer.md", "transfer.png"}
+    assert names == {"evaluations", "scores.csv", "transfer.md", "transfer.png", "profiles.png"}
     assert len((out / "scores.csv").read_text().splitlines()) == 3
     assert main(["transfer", str(trained), *args]) == 0
     assert "evaluated" not in capsys.readouterr().out
@@ -204,15 +204,17 @@ def test_runs_are_set_against_levels_and_not_evaluated_again(capsys, tmp_path):
 def test_an_experiment_is_reproduced_and_goes_on(capsys, tmp_path, monkeypatch):
     scale = {"small": Scale(1, 1, episodes=4)}
     arms = (Arm("lstm", {"num_envs": 4}), Arm("rims", {"num_envs": 4}))
-    small = Experiment("about", arms, (EMPTY,), scale, (EMPTY,), paper="| 1 |")
+    small = Experiment("about", arms, (EMPTY,), scale, (EMPTY,), watched=True, paper="| 1 |")
     monkeypatch.setattr("run.WIRING", replace(WIRING, experiments={"one": small}))
     for _ in range(2):
         assert main(["reproduce", "one", "--out", str(tmp_path / "out")]) == 0
     assert capsys.readouterr().out.count("evaluated") == 2  # of two runs, once
-    report = (tmp_path / "out" / "report.md").read_text()
-    for part in ("# one: about", "lstm num_envs=4", "trained on", "The paper's:", "| 1 |"):
+    report = (tmp_path / "out" / "one" / "report.md").read_text()
+    for part in ("# one: about", "lstm num_envs=4", "trained on", "The paper's:", "| 1 |", "nats"):
         assert part in report
-    assert (tmp_path / "out" / "curves.png").exists()
+    names = {path.name for path in (tmp_path / "out" / "one").iterdir()}
+    assert {"curves.png", "transfer.png", "figures"} <= names
+    assert (tmp_path / "out" / "runs" / "lstm num_envs=4" / EMPTY).is_dir()
     line = complaint(capsys, "reproduce", "two", "--out", tmp_path)
     assert "unknown experiment 'two'; nearest: one" in line
     line = complaint(capsys, "reproduce", "one", "--scale", "large", "--out", tmp_path)

@@ -40,6 +40,8 @@ def empty(e: Record, random: int) -> None:
         set_agent(e, 1, 1, 0)
 
 
+# The smaller one is of Meta-RIMs' list (Madan et al. 2021); upstream has no such id.
+@level("MetaRIMs-FourRoomsS13-v0", size=13, max_steps=100, mission="reach the goal")
 @level("MiniGrid-FourRooms-v0", size=19, max_steps=100, mission="reach the goal")
 def four_rooms(e: Record) -> None:
     """Four rooms, a gap in each wall between two of them."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from .base import (
     resolve_device,
 )
 
-NUM_ENVS = 512
+NUM_ENVS = 1000
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Evaluate:
         episodes: fresh episodes on each level.
         seed: of the episodes and the actions.
         knock_out: evaluate as well with so many of the active modules switched off, drawn anew each
-            step, and with each module switched off for good.
+            step, for each of these numbers, and with each module switched off for good.
         device: "auto", "cpu" or "cuda".
         json: file for the results.
     """
@@ -41,7 +42,7 @@ class Evaluate:
     env: tuple[str, ...] = ()
     episodes: int = 1000
     seed: int = SEED
-    knock_out: int = 0
+    knock_out: tuple[int, ...] = ()
     device: str = "auto"
     json: Path | None = None
 
@@ -69,15 +70,16 @@ class Evaluate:
 HEAD = f"{'level':36}{'episodes':>9}{'success':>9}   {'95 %':17}{'return':>8}{'steps':>8}"
 
 
-def lesioned(run: Run, count: int) -> dict[str, AgentConfig]:
+def lesioned(run: Run, counts: Sequence[int]) -> dict[str, AgentConfig]:
     """A run's agent as it is and, where modules are to be knocked out, without some of them."""
-    whole = {"": run.config.agent}
-    if not count:
-        return whole
-    lesions = run.config.agent.lesions(count)
-    if not lesions:
-        raise UsageError(f"agent {run.config.preset!r} has no modules to knock out")
-    return whole | lesions
+    found = {"": run.config.agent}
+    for count in counts:
+        check_positive(knock_out=count)
+        lesions = run.config.agent.lesions(count)
+        if not lesions:
+            raise UsageError(f"agent {run.config.preset!r} has no modules to knock out")
+        found |= lesions
+    return found
 
 
 def line(found: Evaluation, off: str) -> str:

@@ -16,7 +16,7 @@ from ..runs import Run, load_run
 from ..studies.analysis import about_to_succeed, watch
 from .base import RunFolders, Wiring, load_agent, make_env, resolve_device
 
-NUM_ENVS = 64
+NUM_ENVS, STEPS = 64, 256
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Plot:
 
     runs: RunFolders
     out: Path
-    steps: int = 256
+    steps: int = STEPS
     seed: int = SEED
     device: str = "auto"
 
@@ -46,11 +46,11 @@ class Plot:
             raise UsageError(f"{self.out} is a file; choose another folder")
         device = resolve_device(self.device)
         runs = [load_run(path) for path in self.runs]
-        watched = [self.watch(wiring.simulator, run, device) for run in runs]
+        watched = [watch_run(wiring.simulator, run, device, self.steps, self.seed) for run in runs]
         draw_curves(runs, make_folder(self.out) / "curves.png")
         for run, (rollout, events) in zip(runs, watched, strict=True):
             folder = self.out / "-".join(run.path.resolve().parts[-2:])
-            choices = draw_run(run, rollout, events, folder)
+            choices = draw_run(run, rollout, events, folder).choices
             if choices:
                 reports = {name: asdict(report) for name, report in choices.items()}
                 write_json(folder / "modules.json", reports)
@@ -58,11 +58,12 @@ class Plot:
                 print(f"{run.path}: {choice}: {found.line()}")
         print(f"figures in {self.out}")
 
-    def watch(
-        self, simulator: Simulator, run: Run, device: str
-    ) -> tuple[Rollout, dict[str, Tensor]]:
-        """The run's agent at work, and what happens at each step, bool [T, B] by name."""
-        env = make_env(simulator.make, run.config.environment.env, NUM_ENVS, device, self.seed)
-        rollout = watch(load_agent(run, env), env, self.steps, self.seed)
-        events = simulator.find_events(rollout.obs)
-        return rollout, events | {"about to succeed": about_to_succeed(rollout)}
+
+def watch_run(
+    simulator: Simulator, run: Run, device: str, steps: int = STEPS, seed: int = SEED
+) -> tuple[Rollout, dict[str, Tensor]]:
+    """The run's agent at work, and what happens at each step, bool [T, B] by name."""
+    env = make_env(simulator.make, run.config.environment.env, NUM_ENVS, device, seed)
+    rollout = watch(load_agent(run, env), env, steps, seed)
+    events = simulator.find_events(rollout.obs)
+    return rollout, events | {"about to succeed": about_to_succeed(rollout)}

@@ -11,10 +11,13 @@ from tyro.conf import Positional
 from ..errors import check_choice, check_positive
 from ..files import make_folder, write_text
 from ..runs import Run
+from ..studies.analysis import Behaviour
+from ..studies.behaviour import behaviour_markdown
 from ..studies.compare import compare, comparison_markdown
 from ..studies.experiments import Experiment, Scale
 from ..studies.jobs import train_all
-from .base import Wiring, check_levels
+from .base import Wiring, check_levels, resolve_device
+from .plot import watch_run
 from .transfer import Transfer, transfer
 
 
@@ -28,7 +31,8 @@ class Reproduce:
         seeds: runs of each kind (default: the scale's).
         frames: of a run at most (default: the scale's).
         jobs: runs at a time (default: as many as there are cores).
-        out: folder for the runs, report.md, curves.png and what the experiment is about.
+        out: folder for the runs, which experiments share, and in a folder of the experiment's name
+            for report.md, curves.png and what else it is about.
     """
 
     name: Positional[str]
@@ -46,12 +50,20 @@ class Reproduce:
         check_choice("scale", self.scale, experiment.scales)
         scale = self.scaled(experiment)
         check_positive(seeds=scale.seeds, frames=scale.frames, jobs=self.jobs)
-        check_levels(wiring.simulator, (*experiment.sources, *experiment.targets))
-        configs = list(experiment.configs(scale, str(self.out)))
-        runs = train_all(wiring.program, self.imported, self.jobs, configs)
+        check_levels(wiring.simulator, experiment.levels)
+        runs = [
+            run
+            for configs in experiment.stages(scale, str(self.out))
+            for run in train_all(wiring.program, self.imported, self.jobs, configs)
+        ]
         report = self.report(wiring, experiment, scale, runs)
-        write_text(self.out / "report.md", report)
+        write_text(self.folder / "report.md", report)
         print(report)
+
+    @property
+    def folder(self) -> Path:
+        """For what it shows."""
+        return self.out / self.name
 
     def scaled(self, experiment: Experiment) -> Scale:
         """The scale, with what is asked for instead."""
@@ -63,20 +75,31 @@ class Reproduce:
         """Curves and tables, and the paper's numbers beside them."""
         from ..studies.figures import draw_curves  # slow to import
 
-        draw_curves(runs, make_folder(self.out) / "curves.png")
+        draw_curves(runs, make_folder(self.folder) / "curves.png")
         parts = [f"# {self.name}: {experiment.about}\n", comparison_markdown(compare(runs))]
         if experiment.targets:
             asked = Transfer(
                 tuple(str(run.path) for run in runs),
                 experiment.targets,
-                self.out,
+                self.folder,
                 scale.episodes,
+                experiment.knock_out,
                 self.jobs,
                 self.imported,
             )
             parts.append(transfer(wiring.program, asked, runs))
+        if experiment.watched:
+            seen = {run: self.watch(wiring, run) for run in runs}
+            parts.append(behaviour_markdown(seen))
         if experiment.paper:
             parts.append(f"The paper's:\n\n{experiment.paper}\n")
         command = f"python run.py reproduce {self.name} --scale {self.scale}"
         parts.append(f"`{command} --seeds {scale.seeds} --frames {scale.frames} --out FOLDER`\n")
         return "\n".join(parts)
+
+    def watch(self, wiring: Wiring, run: Run) -> Behaviour:
+        """Look at an agent as it acts; its figures."""
+        from ..studies.figures import draw_run  # slow to import
+
+        folder = self.folder / "figures" / "-".join(run.path.parts[-3:])
+        return draw_run(run, *watch_run(wiring.simulator, run, resolve_device("auto")), folder)

@@ -10,7 +10,14 @@ from ..errors import UsageError, check_positive
 from ..files import make_folder, write_text
 from ..runs import Run, load_run
 from ..studies.jobs import evaluate_all
-from ..studies.transfer import as_csv, as_markdown, evaluation_file, matrix, read_scores
+from ..studies.transfer import (
+    as_csv,
+    as_markdown,
+    evaluation_file,
+    matrix,
+    profiles,
+    read_scores,
+)
 from .base import RunFolders, Wiring, check_levels
 
 
@@ -22,14 +29,16 @@ class Transfer:
         runs: the runs' folders; those that differ in their seed alone are one row.
         env: level ids.
         episodes: of each run on each level.
+        knock_out: evaluate as well with modules switched off, see `evaluate`.
         jobs: runs at a time (default: as many as there are cores).
-        out: folder for scores.csv, transfer.md, transfer.png and the evaluations.
+        out: folder for scores.csv, transfer.md, transfer.png, profiles.png and the evaluations.
     """
 
     runs: RunFolders
     env: tuple[str, ...]
     out: Path
     episodes: int = 1000
+    knock_out: tuple[int, ...] = ()
     jobs: int = os.cpu_count() or 1
     imported: tuple[Path, ...] = ()
 
@@ -45,14 +54,18 @@ class Transfer:
 
 def transfer(program: Path, asked: Transfer, runs: list[Run]) -> str:
     """Evaluate the runs into the folder, leave table, figure and scores there; the table."""
-    from ..studies.figures import draw_matrix  # slow to import
+    from ..studies.figures import draw_matrix, draw_profiles  # slow to import
 
     folder = make_folder(asked.out / "evaluations")
-    files = {evaluation_file(folder, run, asked.env, asked.episodes): run for run in runs}
-    evaluate_all(program, asked.imported, asked.jobs, files, asked.env, asked.episodes)
+    flags = ["--env", *asked.env, "--episodes", str(asked.episodes)]
+    if asked.knock_out:
+        flags += ["--knock-out", *map(str, asked.knock_out)]
+    files = {evaluation_file(folder, run, flags): run for run in runs}
+    evaluate_all(program, asked.imported, asked.jobs, files, flags)
     scores = [score for file, run in files.items() for score in read_scores(file, run)]
     table = as_markdown(scores)
     write_text(asked.out / "scores.csv", as_csv(scores))
     write_text(asked.out / "transfer.md", table)
     draw_matrix(matrix(scores, "success_rate"), "success, %", asked.out / "transfer.png")
+    draw_profiles(profiles(scores), asked.out / "profiles.png")
     return table

@@ -142,6 +142,14 @@ class ChoiceReport:
         )
 
 
+@dataclass(frozen=True)
+class Behaviour:
+    """What an agent was seen to do: its value before success, and each choice among modules."""
+
+    approach: ValueApproach
+    choices: dict[str, ChoiceReport]
+
+
 def describe_modules(rollout: Rollout, events: Mapping[str, Tensor]) -> dict[str, ChoiceReport]:
     """Use, dead modules, entropies and use by event, of each choice among modules.
 

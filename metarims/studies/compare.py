@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..config import RunConfig, find_preset
-from ..runs import Run
+from ..config import find_preset
+from ..errors import UsageError
+from ..runs import Run, load_run
 from ..settings import differences
 from ..statistics import interquartile_interval, interquartile_mean
 from .curves import TARGET, Curve, read_curve
@@ -46,16 +47,34 @@ def compare(runs: Iterable[Run], target: float = TARGET) -> list[Comparison]:
     groups: dict[tuple[str, str, str], list[Curve]] = {}
     for run in runs:
         config = run.config
-        key = ("+".join(config.environment.env), config.preset, changed_settings(config))
+        key = ("+".join(config.environment.env), config.preset, changed_settings(run))
         groups.setdefault(key, []).append(read_curve(run, target))
     rows = [_summarise(key, curves) for key, curves in groups.items()]
     return sorted(rows, key=lambda row: (row.env, -row.area))
 
 
-def changed_settings(config: RunConfig) -> str:
-    """What a run changed of its preset, its levels, seed, length and place aside."""
-    changed = differences(config, find_preset(config.preset))
-    return " ".join(f"{path}={leaf}" for path, leaf in changed.items() if path not in PASSED_OVER)
+def changed_settings(run: Run) -> str:
+    """What a run changed of its preset, its levels, seed, length and place aside, and the levels of
+    the run that it began from.
+    """
+    changed = differences(run.config, find_preset(run.config.preset))
+    words = [f"{path}={leaf}" for path, leaf in changed.items() if path not in PASSED_OVER]
+    if run.config.run.origin:
+        words.append(f"from {_levels_of(run.config.run.origin)}")
+    return " ".join(words)
+
+
+def agent_of(run: Run) -> str:
+    """A run's preset, and what it changed of that."""
+    return f"{run.config.preset} {changed_settings(run)}".strip()
+
+
+def _levels_of(origin: str) -> str:
+    """What a run was trained on, if it is still there."""
+    try:
+        return "+".join(load_run(origin).config.environment.env)
+    except UsageError:
+        return "another run"
 
 
 def _summarise(key: tuple[str, str, str], curves: list[Curve]) -> Comparison:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from ..errors import UsageError
-from ..runs import Run
+from ..runs import Row, Run
 from ..tally import has_reached
 
 TARGET = 0.95
@@ -19,27 +20,36 @@ class Curve:
     """How one run went.
 
     Attributes:
-        frames, success: a point an iteration, the success rate over the last 200 episodes, or as
-            many as there are; 0 before one counts. Frames are counted from the beginning of the run
-            that it began from.
+        success: at the beginning 0, then after each iteration the rate over the last 200 episodes,
+            or as many as there are; 0 before one counts.
+        frames: at each of these points, counted from the beginning of the run that it began from.
+        updates, seconds: as many, the gradient steps and the wall clock of this run alone.
         frames_to_target, episodes_to_target: when that first reached the target, over 200 episodes,
             or infinity.
         dead, information: of the modules in the last iteration, see `module_figures`; NaN without.
+        planned: how many frames there would be, were it not for `learnt`.
+        learnt: whether it ended because it had learnt what it was to be trained until.
     """
 
-    frames: np.ndarray
     success: np.ndarray
+    frames: np.ndarray
+    updates: np.ndarray
+    seconds: np.ndarray
     frames_to_target: float
     episodes_to_target: float
-    dead: float = math.nan
-    information: float = math.nan
-    learnt: bool = False  # whether it ended because it had learnt what it was to be trained until
+    dead: float
+    information: float
+    planned: float
+    learnt: bool
 
     @property
     def area(self) -> float:
-        """The mean success rate over the frames from 0 to the last."""
-        frames, success = np.append(0, self.frames), np.append(0, self.success)
-        return float(np.trapezoid(success, frames) / frames[-1])
+        """The mean success rate over the frames from 0 to the last; a run that ended because it had
+        learnt goes on as it ended.
+        """
+        end = self.planned if self.learnt else self.frames[-1]
+        frames, success = [0, *self.frames, end], [0, *self.success, self.final]
+        return float(np.trapezoid(success, frames) / end)
 
     @property
     def final(self) -> float:
@@ -61,9 +71,21 @@ def read_curve(run: Run, target: float = TARGET) -> Curve:
         (begun + row["frames"], row["rollout/episodes"]) for row in rows if has_reached(row, target)
     )
     frames, episodes = next(there, (math.inf, math.inf))
-    success = np.array([row.get("rollout/success_rate", 0.0) for row in rows])
-    dead, information = (rows[-1].get(f"modules/{x}", math.nan) for x in ("dead", "information"))
-    seen = np.array([begun + row["frames"] for row in rows])
     until = run.config.run.until
-    learnt = until > 0 and has_reached(rows[-1], until)
-    return Curve(seen, success, frames, episodes, dead, information, learnt)
+    return Curve(
+        _points(rows, "rollout/success_rate"),
+        begun + _points(rows, "frames"),
+        _points(rows, "train/n_updates"),
+        _points(rows, "time/time_elapsed"),
+        frames,
+        episodes,
+        rows[-1].get("modules/dead", math.nan),
+        rows[-1].get("modules/information", math.nan),
+        begun + run.config.run.frames,
+        until > 0 and has_reached(rows[-1], until),
+    )
+
+
+def _points(rows: Sequence[Row], name: str) -> np.ndarray:
+    """A figure after each iteration, after a 0 before the first."""
+    return np.array([0.0, *(row.get(name, 0.0) for row in rows)])

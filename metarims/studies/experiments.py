@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ..config import RunConfig, find_preset
@@ -44,6 +44,9 @@ class Experiment:
         sources: levels that each is trained on, a run each.
         scales: how much, by name.
         targets: levels that runs are evaluated on, zero-shot; with none it is about learning.
+        onto: levels that each run goes on to learn, and that a run beside it learns from scratch.
+        knock_out: numbers of active modules to be switched off as runs are evaluated on `targets`.
+        watched: whether to look at the agents as they act: their values, and who works when.
         until: a run ends once the last 200 episodes succeed this often; with 0 at its frames.
         paper: what the paper reports, in Markdown.
     """
@@ -53,22 +56,50 @@ class Experiment:
     sources: tuple[str, ...]
     scales: Mapping[str, Scale]
     targets: tuple[str, ...] = ()
+    onto: tuple[str, ...] = ()
+    knock_out: tuple[int, ...] = ()
+    watched: bool = False
     until: float = 0.0
     paper: str = ""
 
-    def configs(self, scale: Scale, out: str) -> Iterator[RunConfig]:
-        """Its runs, a seed of all arms after the other."""
-        for seed in range(FIRST_SEED, FIRST_SEED + scale.seeds):
-            for source in self.sources:
-                for arm in self.arms:
-                    own = {
-                        "env": (source,),
-                        "frames": scale.frames,
-                        "until": self.until,
-                        "seed": seed,
-                        "out": f"{out}/runs/{arm.label}/{source}/seed-{seed}",
-                    }
-                    yield replace_at(find_preset(arm.preset), {**arm.settings, **own})
+    @property
+    def levels(self) -> tuple[str, ...]:
+        """All that it takes."""
+        return (*self.sources, *self.onto, *self.targets)
+
+    def stages(self, scale: Scale, out: str) -> list[list[RunConfig]]:
+        """Its runs, a seed of all arms after the other: first those from scratch, then those that
+        go on from one of them.
+        """
+        whole = [
+            (seed, level, arm)
+            for seed in range(FIRST_SEED, FIRST_SEED + scale.seeds)
+            for level in (*self.sources, *self.onto)
+            for arm in self.arms
+        ]
+        scratch = [self._config(arm, level, seed, scale, out) for seed, level, arm in whole]
+        further = [
+            self._config(arm, level, seed, scale, out, source)
+            for seed, source, arm in whole
+            if source in self.sources
+            for level in self.onto
+        ]
+        return [scratch, further] if further else [scratch]
+
+    def _config(
+        self, arm: Arm, level: str, seed: int, scale: Scale, out: str, source: str = ""
+    ) -> RunConfig:
+        """One run, from scratch or from the arm's run of that seed on a source."""
+        folder = f"{out}/runs/{arm.label}"
+        own: dict[str, Leaf] = {
+            "env": (level,),
+            "frames": scale.frames,
+            "until": self.until,
+            "seed": seed,
+            "from": f"{folder}/{source}/seed-{seed}" if source else "",
+            "out": f"{folder}/{level}{f' from {source}' if source else ''}/seed-{seed}",
+        }
+        return replace_at(find_preset(arm.preset), {**arm.settings, **own})
 
 
 Experiments = Mapping[str, Experiment]

@@ -14,55 +14,63 @@ from torch import Tensor
 from ..files import aside, make_folder
 from ..rollout import Rollout
 from ..runs import Run
-from ..statistics import interquartile_interval, interquartile_mean, module_choices
+from ..statistics import Profile, interquartile_interval, interquartile_mean, module_choices
 from .analysis import (
+    Behaviour,
     ChoiceReport,
     ValueApproach,
     describe_modules,
     find_levels,
     value_before_success,
 )
-from .compare import changed_settings
+from .compare import agent_of
 from .curves import Curve, read_curve
-from .transfer import Matrix
+from .transfer import THRESHOLDS, Matrix
 
 matplotlib.use("Agg")
 
 POINTS = 80  # of a band
+# What learning costs, by the figure of a curve that says so.
+COSTS = {"frames": "frames", "updates": "gradient steps", "seconds": "seconds"}
 EPISODES = 9  # in the figure of one environment's episodes, as in Meta-RIMs' Fig. 7
 MARKED = ("facing a door", "carrying", "about to succeed")
 
 
 def draw_curves(runs: Iterable[Run], path: Path) -> None:
-    """Success rate over frames, a panel a level, a line an agent: the interquartile mean over seeds
-    with its 95 % bootstrap band. A line's label has what its runs changed of their preset, and how
-    many seeds it is of.
+    """Success rate over frames, gradient steps and seconds, a column a level, a line an agent: the
+    interquartile mean over seeds with its 95 % bootstrap band. A line's label has what its runs
+    changed of their preset, and how many seeds it is of.
     """
     panels: dict[str, dict[str, list[Curve]]] = {}
     for run in runs:
-        label = f"{run.config.preset} {changed_settings(run.config)}".strip()
         panel = panels.setdefault("+".join(run.config.environment.env), {})
-        panel.setdefault(label, []).append(read_curve(run))
-    figure = Figure(figsize=(6 * len(panels), 4), layout="constrained")
-    axes = figure.subplots(1, len(panels), squeeze=False)[0]
-    for axis, (level, agents) in zip(axes, panels.items(), strict=True):
-        for label, curves in agents.items():
-            _draw_band(axis, f"{label} ({len(curves)})", curves)
-        axis.set(title=level, xlabel="frames", ylabel="success rate", ylim=(-0.02, 1.02))
-        axis.legend(loc="best", fontsize="small")
+        panel.setdefault(agent_of(run), []).append(read_curve(run))
+    size = (max(5, 4.2 * len(panels)), 3.2 * len(COSTS))
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots(len(COSTS), len(panels), squeeze=False)
+    for column, (level, agents) in zip(axes.T, panels.items(), strict=True):
+        for axis, (cost, title) in zip(column, COSTS.items(), strict=True):
+            for label, curves in agents.items():
+                _draw_band(axis, f"{label} ({len(curves)})", curves, cost)
+            axis.set(xlabel=title, ylabel="success rate", ylim=(-0.02, 1.02))
+        column[0].set_title(level, fontsize="medium")
+        column[0].legend(loc="best", fontsize="x-small")
     save_figure(figure, path)
 
 
-def _draw_band(axis: Axes, label: str, curves: Sequence[Curve]) -> None:
+def _draw_band(axis: Axes, label: str, curves: Sequence[Curve], cost: str) -> None:
     # A run that ended because it had learnt goes on as it ended.
-    cut = [curve.frames[-1] for curve in curves if not curve.learnt]
-    end = min(cut) if cut else max(curve.frames[-1] for curve in curves)
-    frames = np.linspace(0, end, POINTS)
-    table = np.stack([np.interp(frames, curve.frames, curve.success, left=0) for curve in curves])
-    (line,) = axis.plot(frames, [interquartile_mean(sample) for sample in table.T], label=label)
+    seen = [getattr(curve, cost) for curve in curves]
+    cut = [x[-1] for x, curve in zip(seen, curves, strict=True) if not curve.learnt]
+    points = np.linspace(0, min(cut) if cut else max(x[-1] for x in seen), POINTS)
+    success = [
+        np.interp(points, x, curve.success, left=0) for x, curve in zip(seen, curves, strict=True)
+    ]
+    table = np.stack(success, 1)  # [POINTS, seeds]
+    (line,) = axis.plot(points, [interquartile_mean(sample) for sample in table], label=label)
     if len(curves) > 1:
-        band = np.array([interquartile_interval(sample) for sample in table.T]).T
-        axis.fill_between(frames, *band, color=line.get_color(), alpha=0.2)
+        band = np.array([interquartile_interval(sample) for sample in table]).T
+        axis.fill_between(points, *band, color=line.get_color(), alpha=0.2)
 
 
 def draw_matrix(rows: Matrix, title: str, path: Path) -> None:
@@ -83,6 +91,20 @@ def draw_matrix(rows: Matrix, title: str, path: Path) -> None:
             text = f"{100 * cell.value:.1f}\n{100 * cell.low:.0f} – {100 * cell.high:.0f}"
             color = "white" if cell.value < 0.6 else "black"
             axis.text(x, y, text, ha="center", va="center", color=color, fontsize="x-small")
+    save_figure(figure, path)
+
+
+def draw_profiles(profiles: Mapping[str, Mapping[str, Profile]], path: Path) -> None:
+    """Performance profiles with their bands: a panel a source, a line an agent."""
+    figure = Figure(figsize=(max(5, 4.2 * len(profiles)), 3.4), layout="constrained")
+    axes = figure.subplots(1, len(profiles), squeeze=False)[0]
+    for axis, (source, agents) in zip(axes, profiles.items(), strict=True):
+        for agent, (share, low, high) in agents.items():
+            (line,) = axis.plot(THRESHOLDS, share, label=agent)
+            axis.fill_between(THRESHOLDS, low, high, color=line.get_color(), alpha=0.2)
+        axis.set(xlabel="success rate τ", ylabel="share of runs above τ", ylim=(-0.02, 1.02))
+        axis.set_title(f"trained on {source}", fontsize="medium")
+        axis.legend(loc="best", fontsize="x-small")
     save_figure(figure, path)
 
 
@@ -166,9 +188,7 @@ def draw_use(run: Run, choices: Sequence[str], path: Path) -> None:
     save_figure(figure, path)
 
 
-def draw_run(
-    run: Run, rollout: Rollout, events: Mapping[str, Tensor], folder: Path
-) -> dict[str, ChoiceReport]:
+def draw_run(run: Run, rollout: Rollout, events: Mapping[str, Tensor], folder: Path) -> Behaviour:
     """All figures of a run's agent, those of modules where it has any, and what they show.
 
     Args:
@@ -178,20 +198,19 @@ def draw_run(
         folder: for the figures.
 
     Returns:
-        What `describe_modules` says.
+        What they show.
     """
     draw_episodes(rollout, events, folder / "episodes.png")
-    approach = value_before_success(rollout)
-    if approach.mean:
-        draw_approach(approach, folder / "values.png")
     levels = find_levels(rollout, run.config.environment.env)
-    found = describe_modules(rollout, {**events, **levels})
-    for choice, described in found.items():
+    seen = Behaviour(value_before_success(rollout), describe_modules(rollout, {**events, **levels}))
+    if seen.approach.mean:
+        draw_approach(seen.approach, folder / "values.png")
+    for choice, described in seen.choices.items():
         name = choice.replace("modules", "events").replace("/", "_")
         draw_events(described, folder / f"{name}.png")
-    if found:
-        draw_use(run, list(found), folder / "use.png")
-    return found
+    if seen.choices:
+        draw_use(run, list(seen.choices), folder / "use.png")
+    return seen
 
 
 def save_figure(figure: Figure, path: Path) -> None:

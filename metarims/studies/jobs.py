@@ -54,8 +54,7 @@ def evaluate_all(
     imported: Sequence[Path],
     jobs: int,
     runs: Mapping[Path, Run],
-    levels: Sequence[str],
-    episodes: int,
+    flags: Sequence[str],
 ) -> None:
     """Evaluate runs zero-shot, those that are not evaluated yet; a line for each that is done.
 
@@ -64,15 +63,14 @@ def evaluate_all(
         imported: files of one's own that it imports.
         jobs: how many at a time.
         runs: each run by the JSON file for its results.
-        levels: the levels.
-        episodes: of each run on each level.
+        flags: of `evaluate`, what on and how.
 
     Raises:
         UsageError: one of them failed; the message has its last line.
     """
     missing = [file for file in runs if not file.exists()]
     with _pool(jobs) as (pool, stop):
-        work = partial(_evaluate, program, imported, stop, levels, episodes)
+        work = partial(_evaluate, program, imported, stop, flags)
         waiting = [pool.submit(work, runs[file], file) for file in missing]
         for number, each in enumerate(as_completed(waiting), 1):
             print(f"{number}/{len(waiting)} evaluated  {each.result()}", flush=True)
@@ -95,14 +93,13 @@ def _evaluate(
     program: Path,
     imported: Sequence[Path],
     stop: threading.Event,
-    levels: Sequence[str],
-    episodes: int,
+    flags: Sequence[str],
     run: Run,
     file: Path,
 ) -> str:
     """Evaluate one run into the file; its folder."""
-    given = ["--env", *levels, "--episodes", str(episodes), "--json", str(file)]
-    _call(program, imported, stop, ["evaluate", str(run.path), *given], str(run.path))
+    words = ["evaluate", str(run.path), *flags, "--json", str(file)]
+    _call(program, imported, stop, words, str(run.path))
     return str(run.path)
 
 
@@ -168,7 +165,7 @@ def _train(
     if _is_finished(config):
         return f"{out}: {_frames(config):,} frames, finished before"
     if (out / CONFIG).exists() and checkpoints(out / CHECKPOINTS):
-        task = ["resume", str(out)]
+        task = ["resume", str(out), "--frames", str(config.run.frames)]
     else:
         _clear(out)
         file = folder / f"{number}.json"

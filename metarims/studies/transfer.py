@@ -11,24 +11,37 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
+import numpy as np
+
 from ..checkpoint import checkpoints
 from ..runs import CHECKPOINTS, Run
 from ..statistics import (
+    Profile,
     improvement,
     improvement_interval,
     interquartile_interval,
     interquartile_mean,
+    performance_profile,
     stratified_interval,
     stratified_mean,
 )
-from .compare import changed_settings
+from .compare import agent_of
 
 ALL = "all"  # of the levels together
+THRESHOLDS = np.linspace(0, 1, 51)  # of a performance profile
+# What is told of scores: title, factor and digits.
+TABLES = {
+    "success_rate": ("Success in %", 100, 1),
+    "mean_return": ("Mean return", 1, 2),
+    "mean_length": ("Mean steps of an episode", 1, 1),
+}
 
 
 @dataclass(frozen=True)
 class Score:
-    """What one run did on one level: the mean success rate and return of its episodes."""
+    """What one run did on one level, with what of its modules switched off: the mean success rate,
+    return and length of its episodes.
+    """
 
     source: str
     agent: str
@@ -37,6 +50,7 @@ class Score:
     episodes: int
     success_rate: float
     mean_return: float
+    mean_length: float
 
 
 @dataclass(frozen=True)
@@ -47,10 +61,9 @@ class Figure:
     low: float
     high: float
 
-    def text(self, scale: float = 100) -> str:
+    def text(self, scale: float, digits: int) -> str:
         """For a table."""
         value, low, high = (scale * x for x in (self.value, self.low, self.high))
-        digits = 1 if scale > 1 else 2
         return f"{value:.{digits}f} ({low:.{digits}f} – {high:.{digits}f})"
 
 
@@ -58,29 +71,29 @@ Row = tuple[str, str]  # source and agent
 Matrix = Mapping[Row, Mapping[str, Figure]]
 
 
-def evaluation_file(folder: Path, run: Run, levels: Sequence[str], episodes: int) -> Path:
-    """Where a run's evaluation is kept: another one for other levels, more episodes, and a run that
-    has gone on since.
+def evaluation_file(folder: Path, run: Run, flags: Sequence[str]) -> Path:
+    """Where a run's evaluation is kept: another one for other flags (levels, episodes), and for a
+    run that has gone on since.
     """
     path = run.path.resolve()
     newest = checkpoints(path / CHECKPOINTS)[-1:]
-    asked = json.dumps([str(path), newest, list(levels), episodes]).encode()
+    asked = json.dumps([str(path), newest, list(flags)]).encode()
     return folder / f"{'-'.join(path.parts[-3:])}-{hashlib.sha256(asked).hexdigest()[:8]}.json"
 
 
 def read_scores(file: Path, run: Run) -> list[Score]:
     """A run's, a level each."""
-    config = run.config
-    agent = f"{config.preset} {changed_settings(config)}".strip()
+    source, agent, seed = "+".join(run.config.environment.env), agent_of(run), run.config.run.seed
     return [
         Score(
-            "+".join(config.environment.env),
+            source,
             agent,
-            config.run.seed,
-            report["env"],
+            seed,
+            ", ".join(part for part in (report["env"], report.get("knocked_out")) if part),
             report["episodes"],
             report["success_rate"],
             report["mean_return"],
+            report["mean_length"],
         )
         for report in json.loads(file.read_text())
     ]
@@ -91,7 +104,7 @@ def matrix(scores: Iterable[Score], what: str) -> Matrix:
 
     Args:
         scores: of runs on levels.
-        what: "success_rate" or "mean_return".
+        what: "success_rate", "mean_return" or "mean_length".
     """
     table: dict[Row, dict[str, list[float]]] = {}
     for score in scores:
@@ -125,6 +138,23 @@ def improvements(scores: Sequence[Score]) -> dict[tuple[str, str, str], dict[str
     return found
 
 
+def profiles(scores: Iterable[Score]) -> dict[str, dict[str, Profile]]:
+    """The share of runs and levels on which success is above each of `THRESHOLDS`, an agent each
+    (Agarwal et al. 2021): by what they were trained on.
+    """
+    strata: dict[str, dict[str, dict[str, list[float]]]] = {}
+    for score in scores:
+        levels = strata.setdefault(score.source, {}).setdefault(score.agent, {})
+        levels.setdefault(score.level, []).append(score.success_rate)
+    return {
+        source: {
+            agent: performance_profile(list(levels.values()), THRESHOLDS)
+            for agent, levels in agents.items()
+        }
+        for source, agents in strata.items()
+    }
+
+
 def as_csv(scores: Iterable[Score]) -> str:
     """A line a run and level."""
     text = io.StringIO()
@@ -143,26 +173,25 @@ def as_markdown(scores: Sequence[Score]) -> str:
     counts = ", ".join(str(n) for n in sorted({len(each) for each in seeds.values()}))
     parts = [
         f"Interquartile means over {counts} seeds with 95 % bootstrap intervals, {episodes:,} "
-        "episodes of each run on each level. Success in %:\n",
-        markdown_table(matrix(scores, "success_rate"), 100),
-        "\nMean return:\n",
-        markdown_table(matrix(scores, "mean_return"), 1),
+        "episodes of each run on each level."
     ]
+    for what, (title, scale, digits) in TABLES.items():
+        parts += [f"\n{title}:\n", markdown_table(matrix(scores, what), scale, digits)]
     better = {
         (source, f"{one} over {other}"): cells
         for (source, one, other), cells in improvements(scores).items()
     }
     if better:
         title = "\nThe probability that a run of the one succeeds more often than of the other:\n"
-        parts += [title, markdown_table(better, 1)]
+        parts += [title, markdown_table(better, 1, 2)]
     return "\n".join(parts) + "\n"
 
 
-def markdown_table(rows: Matrix, scale: float) -> str:
+def markdown_table(rows: Matrix, scale: float, digits: int) -> str:
     """A line a row, a column a level."""
     levels = list(next(iter(rows.values())))
     lines = [f"| trained on | agent | {' | '.join(levels)} |", "|---" * (len(levels) + 2) + "|"]
     for (source, agent), cells in rows.items():
-        texts = [cells[level].text(scale) for level in levels]
+        texts = [cells[level].text(scale, digits) for level in levels]
         lines.append(f"| {source} | {agent} | {' | '.join(texts)} |")
     return "\n".join(lines)

@@ -38,7 +38,7 @@ def test_curves_of_runs_of_different_length_share_a_panel(tmp_path):
 def test_a_run_without_modules_gets_no_figure_of_them(tmp_path):
     starts = torch.tensor([[True], [False], [True], [False]])
     run = make_run(tmp_path / "run", 1, [0, 1], **{f"modules/use_{j}": 0.2 for j in range(5)})
-    assert draw(run, rollout_of(starts=starts), tmp_path / "lstm") == {}
+    assert draw(run, rollout_of(starts=starts), tmp_path / "lstm").choices == {}
     assert [path.name for path in (tmp_path / "lstm").iterdir()] == ["episodes.png"]
     mask = torch.rand(4, 1, 5) < 0.5
     probabilities = torch.full((4, 1, 5), 0.2)
@@ -48,7 +48,7 @@ def test_a_run_without_modules_gets_no_figure_of_them(tmp_path):
         rewards=(~starts).float(),
         diagnostics={"module_mask": mask, "module_probabilities": probabilities},
     )
-    assert list(draw(run, rollout, tmp_path / "rims")) == ["modules"]
+    assert list(draw(run, rollout, tmp_path / "rims").choices) == ["modules"]
     names = sorted(path.name for path in (tmp_path / "rims").iterdir())
     assert names == ["episodes.png", "events.png", "use.png", "values.png"]
 

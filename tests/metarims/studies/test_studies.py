@@ -52,12 +52,14 @@ def test_the_target_is_reached_by_200_episodes(tmp_path):
     run.write_metrics({"frames": 5})  # no episode counts yet
     run.write_metrics(row)
     curve = read_curve(run)
-    assert curve.success.tolist() == [0.0, 1.0]
+    assert curve.success.tolist() == [0.0, 0.0, 1.0]
     assert math.isinf(curve.frames_to_target)
 
 
 def test_a_run_that_has_learnt_what_it_was_to_be_trained_until(tmp_path):
-    assert read_curve(make_run(tmp_path / "a", [0.5, 0.9], until=0.9)).learnt
+    curve = read_curve(make_run(tmp_path / "a", [0.5, 0.9], until=0.9, frames=1000))
+    assert curve.learnt
+    assert curve.area == pytest.approx((0.25 + 0.7 + 8 * 0.9) / 10)  # it goes on as it ended
     assert not read_curve(make_run(tmp_path / "b", [0.5, 0.8], until=0.9)).learnt
     assert not read_curve(make_run(tmp_path / "c", [0.5, 1.0])).learnt
 

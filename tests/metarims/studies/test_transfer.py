@@ -1,20 +1,24 @@
 """Runs against levels: the matrix by hand, its files, and that an experiment goes on."""
 
 import json
+from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from agents import EXPERIMENTS
 from metarims.studies.experiments import FIRST_SEED, Arm, Experiment, Scale
-from metarims.studies.figures import draw_matrix
+from metarims.studies.figures import draw_matrix, draw_profiles
 from metarims.studies.transfer import (
     ALL,
+    THRESHOLDS,
     Score,
     as_csv,
     as_markdown,
     evaluation_file,
     improvements,
     matrix,
+    profiles,
     read_scores,
 )
 
@@ -23,8 +27,10 @@ from .test_studies import make_run
 
 def scores(agent, *rates):
     """A run a seed on a near level, and as many on a far one where each does half as well."""
-    near = [Score("Small", agent, n, "Near", 100, rate, rate / 2) for n, rate in enumerate(rates)]
-    far = [Score("Small", agent, n, "Far", 100, rate / 2, 0.0) for n, rate in enumerate(rates)]
+    near = [
+        Score("Small", agent, n, "Near", 100, rate, rate / 2, 9) for n, rate in enumerate(rates)
+    ]
+    far = [Score("Small", agent, n, "Far", 100, rate / 2, 0.0, 12) for n, rate in enumerate(rates)]
     return [*near, *far]
 
 
@@ -35,7 +41,7 @@ def test_the_matrix_by_hand():
     assert found["Far"].value == pytest.approx(0.25)
     assert found[ALL].value == pytest.approx((0.2 + 0.3 + 0.4 + 0.5) / 4)
     assert found["Near"].low < 0.5 < found["Near"].high
-    assert matrix(scores("a", 0.5), "mean_return")[("Small", "a")]["Near"].text() == (
+    assert matrix(scores("a", 0.5), "mean_return")[("Small", "a")]["Near"].text(100, 1) == (
         "25.0 (25.0 – 25.0)"
     )
 
@@ -52,32 +58,44 @@ def test_tables_and_figure(tmp_path):
     table = as_markdown(all_scores)
     assert "over 2 seeds" in table
     assert "| Small | b | 35.0 (30.0 – 40.0) | 17.5 (15.0 – 20.0) |" in table
+    assert "| Small | a | 9.0 (9.0 – 9.0) | 12.0 (12.0 – 12.0) | 10.5 (10.5 – 10.5) |" in table
     assert "| Small | b over a | 1.00 (1.00 – 1.00) | 1.00 (1.00 – 1.00) |" in table
     head, first, *_ = as_csv(all_scores).splitlines()
-    assert head == "source,agent,seed,level,episodes,success_rate,mean_return"
-    assert first == "Small,a,0,Near,100,0.1,0.05"
+    assert head == "source,agent,seed,level,episodes,success_rate,mean_return,mean_length"
+    assert first == "Small,a,0,Near,100,0.1,0.05,9"
     draw_matrix(matrix(all_scores, "success_rate"), "success", tmp_path / "matrix.png")
-    assert (tmp_path / "matrix.png").read_bytes().startswith(b"\x89PNG")
+    draw_profiles(profiles(all_scores), tmp_path / "profiles.png")
+    for name in ("matrix.png", "profiles.png"):
+        assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_profile_is_the_share_of_runs_above_a_rate():
+    share, low, high = profiles(scores("a", 0.2, 0.8))["Small"]["a"]  # and .1 and .4 on the far one
+    at = {rate: int(np.argmin(abs(THRESHOLDS - rate))) for rate in (0.0, 0.15, 0.3, 0.5, 0.9)}
+    assert [share[at[rate]] for rate in at] == [1.0, 0.75, 0.5, 0.25, 0.0]
+    assert low[at[0.5]] == 0.0
+    assert high[at[0.5]] == 0.5  # both runs on the near level, none on the far one
 
 
 def test_an_evaluation_is_read_as_its_run_was_configured(tmp_path):
     run = make_run(tmp_path / "run", [0.5], "rims", seed=4, **{"core.active": 2})
     report = {"env": "Far", "episodes": 9, "success_rate": 0.5, "mean_return": 0.25}
-    file = evaluation_file(tmp_path, run, ["Far"], 9)
-    file.write_text(json.dumps([report]))
-    expected = Score("Level-v0", "rims core.active=2", 4, "Far", 9, 0.5, 0.25)
-    assert read_scores(file, run) == [expected]
-    others = {evaluation_file(tmp_path, run, levels, n) for levels, n in ((["Far"], 8), (["A"], 9))}
-    assert file not in others
-    assert len(others) == 2
+    report["mean_length"] = 7.0
+    flags = ["--env", "Far"]
+    file = evaluation_file(tmp_path, run, flags)
+    file.write_text(json.dumps([report, report | {"knocked_out": "1 off"}]))
+    whole, lesioned = read_scores(file, run)
+    assert whole == Score("Level-v0", "rims core.active=2", 4, "Far", 9, 0.5, 0.25, 7.0)
+    assert lesioned == replace(whole, level="Far, 1 off")
+    assert evaluation_file(tmp_path, run, [*flags, "Near"]) != file
     (run.path / "checkpoints" / "000000000200").mkdir(parents=True)
-    assert evaluation_file(tmp_path, run, ["Far"], 9) != file  # the run has gone on since
+    assert evaluation_file(tmp_path, run, flags) != file  # the run has gone on since
 
 
 def test_the_runs_of_an_experiment():
     arms = (Arm("lstm"), Arm("rims", {"core.active": 2}))
     experiment = Experiment("about", arms, ("A", "B"), {}, until=0.9)
-    configs = list(experiment.configs(Scale(1000, 2), "out"))
+    (configs,) = experiment.stages(Scale(1000, 2), "out")
     assert len({config.run.out for config in configs}) == 2 * 2 * 2
     last = configs[-1]
     assert (last.preset, last.environment.env, last.run.seed) == ("rims", ("B",), FIRST_SEED + 1)
@@ -85,15 +103,23 @@ def test_the_runs_of_an_experiment():
     assert last.run.out == f"out/runs/rims core.active=2/B/seed-{FIRST_SEED + 1}"
 
 
+def test_runs_that_go_on_to_another_level_follow_those_from_scratch():
+    experiment = Experiment("about", (Arm("lstm"),), ("A",), {}, onto=("B",))
+    scratch, further = experiment.stages(Scale(1000, 1), "out")
+    assert [config.environment.env for config in scratch] == [("A",), ("B",)]
+    (config,) = further
+    assert config.environment.env == ("B",)
+    assert config.run.origin == scratch[0].run.out
+    assert config.run.out not in {other.run.out for other in scratch}
+
+
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_the_papers_experiments_are_of_levels_and_settings_that_there_are(name):
     import envs
 
     experiment = EXPERIMENTS[name]
-    assert {*experiment.sources, *experiment.targets} <= set(envs.levels())
+    assert {*experiment.levels} <= set(envs.levels())
     for scale in experiment.scales.values():
-        first = next(experiment.configs(scale, "out"))
-        assert first.run.frames == scale.frames
-        assert len(list(experiment.configs(scale, "out"))) == scale.seeds * len(
-            experiment.sources
-        ) * len(experiment.arms)
+        runs = [config for configs in experiment.stages(scale, "out") for config in configs]
+        assert runs[0].run.frames == scale.frames
+        assert len({config.run.out for config in runs}) == len(runs)

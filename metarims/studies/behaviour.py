@@ -1,0 +1,52 @@
+"""What agents were seen to do as they acted, as tables over runs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from ..runs import Run
+from .analysis import Behaviour, EventUse
+from .compare import agent_of
+
+DISTANCES = (19, 10, 5, 2, 1, 0)  # steps to success
+
+
+def behaviour_markdown(seen: Mapping[Run, Behaviour]) -> str:
+    """The value as success comes near, and who works at which event, a line a run each."""
+    return f"{_values(seen)}\n{_events(seen)}"
+
+
+def _values(seen: Mapping[Run, Behaviour]) -> str:
+    """The mean value so many steps before success (Madan et al. 2021, Fig. 7)."""
+    lines = ["The mean value before success, so many steps of it:\n"]
+    lines += [f"| run | {' | '.join(map(str, DISTANCES))} |", "|---" * (len(DISTANCES) + 1) + "|"]
+    for run, behaviour in seen.items():
+        means = behaviour.approach.mean
+        cells = [f"{means[d]:.2f}" if d < len(means) else "–" for d in DISTANCES]
+        lines.append(f"| {_name(run)} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _events(seen: Mapping[Run, Behaviour]) -> str:
+    """Of each event the module that tells most of it (Figs. 11 and 12)."""
+    lines = ["Of each event the module whose activity tells most of it:\n"]
+    lines += ["| run | event | module | active at it | in all steps | nats |", "|---" * 6 + "|"]
+    for run, behaviour in seen.items():
+        for choice in behaviour.choices.values():
+            for event, found in choice.events.items():
+                module = _most_telling(found)
+                at, overall = found.use[module], choice.use[module]
+                told = f"{at:.0%} | {overall:.0%} | {found.information[module]:.3f}"
+                lines.append(f"| {_name(run)} | {event} | {module} | {told} |")
+    return "\n".join(lines) + "\n"
+
+
+def _most_telling(found: EventUse) -> int:
+    known = [x if math.isfinite(x) else 0.0 for x in found.information]
+    return known.index(max(known))
+
+
+def _name(run: Run) -> str:
+    config = run.config
+    return f"{agent_of(run)}, {'+'.join(config.environment.env)}, seed {config.run.seed}"
