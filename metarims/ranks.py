@@ -36,6 +36,12 @@ def join(device: str) -> str:
     return device
 
 
+def wait_for_all() -> None:
+    """Until every rank is here: one that left earlier would take the others' connections along."""
+    if size() > 1:
+        _call(dist.barrier)
+
+
 def leave() -> None:
     """Part from the others."""
     if dist.is_initialized():

@@ -117,6 +117,7 @@ def told_how_to_resume(folder: str, count: int) -> Iterator[None]:
     """Ctrl-C ends training with the command that goes on."""
     try:
         yield
+        ranks.wait_for_all()
     except KeyboardInterrupt:
         if ranks.rank() == 0 and not (count == 1 and ranks.are_several()):
             more = f" --ranks {count}" if count > 1 else ""
