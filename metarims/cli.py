@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass, make_dataclass, replace
@@ -51,11 +52,15 @@ def main(commands: Mapping[str, type], wiring: object, args: Sequence[str]) -> i
     """Run one command; the exit code is 2 for bad input, with one line on stderr."""
     try:
         parse(commands, args).run(wiring)
+        sys.stdout.flush()
     except UsageError as error:
         print(f"{PROGRAM}: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:  # whoever reads the output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     return 0
 
 

@@ -315,3 +315,15 @@ def test_seeds_are_runs_of_their_own_side_by_side_and_go_on(capsys, tmp_path):
     assert list((out / "seed-2" / "checkpoints").iterdir())
     line = complaint(capsys, *args, "--ranks", "2")
     assert "--seeds fills the cores already" in line
+
+
+def test_a_reader_that_has_seen_enough_ends_the_output_without_a_word():
+    command = f"{sys.executable} run.py levels"
+    with subprocess.Popen(
+        command.split(), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 141
