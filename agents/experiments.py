@@ -66,7 +66,7 @@ EXPERIMENTS = {
         "an easier level first: GoToLocal after GoToRedBall, and from scratch",
         THREE,
         ("BabyAI-GoToRedBall-v0",),
-        {"small": Scale(1_000_000, 5), "full": FULL},
+        {"small": Scale(400_000, 5), "full": FULL},
         onto=("BabyAI-GoToLocal-v0",),
         until=LEARNT,
     ),
