@@ -201,24 +201,28 @@ class Environments:
         reward = torch.empty(self.num_envs, dtype=torch.float32, device=self.device)
         ends = torch.empty(2, self.num_envs, dtype=torch.bool, device=self.device)
         self._launch(self._advance_kernel, self.num_envs, chosen, image, direction, reward, ends)
-        ended = self._launcher.find_ended(ends) if self.options.autoreset else self.task[:0]
+        kept = ended = self._everyone[:0]
+        if self.options.autoreset:
+            kept, ended = self._launcher.find_ended(ends, self._everyone)
         last: Observation = {}
         if len(ended):
             seen = (image, direction, self._mission)
-            last = self._observation(*(self._launcher.copy_rows(t, ended) for t in seen))
+            last = self._observation(*(self._launcher.copy_rows(t, kept) for t in seen))
             self._begin_episodes(ended)
             self._observe(ended, image, direction)
         obs = self._observation(image, direction)
-        return Step(obs, reward, ends[0], ends[1], self.task, ended, last)
+        return Step(obs, reward, ends[0], ends[1], self.task, kept, last)
 
     def _begin_episodes(self, chosen: Tensor) -> None:
-        """Draw new layouts in some environments, by ascending indices."""
+        """Draw new layouts in some environments, by ascending indices, or one an environment and
+        -1 where there is none to be drawn.
+        """
         for task, (first, end) in enumerate(self._shares(chosen)):
             renew, mine = self._renew[task], chosen[first:end]
             if first == end:
                 continue
             if isinstance(renew, Layouts):
-                renew.renew(self._rows, mine)
+                renew.renew(self._rows, mine[mine >= 0])
             else:
                 self._launch(renew, end - first, self.levels[task].params, mine)
 
@@ -229,9 +233,11 @@ class Environments:
         self._launch(self._observe_kernel, len(chosen), chosen, image, direction, self._mission)
 
     def _shares(self, ended: Tensor) -> list[tuple[int, int]]:
-        """The part of the sorted indices that belongs to each level."""
+        """The part of the indices that belongs to each level."""
         if len(self.levels) == 1:
             return [(0, len(ended))]
+        if len(ended) == self.num_envs:
+            return list(itertools.pairwise(self._bounds))
         bounds = torch.tensor(self._bounds, device=self.device)
         cuts = torch.searchsorted(ended, bounds).tolist()
         return list(itertools.pairwise(cuts))

@@ -55,9 +55,10 @@ def check_actions(actions: Tensor) -> None:
 # PyTorch would wake all its threads for what follows, NumPy wakes none.
 
 
-def find_ended(ends: Tensor) -> Tensor:
-    """The indices, int64 [n], where either row of bool [2, B] holds."""
-    return torch.from_numpy(np.flatnonzero(ends.numpy().any(0)))
+def find_ended(ends: Tensor, everyone: Tensor) -> tuple[Tensor, Tensor]:
+    """The indices, int64 [n], where either row of bool [2, B] holds, twice."""
+    ended = torch.from_numpy(np.flatnonzero(ends.numpy().any(0)))
+    return ended, ended
 
 
 def copy_rows(tensor: Tensor, indices: Tensor) -> Tensor:

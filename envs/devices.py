@@ -31,8 +31,13 @@ class Launcher(Protocol):
         """Refuse actions int64 [B] out of range, if finding them does not wait for the device."""
         ...
 
-    def find_ended(self, ends: Tensor) -> Tensor:
-        """The indices, int64 [n], where either row of bool [2, B] holds."""
+    def find_ended(self, ends: Tensor, everyone: Tensor) -> tuple[Tensor, Tensor]:
+        """Where either row of bool [2, B] holds, out of all indices, ``everyone``.
+
+        Returns:
+            Indices, int64 [n], with all these among them; and these, ascending, or as many numbers
+            as there are environments, −1 for each of the others. Kernels pass over −1.
+        """
         ...
 
     def copy_rows(self, tensor: Tensor, indices: Tensor) -> Tensor:

@@ -35,9 +35,9 @@ def check_actions(actions: Tensor) -> None:
     """Nothing is refused: looking at the actions [B] would wait for the device."""
 
 
-def find_ended(ends: Tensor) -> Tensor:
-    """The indices, int64 [n], where either row of bool [2, B] holds."""
-    return ends.any(0).nonzero().squeeze(1)
+def find_ended(ends: Tensor, everyone: Tensor) -> tuple[Tensor, Tensor]:
+    """Everyone, and everyone with −1 for those that have not ended: counting would wait."""
+    return everyone, torch.where(ends.any(0), everyone, -1)
 
 
 def copy_rows(tensor: Tensor, indices: Tensor) -> Tensor:
@@ -89,7 +89,7 @@ def renew_source(generate: Compiled) -> Callable[..., None]:
 
     def renew(count: Any, state: Any, params: Any, ended: Any) -> None:
         n = cuda.grid(1)
-        if n < count:
+        if n < count and ended[n] >= 0:
             regenerate(state[ended[n]], params)
 
     return renew
@@ -104,7 +104,7 @@ def observe_source(write_view: Compiled, settled: bool) -> Callable[..., None]:
         count: Any, state: Any, chosen: Any, image: Any, direction: Any, mission: Any
     ) -> None:
         n = cuda.grid(1)
-        if n < count:
+        if n < count and chosen[n] >= 0:
             observe_one(state[chosen[n]], chosen[n], image, direction, mission)
 
     return observe
