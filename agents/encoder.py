@@ -146,15 +146,22 @@ class Instruction(nn.Module):
 
     def forward(self, mission: Tensor) -> tuple[Tensor, Tensor]:
         """Missions int16 [N, L] to the last state of each different one [M, width], and which of
-        them each is, int64 [N].
+        them each is, int64 [N]; on a GPU, where to find them would wait for it, all are.
         """
-        powers = torch.full_like(mission[0], HASH_BASE, dtype=torch.int64).cumprod(0)
-        keys, which = torch.unique((mission * powers).sum(1), return_inverse=True)
-        rows = torch.arange(len(which), device=keys.device)
-        different = mission[torch.empty_like(keys).scatter_(0, which, rows)]
+        different, which = mission, torch.arange(len(mission), device=mission.device)
+        if mission.device.type == "cpu":
+            different, which = _different(mission)
         states: Tensor = self.lstm(self.words(different.T.int()))[0]  # [L, M, width]
         last = (different != 0).sum(1).clamp_min(1) - 1
         return states[last, torch.arange(len(last), device=last.device)], which
+
+
+def _different(mission: Tensor) -> tuple[Tensor, Tensor]:
+    """Each different row once, and which of them each row [N, L] is, int64 [N]."""
+    powers = torch.full_like(mission[0], HASH_BASE, dtype=torch.int64).cumprod(0)
+    keys, which = torch.unique((mission * powers).sum(1), return_inverse=True)
+    rows = torch.arange(len(which), device=keys.device)
+    return mission[torch.empty_like(keys).scatter_(0, which, rows)], which
 
 
 def _orthogonal(inputs: int, outputs: int) -> nn.Linear:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, replace
 
 import torch
@@ -12,6 +13,7 @@ from .protocols import Agent, Environment, State
 from .rollout import Cursor, advance, begin, forward_step, sample
 from .statistics import bootstrap_interval, wilson_interval
 
+GLANCE = 32  # turns between looks at whether a GPU's environments are done
 SEED = 10_000  # of episodes that no training saw: its own seeds count on from 1
 
 
@@ -91,8 +93,11 @@ def evaluate(
     wanted = (episodes - 1 - rank) // env.num_envs + 1  # shares that differ by one at most
     cursor = begin(env, agent, seed)
     so_far, done = cursor.so_far, torch.zeros_like(rank)
-    results: list[Tensor] = []
-    while len(rows := torch.nonzero(done < wanted).squeeze(1)):
+    results, counts = [], []
+    for turn in itertools.count():
+        rows = _at_work(rank, done < wanted, turn)
+        if not len(rows):
+            break
         output = forward_step(agent, _only(cursor, rows))
         logits = output.logits[0]
         chosen = logits.argmax(-1) if greedy else sample(logits, generator)
@@ -101,11 +106,26 @@ def evaluate(
         so_far = so_far + torch.stack([step.reward.double(), torch.ones_like(so_far[1])])
         counted = cursor.starts & (done < wanted)
         success = step.terminated & (step.reward > 0)
-        results.append(torch.stack([success.double(), *so_far])[:, counted])
+        results.append(torch.stack([success.double(), *so_far]))
+        counts.append(counted)
         done = done + cursor.starts
         so_far = so_far * ~cursor.starts
-    successes, returns, lengths = torch.cat(results, 1).cpu()
+    successes, returns, lengths = torch.cat(results, 1)[:, torch.cat(counts)].cpu()
     return Evaluation(env.level_ids[0], successes.bool(), returns, lengths)
+
+
+def _at_work(everyone: Tensor, working: Tensor, turn: int) -> Tensor:
+    """The environments to act in, int64 [n]: those at work, bool [B]; on a GPU all until none is,
+    which is looked up now and then, for looking waits for the device.
+    """
+    if everyone.device.type == "cpu":
+        return everyone[working]
+    return everyone[:0] if turn % GLANCE == 0 and is_over(working) else everyone
+
+
+def is_over(working: Tensor) -> bool:
+    """Whether no environment is at work; waits for the device."""
+    return not bool(working.any())
 
 
 def _only(cursor: Cursor, rows: Tensor) -> Cursor:

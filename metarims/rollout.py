@@ -47,8 +47,8 @@ class Rollout:
         novelty: [T, B], the bonus for what each step led to; 0 where that is not noted.
         task: int64 [B].
         diagnostics: the agent's, [T, B, ...].
-        episodes: float64 [episodes, 4], return, length, success and first step (counted from this
-            rollout's, negative before it) of those that ended, in the order of steps.
+        ends: float64 [T, B, 4], return, length, success and first step (from this rollout's on,
+            negative before it) of the episode, where one ended.
     """
 
     obs: Observation
@@ -65,7 +65,12 @@ class Rollout:
     novelty: Tensor
     task: Tensor
     diagnostics: Diagnostics
-    episodes: Tensor
+    ends: Tensor
+
+    @property
+    def episodes(self) -> Tensor:
+        """Those that ended, [episodes, 4], in the order of steps; waits for the device."""
+        return self.ends[self.terminated | self.truncated]
 
 
 def begin(env: Environment, agent: Agent, seed: int | None = None, curious: bool = False) -> Cursor:
@@ -129,9 +134,20 @@ def collect_rollout(
 
 
 @dataclass(frozen=True)
+class CutShort:
+    """Environments, int64 [n], whose episodes a step truncated, with their last observations and
+    states, [n, ...]; others may be among them.
+    """
+
+    rows: Tensor
+    obs: Observation
+    state: State
+
+
+@dataclass(frozen=True)
 class Moment:
     """One step: where agent and environments stood, what the agent thought and did, what came of
-    it, how new that was, and the last observations and states of the episodes that it truncated.
+    it, how new that was, and which episodes it truncated.
     """
 
     cursor: Cursor
@@ -139,7 +155,7 @@ class Moment:
     action: Tensor
     step: Step
     novelty: Tensor
-    cut_short: tuple[Observation, State] | None
+    cut_short: CutShort | None
 
 
 def _assemble(
@@ -174,7 +190,7 @@ def _assemble(
         novelty=torch.stack([m.novelty for m in moments]),
         task=results[-1].task,
         diagnostics=_joined([output.diagnostics for output in outputs]),
-        episodes=torch.stack([x[ended] for x in (returns, lengths, success.double(), begun)], 1),
+        ends=torch.stack([returns, lengths, success.double(), begun], 2),
     )
     return rollout, replace(cursor, so_far=so_far)
 
@@ -188,13 +204,16 @@ def _joined(steps: list[dict[str, Tensor]]) -> dict[str, Tensor]:
     return {name: torch.cat([step[name] for step in steps]) for name in steps[0]}
 
 
-def _cut_short(step: Step, cursor: Cursor, action: Tensor) -> tuple[Observation, State] | None:
-    """Last observations and states of the episodes that this step truncated."""
-    rows = torch.nonzero(step.truncated & ~step.terminated).squeeze(1)
+def _cut_short(step: Step, cursor: Cursor, action: Tensor) -> CutShort | None:
+    """What this step truncated; on a GPU all environments, for to count them would wait for it."""
+    rows = torch.arange(len(action), device=action.device)
+    if action.device.type == "cpu":
+        rows = rows[step.truncated & ~step.terminated]
     if not len(rows):
         return None
     final = _with_last(step.final_obs, action, step.reward, step.task)
-    return {name: x[rows] for name, x in final.items()}, tuple(x[rows] for x in cursor.state)
+    obs = {name: x[rows] for name, x in final.items()}
+    return CutShort(rows, obs, tuple(x[rows] for x in cursor.state))
 
 
 def _next_values(
@@ -202,14 +221,23 @@ def _next_values(
     values: Tensor,
     cursor: Cursor,
     truncated: Tensor,
-    cut_short: list[tuple[Observation, State] | None],
+    cut_short: list[CutShort | None],
 ) -> Tensor:
     """V of what each step led to, [T, B]."""
     next_values = torch.cat([values[1:], forward_step(agent, cursor).value])
-    parts = [part for part in cut_short if part is not None]
-    if parts:
-        obs = {name: torch.cat([p[0][name] for p in parts]).unsqueeze(0) for name in cursor.obs}
-        state = tuple(map(torch.cat, zip(*(p[1] for p in parts), strict=True)))
-        starts = torch.zeros(obs["last_action"].shape, dtype=torch.bool, device=values.device)
-        next_values[truncated] = agent(obs, state, starts).value[0]
+    count, flat = values.shape[1], next_values.view(-1)
+    parts = [(t, part) for t, part in enumerate(cut_short) if part is not None]
+    few = values.device.type == "cpu"  # else whole batches, of which all together are too many
+    for some in [parts] if few and parts else [[part] for part in parts]:
+        at = torch.cat([t * count + part.rows for t, part in some])
+        led_to = _value_of(agent, [part for _, part in some])
+        flat[at] = torch.where(truncated.view(-1)[at], led_to, flat[at])
     return next_values
+
+
+def _value_of(agent: Agent, parts: list[CutShort]) -> Tensor:
+    """V of the last observations, one after the other."""
+    obs = {name: torch.cat([p.obs[name] for p in parts]).unsqueeze(0) for name in parts[0].obs}
+    state = tuple(map(torch.cat, zip(*(p.state for p in parts), strict=True)))
+    starts = torch.zeros_like(obs["last_action"], dtype=torch.bool)
+    return agent(obs, state, starts).value[0]

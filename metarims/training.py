@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -49,9 +50,8 @@ class Training:
         before = time.perf_counter()
         iteration, self.cursor = self.learner.iterate(self.env, self.cursor)
         # Reading figures off the device waits until the work is done.
-        row = _loss_row(iteration) | _diagnostic_row(iteration)
-        if self.learner.algorithm.novelty:
-            row["rollout/novelty_mean"] = float(iteration.rollouts[-1].novelty.mean())
+        row = _row(_figures(iteration, self.learner.algorithm.novelty > 0))
+        row |= _means_over_loops(row, list(iteration.figures))
         seconds = time.perf_counter() - before
         so_far = self.tally
         self.tally = so_far.after(iteration.rollouts, self.cursor, seconds)
@@ -217,26 +217,31 @@ def _tally_row(tally: Tally) -> Row:
     return row
 
 
-def _loss_row(iteration: Iteration) -> Row:
-    """Loss figures: each loop's, and their mean over loops under Stable-Baselines3's names."""
-    row: Row = {}
-    for loop, figures in iteration.figures.items():
-        for name, value in figures.items():
-            row[f"train/{loop}/{name}"] = float(value)
-    names = next(iter(iteration.figures.values()))
-    for name in names:
-        values = [float(figures[name]) for figures in iteration.figures.values()]
-        row[f"train/{name}"] = sum(values) / len(values)
-    return row
+def _figures(iteration: Iteration, curious: bool) -> dict[str, Tensor]:
+    """What an iteration is told by: each loop's losses, and the diagnostics."""
+    figures = {
+        f"train/{loop}/{name}": value
+        for loop, losses in iteration.figures.items()
+        for name, value in losses.items()
+    }
+    if curious:
+        figures["rollout/novelty_mean"] = iteration.rollouts[-1].novelty.mean()
+    return figures | diagnose(iteration.rollouts[-1])
 
 
-def _diagnostic_row(iteration: Iteration) -> Row:
-    """The diagnostics' figures, means over ranks."""
-    figures = diagnose(iteration.rollouts[-1])
-    if not figures:
-        return {}
+def _row(figures: dict[str, Tensor]) -> Row:
+    """Their means over ranks, read off the device all at once."""
     means = ranks.mean(torch.stack([value.double() for value in figures.values()]))
     return dict(zip(figures, means.tolist(), strict=True))
+
+
+def _means_over_loops(row: Row, loops: Sequence[str]) -> Row:
+    """The loops' losses together, under Stable-Baselines3's names."""
+    names = [name.split("/")[2] for name in row if name.startswith(f"train/{loops[0]}/")]
+    return {
+        f"train/{name}": sum(row[f"train/{loop}/{name}"] for loop in loops) / len(loops)
+        for name in names
+    }
 
 
 def _of_rank(rank: int, name: str) -> str:

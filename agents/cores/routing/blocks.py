@@ -22,7 +22,7 @@ class Layer(nn.Module):
         On the CPU a block sees its own rows only; on a GPU all of them, for counting who has which
         would hold it up longer.
         """
-        if len(self) == 1 or x.is_cuda:
+        if len(self) == 1 or x.device.type != "cpu":
             return self.every(x)[choices, torch.arange(len(x), device=x.device)]
         order = choices.argsort()
         back = torch.empty_like(order).scatter_(0, order, torch.arange(len(order)))

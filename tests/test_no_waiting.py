@@ -1,0 +1,156 @@
+"""Acting, learning and evaluating on a GPU, without one: all is on the right device, and nothing is
+read back before the end.
+
+PyTorch's fake tensors know their shape, type and device, and refuse what would need a number. The
+device that stands for the GPU is PyTorch's for backends that are written in Python.
+"""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+import torch
+from torch import nn
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    FakeTensorDeviceMismatchError,
+    FakeTensorMode,
+)
+from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
+
+import envs
+from metarims.diagnostics import diagnose
+from metarims.evaluation import evaluate
+from metarims.learner import Learner
+from metarims.rollout import begin
+
+from .metarims.small import PRESETS, configured
+
+gpu = pytest.importorskip("envs.gpu")
+
+GPU = torch.device("privateuseone")
+LEVELS = ["BabyAI-GoToObj-v0", "BabyAI-PickupLoc-v0"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _python_backend():
+    _setup_privateuseone_for_python_backend()
+
+
+def on_the_gpu(tensor):
+    """A fake of it, on the GPU."""
+    return torch.empty(tensor.shape, dtype=tensor.dtype, device=GPU)
+
+
+def fake_environments(env):
+    """The batch with fake memory, and kernels that do nothing."""
+
+    def as_array(tensor):
+        assert tensor.device.type == GPU.type
+
+    env.device = GPU
+    for name in ("task", "_memory", "_mission", "_everyone"):
+        setattr(env, name, on_the_gpu(getattr(env, name)))
+    env._rows = env._memory[: env.num_envs * env._bytes].view(env.num_envs, env._bytes)
+    shared = ("find_ended", "copy_rows", "copy", "check_actions", "make_memory")
+    env._launcher = SimpleNamespace(
+        **{name: getattr(gpu, name) for name in shared},
+        as_array=as_array,
+        launch=lambda *arguments: None,
+    )
+    env.reset = lambda seed=None: type(env).reset(env)  # streams are seeded on the host
+    return env
+
+
+def fake_agent(agent):
+    """The agent with fake parameters and buffers."""
+    for module in agent.modules():
+        for name, parameter in list(module.named_parameters(recurse=False)):
+            setattr(module, name, nn.Parameter(on_the_gpu(parameter)))
+        for name, buffer in list(module.named_buffers(recurse=False)):
+            setattr(module, name, on_the_gpu(buffer))
+    return agent
+
+
+def small(preset):
+    """The preset with short spans and few updates."""
+    few = {"fast__epochs": 1, "fast__minibatches": 2, "slow__epochs": 1, "slow__minibatches": 2}
+    return configured(preset, fast__span=2, slow__span=4, steps=4, **few)
+
+
+def make(preset, levels=LEVELS):
+    """Environments and agent of a preset, real ones."""
+    env = envs.make(levels, num_envs=8)
+    env.reset()
+    return env, small(preset).agent.make(env, 1)
+
+
+def iterate(env, agent, preset, monkeypatch):
+    """An iteration of learning, all fake; gradients, PyTorch's own affair, are stood in for."""
+    config = small(preset)
+    env, agent = fake_environments(env), fake_agent(agent)
+
+    def backward(loss):
+        assert loss.device.type == GPU.type
+        assert loss.grad_fn is not None
+        for parameter in agent.parameters():
+            if parameter.requires_grad:
+                parameter.grad = torch.empty_like(parameter)
+
+    monkeypatch.setattr(torch.Tensor, "backward", backward)
+    learner = Learner(agent, config.loops, config.algorithm, 1, torch.device("cpu"))
+    learner.generator = cast(torch.Generator, None)  # there are no fake ones
+    return learner.iterate(env, begin(env, agent, curious=True))[0]
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_an_iteration_reads_nothing_back(preset, monkeypatch):
+    env, agent = make(preset)
+    with FakeTensorMode():
+        iteration = iterate(env, agent, preset, monkeypatch)
+        figures = [*iteration.figures.values(), diagnose(iteration.rollouts[-1])]
+    assert {figure.device.type for row in figures for figure in row.values()} == {GPU.type}
+
+
+@pytest.mark.parametrize("preset", ["lstm", "metarims"])
+def test_an_evaluation_reads_back_now_and_then(preset, monkeypatch):
+    env, agent = make(preset, LEVELS[:1])
+    looks = 0
+
+    def look(working):
+        nonlocal looks
+        looks += 1
+        return looks > 2
+
+    monkeypatch.setattr("metarims.evaluation.is_over", look)
+    unseeded = SimpleNamespace(manual_seed=lambda seed: None)
+    monkeypatch.setattr(torch, "Generator", lambda device: unseeded)  # there are no fake ones
+    with FakeTensorMode(), pytest.raises(DynamicOutputShapeException):  # the results, at the end
+        evaluate(fake_agent(agent), fake_environments(env), 3)
+    assert looks == 3
+
+
+def test_a_number_read_back_is_seen(monkeypatch):
+    env, agent = make("lstm")
+    forward = agent.forward
+    agent.forward = lambda obs, state, starts: (starts.any().item(), forward(obs, state, starts))[1]
+    with FakeTensorMode(), pytest.raises(DataDependentOutputException):
+        iterate(env, agent, "lstm", monkeypatch)
+
+
+def test_rows_that_must_be_counted_are_seen(monkeypatch):
+    env, agent = make("lstm")
+    monkeypatch.setattr(gpu, "find_ended", lambda ends, everyone: 2 * (ends.any(0).nonzero(),))
+    with FakeTensorMode(), pytest.raises(DynamicOutputShapeException):
+        iterate(env, agent, "lstm", monkeypatch)
+
+
+def test_a_tensor_on_the_wrong_device_is_seen(monkeypatch):
+    env, agent = make("lstm")
+    forward = agent.encoder.forward
+    agent.encoder.forward = lambda obs: forward(obs) + torch.ones(16, device="cpu")
+    with FakeTensorMode(), pytest.raises(FakeTensorDeviceMismatchError):
+        iterate(env, agent, "lstm", monkeypatch)
