@@ -1,7 +1,7 @@
 """Cells of the view under a mission: what a cell is, scaled and shifted by what is asked for.
 
-A cell's vector depends on its code (type, color and state) and on the mission alone (FiLM, Perez et
-al. 2018), wherever it lies.
+A cell's vector depends on what it is (its type, color and state, or its picture) and on the mission
+alone (FiLM, Perez et al. 2018), wherever it lies.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ def look(cells: Tensor, which: Tensor, table: Tensor, scale: Tensor, shift: Tens
     """relu(scale · vector + shift) of every cell.
 
     Args:
-        cells: types, colors and states uint8 [N, K, 3].
+        cells: types, colors and states uint8 [N, K, 3], or int64 [N, K], rows of the table.
         which: int64 [N], each frame's mission.
-        table: a vector for each code [CODES, C].
+        table: a vector for each code [CODES, C], or for whatever there is of cells.
         scale, shift: of each mission [M, C].
 
     Raises:
@@ -56,8 +56,10 @@ def look_by_definition(
     cells: Tensor, which: Tensor, table: Tensor, scale: Tensor, shift: Tensor
 ) -> Seen:
     """As `look`, by torch."""
-    kind, color, state = cells.int().unbind(2)  # [N, K]
-    vectors = F.embedding((kind * COLORS + color) * STATES + state, table)  # [N, K, C]
+    if cells.dim() == 3:
+        kind, color, state = cells.int().unbind(2)  # [N, K]
+        cells = (kind * COLORS + color) * STATES + state
+    vectors = F.embedding(cells, table)  # [N, K, C]
     scale, shift = (F.embedding(which, x).unsqueeze(1) for x in (scale, shift))  # [N, 1, C]
     seen = torch.relu(vectors * scale + shift)
     return seen, seen.amax(1)
@@ -147,7 +149,9 @@ def look_back(
 
 @inlined
 def code_of(cells: np.ndarray, n: int, k: int) -> Any:
-    """The code of a frame's cell."""
+    """The row of the table of a frame's cell."""
+    if cells.ndim == 2:
+        return cells[n, k]
     type_, color, state = cells[n, k, 0], cells[n, k, 1], cells[n, k, 2]
     if type_ >= TYPES or color >= COLORS or state >= STATES:
         raise ValueError("no such cell: its type, color or state is out of range")

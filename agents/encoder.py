@@ -11,12 +11,10 @@ from torch import Tensor, nn
 from metarims.errors import check_positive
 from metarims.protocols import Observation
 
-from .cells import TRAITS, look, traits_of_codes
+from .cells import look
+from .views import CELLS, SYMBOLS, find_different, view_of
 
-CELLS = 49  # of the view, the cell at (x, y) at 7 x + y
 NEAR = slice(26, 28)  # the cell ahead of the agent, and its own, which shows what it carries
-BACKGROUND, BACKGROUND_SCALE = slice(4), 0.2  # unseen, empty, wall, floor: they are everywhere
-HASH_BASE = 0x5851F42D4C957F2D
 
 
 @dataclass(frozen=True)
@@ -48,26 +46,24 @@ class EncoderConfig:
             words=self.words,
         )
 
-    def build(self, vocabulary: int) -> Encoder | SlotEncoder:
-        """The encoder with fresh parameters, for missions of so many words."""
-        return (SlotEncoder if self.slots else Encoder)(self, vocabulary)
+    def build(self, vocabulary: int, image: tuple[int, ...] = SYMBOLS) -> Encoder | SlotEncoder:
+        """The encoder with fresh parameters, for missions of so many words and images of a shape:
+        symbols [7, 7, 3] or pixels [7 T, 7 T, 3].
+        """
+        return (SlotEncoder if self.slots else Encoder)(self, vocabulary, image)
 
 
 class Cells(nn.Module):
-    """Every cell by itself, under the mission: its type, color and state have a vector each, whose
-    sum the mission scales and shifts.
+    """Every cell by itself, under the mission: its type, color and state, or the pixels of its
+    picture, have a vector each, whose sum the mission scales and shifts.
     """
 
-    traits_of_codes: Tensor
-
-    def __init__(self, config: EncoderConfig, vocabulary: int) -> None:
+    def __init__(self, config: EncoderConfig, vocabulary: int, image: tuple[int, ...]) -> None:
         super().__init__()
         self.instruction = Instruction(vocabulary, config.words, config.width)
-        self.traits = nn.Parameter(torch.randn(TRAITS, config.cell) / 3**0.5)
+        self.view = view_of(image)
+        self.traits = nn.Parameter(torch.randn(self.view.numbers, config.cell) / self.view.norm)
         self.film = nn.Linear(config.width, 2 * config.cell)
-        traits = traits_of_codes()
-        traits[traits[:, BACKGROUND].any(1)] *= BACKGROUND_SCALE
-        self.register_buffer("traits_of_codes", traits, persistent=False)
 
     def forward(self, obs: Observation) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Vectors of cells [T · B, 49, C] and their largest numbers [T · B, C], the different
@@ -75,8 +71,8 @@ class Cells(nn.Module):
         """
         different, which = self.instruction(obs["mission"].flatten(0, 1))
         scale, shift = self.film(different).chunk(2, 1)
-        image = obs["image"].flatten(0, 1).flatten(1, 2)
-        seen, most = look(image, which, self.traits_of_codes @ self.traits, 1 + scale, shift)
+        cells, descriptions = self.view(obs["image"].flatten(0, 1))
+        seen, most = look(cells, which, descriptions @ self.traits, 1 + scale, shift)
         return seen, most, different, which
 
 
@@ -87,10 +83,10 @@ class Encoder(nn.Module):
     place, others for the two that an agent acts on, and a third kind for what is anywhere.
     """
 
-    def __init__(self, config: EncoderConfig, vocabulary: int) -> None:
+    def __init__(self, config: EncoderConfig, vocabulary: int, image: tuple[int, ...]) -> None:
         super().__init__()
         cell, hidden = config.cell, config.hidden
-        self.cells = Cells(config, vocabulary)
+        self.cells = Cells(config, vocabulary, image)
         self.places = _orthogonal(CELLS * cell, hidden)
         self.near = nn.Linear((NEAR.stop - NEAR.start) * cell, hidden, bias=False)
         self.most = nn.Linear(cell, hidden, bias=False)
@@ -98,7 +94,7 @@ class Encoder(nn.Module):
         self.project = _orthogonal(hidden, config.features)
 
     def forward(self, obs: Observation) -> Tensor:
-        """Images uint8 [T, B, 7, 7, 3] and missions int16 [T, B, L] to features [T, B, D]."""
+        """Images uint8 [T, B, ...] and missions int16 [T, B, L] to features [T, B, D]."""
         seen, most, different, which = self.cells(obs)
         cell = seen.shape[2]
         around = NEAR.start * cell, (CELLS - NEAR.stop) * cell
@@ -114,15 +110,15 @@ class SlotEncoder(nn.Module):
     A slot for each cell of the view, by what it is and where, and one for the mission.
     """
 
-    def __init__(self, config: EncoderConfig, vocabulary: int) -> None:
+    def __init__(self, config: EncoderConfig, vocabulary: int, image: tuple[int, ...]) -> None:
         super().__init__()
-        self.cells = Cells(config, vocabulary)
+        self.cells = Cells(config, vocabulary, image)
         self.project = nn.Linear(config.cell, config.features)
         self.places = nn.Parameter(torch.randn(CELLS, config.features) / 3**0.5)
         self.mission = nn.Linear(config.width, config.features)
 
     def forward(self, obs: Observation) -> Tensor:
-        """Images uint8 [T, B, 7, 7, 3] and missions int16 [T, B, L] to slots [T, B, 50, D]."""
+        """Images uint8 [T, B, ...] and missions int16 [T, B, L] to slots [T, B, 50, D]."""
         seen, _, different, which = self.cells(obs)
         mission = F.embedding(which, self.mission(different)).unsqueeze(1)
         slots = torch.cat([self.project(seen) + self.places, mission], 1)
@@ -146,22 +142,13 @@ class Instruction(nn.Module):
 
     def forward(self, mission: Tensor) -> tuple[Tensor, Tensor]:
         """Missions int16 [N, L] to the last state of each different one [M, width], and which of
-        them each is, int64 [N]; on a GPU, where to find them would wait for it, all are.
+        them each is, int64 [N].
         """
-        different, which = mission, torch.arange(len(mission), device=mission.device)
-        if mission.device.type == "cpu":
-            different, which = _different(mission)
+        which, examples = find_different(mission)
+        different = mission[examples]
         states: Tensor = self.lstm(self.words(different.T.int()))[0]  # [L, M, width]
         last = (different != 0).sum(1).clamp_min(1) - 1
         return states[last, torch.arange(len(last), device=last.device)], which
-
-
-def _different(mission: Tensor) -> tuple[Tensor, Tensor]:
-    """Each different row once, and which of them each row [N, L] is, int64 [N]."""
-    powers = torch.full_like(mission[0], HASH_BASE, dtype=torch.int64).cumprod(0)
-    keys, which = torch.unique((mission * powers).sum(1), return_inverse=True)
-    rows = torch.arange(len(which), device=keys.device)
-    return mission[torch.empty_like(keys).scatter_(0, which, rows)], which
 
 
 def _orthogonal(inputs: int, outputs: int) -> nn.Linear:

@@ -69,7 +69,7 @@ class RecurrentPolicy(nn.Module):
         super().__init__()
         features, actions = config.encoder.features, spec.num_actions
         make_core = partial(config.core.build, features, spec, levels)
-        make_encoder = partial(config.encoder.build, spec.vocabulary_size)
+        make_encoder = partial(config.encoder.build, spec.vocabulary_size, spec.image_shape)
         if config.core.encoder_first:
             self.encoder, self.core = make_encoder(), make_core()
         else:

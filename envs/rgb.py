@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .cells import CELLS, ENCODING, UNSEEN
+from .cells import CELLS, ENCODING, UNSEEN, WALL
 from .devices import Launcher
 from .sprites import UP, draw_sprite
 
@@ -36,6 +36,34 @@ def index_sprites() -> np.ndarray:
     table = np.zeros(ENCODING.max(0) + 1, np.uint8)
     table[tuple(ENCODING.T)] = np.arange(CELLS)
     return table
+
+
+@functools.cache
+def types_by_sprite(tile_size: int) -> dict[bytes, int]:
+    """The type of the cell that a sprite shows, agent or not.
+
+    A goal looks like a wall of its color. Levels have grey walls and green goals: grey is a wall.
+    """
+    sprites = draw_sprites(tile_size)
+    order = [*range(2 * CELLS), WALL]  # the last of those that look alike counts
+    return {sprites[i].tobytes(): int(ENCODING[i % CELLS, 0]) for i in order}
+
+
+def read_types(tiles: Tensor) -> Tensor:
+    """The types of painted cells: tiles uint8 [..., T, T, 3] to int64 [...].
+
+    Raises:
+        ValueError: nothing looks like one of them.
+    """
+    size = tiles.shape[-2]
+    flat = np.ascontiguousarray(tiles.flatten(-3).cpu().numpy())
+    pictures = flat.view(f"V{flat.shape[-1]}")[..., 0]
+    different, which = np.unique(pictures, return_inverse=True)
+    known = types_by_sprite(size)
+    if any(picture.tobytes() not in known for picture in different):
+        raise ValueError("a tile looks like no cell")
+    types = np.array([known[picture.tobytes()] for picture in different])
+    return torch.from_numpy(types[which.reshape(pictures.shape)]).to(tiles.device)
 
 
 class Painter:

@@ -10,13 +10,14 @@ from tyro.conf import arg
 
 from .algorithms import AlgorithmConfig
 from .algorithms.ppo import PPO
-from .errors import UsageError, check_between, check_positive
+from .errors import UsageError, check_between, check_choice, check_positive
 from .loops import Loops
 from .protocols import AgentConfig
 from .registry import find
 from .settings import FLAT, NAMED, Json, as_json, read_json
 
 FORMAT = 2  # of config.json
+OBSERVATIONS = ("symbolic", "rgb")  # that agents learn from
 
 
 @dataclass(frozen=True)
@@ -26,12 +27,16 @@ class EnvironmentConfig:
     Attributes:
         env: level ids; several share the batch equally.
         num_envs: environments stepped together.
+        observation: "symbolic", a type, color and state for each cell of the view, or "rgb", the
+            view in pixels.
     """
 
     env: tuple[str, ...] = ()
     num_envs: int = 64
+    observation: str = "symbolic"
 
     def __post_init__(self) -> None:
+        check_choice("observation", self.observation, OBSERVATIONS)
         check_positive(num_envs=self.num_envs)
 
 

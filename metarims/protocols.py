@@ -84,6 +84,10 @@ class Spec(Protocol):
     level_ids: list[str]
 
     @property
+    def image_shape(self) -> tuple[int, ...]:
+        """Of an observation's image, without the batch."""
+
+    @property
     def vocabulary_size(self) -> int:
         """How many words missions are made of, padding included."""
 
@@ -98,8 +102,8 @@ class AgentConfig(Variant):
         """The agent on the environments' device, with fresh parameters.
 
         Args:
-            spec: the environments, or anything with their ``num_actions``, ``vocabulary_size``,
-                ``level_ids`` and ``device``.
+            spec: the environments, or anything with their ``num_actions``, ``image_shape``,
+                ``vocabulary_size``, ``level_ids`` and ``device``.
             seed: of the first parameters; the global random state is left alone.
             levels: what the agent is trained on, where that differs from the environments' levels.
         """
@@ -166,6 +170,10 @@ class Stage(Environment, Protocol):
     num_actions: int
 
     @property
+    def image_shape(self) -> tuple[int, ...]:
+        """Of an observation's image, without the batch."""
+
+    @property
     def vocabulary_size(self) -> int:
         """How many words missions are made of, padding included."""
 
@@ -188,8 +196,11 @@ class MakeEnvironments(Protocol):
         seed: int,
         autoreset: bool,
         part: tuple[int, int],
+        observation: str,
     ) -> Stage:
-        """Environments of the levels `ids`, an equal share each, or the k-th of n parts of them."""
+        """Environments of the levels `ids`, an equal share each, or the k-th of n parts of them,
+        seen in "symbolic" or "rgb" images.
+        """
 
 
 class Simulator(Protocol):

@@ -20,7 +20,7 @@ from .monitor import Monitor
 from .protocols import Agent, Environment
 from .rollout import Cursor, begin
 from .runs import Row, Run, create_run, load_run, put_parameters
-from .settings import differences, flatten
+from .settings import Leaf, flatten
 from .tally import Tally
 
 
@@ -145,14 +145,20 @@ def begin_from(origin: Run, config: RunConfig, agent: Agent) -> int:
     Raises:
         UsageError: its agent differs.
     """
-    changed = differences(config.agent, origin.config.agent)
-    if changed:
-        path, leaf = next(iter(changed.items()))
-        theirs = flatten(origin.config.agent).get(path, "absent")
-        raise UsageError(f"{origin.path} has another agent: {path} is {theirs} there, {leaf} here")
+    theirs = _leaves_of_agent(origin.config)
+    for path, leaf in _leaves_of_agent(config).items():
+        if (other := theirs.get(path, "absent")) != leaf:
+            raise UsageError(
+                f"{origin.path} has another agent: {path} is {other} there, {leaf} here"
+            )
     checkpoint = origin.load()
     put_parameters(agent, checkpoint)
     return int(checkpoint.numbers["frames"] + checkpoint.numbers["before"])
+
+
+def _leaves_of_agent(config: RunConfig) -> dict[str, Leaf]:
+    """What decides which parameters an agent has, by path."""
+    return {"observation": config.environment.observation, **flatten(config.agent)}
 
 
 def resume(run: Run, env: Environment, agent: Agent, frames: int | None = None) -> Summary:

@@ -38,6 +38,7 @@ FLOORS = {
     "agents": [
         ["kernels"],
         ["cells"],
+        ["views"],
         ["encoder", "cores"],
         ["policy"],
         ["presets", "experiments"],

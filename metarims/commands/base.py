@@ -65,6 +65,7 @@ def resolve_device(name: str) -> str:
 def make_env(
     make: MakeEnvironments,
     ids: Sequence[str],
+    observation: str,
     num_envs: int,
     device: str,
     seed: int,
@@ -83,6 +84,7 @@ def make_env(
             seed=seed,
             autoreset=autoreset,
             part=part,
+            observation=observation,
         )
     except ValueError as error:
         raise UsageError(str(error)) from error
@@ -103,8 +105,9 @@ def build(make: MakeEnvironments, config: RunConfig) -> tuple[Stage, Agent]:
     if not environment.env:
         raise UsageError("missing: --env, the levels to train on")
     device = ranks.join(resolve_device(run.device))
-    part = ranks.rank(), ranks.size()
-    env = make_env(make, environment.env, environment.num_envs, device, run.seed, part=part)
+    part, count = (ranks.rank(), ranks.size()), environment.num_envs
+    seen = environment.observation
+    env = make_env(make, environment.env, seen, count, device, run.seed, part=part)
     return env, config.agent.make(env, run.seed)
 
 

@@ -51,14 +51,16 @@ class Evaluate:
         check_positive(episodes=self.episodes)
         check_writable(self.json)
         run = load_run(self.run_folder)
-        levels = self.env or run.config.environment.env
+        trained = run.config.environment
+        levels = self.env or trained.env
         check_levels(wiring.simulator, levels)
         device, lesions = resolve_device(self.device), lesioned(run, self.knock_out)
         reports = []
         print(HEAD)
         for level in levels:
             count = min(self.episodes, NUM_ENVS)
-            env = make_env(wiring.simulator.make, [level], count, device, self.seed)
+            make, seen = wiring.simulator.make, trained.observation
+            env = make_env(make, [level], seen, count, device, self.seed)
             for off, agent in lesions.items():
                 made = load_agent(run, env, agent)
                 found = evaluate(made, env, self.episodes, self.seed)

@@ -63,7 +63,8 @@ def watch_run(
     simulator: Simulator, run: Run, device: str, steps: int = STEPS, seed: int = SEED
 ) -> tuple[Rollout, dict[str, Tensor]]:
     """The run's agent at work, and what happens at each step, bool [T, B] by name."""
-    env = make_env(simulator.make, run.config.environment.env, NUM_ENVS, device, seed)
+    trained, make = run.config.environment, simulator.make
+    env = make_env(make, trained.env, trained.observation, NUM_ENVS, device, seed)
     rollout = watch(load_agent(run, env), env, steps, seed)
     events = simulator.find_events(rollout.obs)
     return rollout, events | {"about to succeed": about_to_succeed(rollout)}

@@ -39,8 +39,9 @@ class Record:
         check_positive(episodes=self.episodes, frames=self.frames)
         check_writable(self.out)
         run = load_run(self.run_folder)
-        level = self.env or run.config.environment.env[0]
-        env = make_env(wiring.simulator.make, [level], 1, "cpu", self.seed, autoreset=False)
+        trained, make = run.config.environment, wiring.simulator.make
+        level = self.env or trained.env[0]
+        env = make_env(make, [level], trained.observation, 1, "cpu", self.seed, autoreset=False)
         episodes = record_episodes(load_agent(run, env), env, self.episodes, self.seed)
         save_gif(list(islice(episodes, self.frames)), self.out)
         print(f"{self.out}: {level}")

@@ -8,9 +8,11 @@ from pathlib import Path
 
 from tyro.conf import Positional
 
+from ..config import OBSERVATIONS, EnvironmentConfig
 from ..errors import check_choice, check_positive
 from ..files import make_folder, write_text
 from ..runs import Run
+from ..settings import Leaf
 from ..studies.analysis import Behaviour
 from ..studies.behaviour import behaviour_markdown
 from ..studies.compare import compare, comparison_markdown
@@ -30,6 +32,7 @@ class Reproduce:
         scale: "small" (hours of a laptop) or "full".
         seeds: runs of each kind (default: the scale's).
         frames: of a run at most (default: the scale's).
+        observation: what all agents learn from, "symbolic" or "rgb".
         jobs: runs at a time (default: as many as there are cores).
         out: folder for the runs, which experiments share, and in a folder of the experiment's name
             for report.md, curves.png and what else it is about.
@@ -40,13 +43,15 @@ class Reproduce:
     scale: str = "small"
     seeds: int | None = None
     frames: int | None = None
+    observation: str = EnvironmentConfig.observation
     jobs: int = os.cpu_count() or 1
     imported: tuple[Path, ...] = ()
 
     def run(self, wiring: Wiring) -> None:
         """Train what is missing, evaluate it, and leave the report."""
         check_choice("experiment", self.name, wiring.experiments)
-        experiment = wiring.experiments[self.name]
+        check_choice("observation", self.observation, OBSERVATIONS)
+        experiment = wiring.experiments[self.name].with_settings(self.changes())
         check_choice("scale", self.scale, experiment.scales)
         scale = self.scaled(experiment)
         check_positive(seeds=scale.seeds, frames=scale.frames, jobs=self.jobs)
@@ -63,13 +68,19 @@ class Reproduce:
     @property
     def folder(self) -> Path:
         """For what it shows."""
-        return self.out / self.name
+        changed = (f"{path}={leaf}" for path, leaf in self.changes().items())
+        return self.out / " ".join([self.name, *changed])
 
     def scaled(self, experiment: Experiment) -> Scale:
         """The scale, with what is asked for instead."""
         changes = {"seeds": self.seeds, "frames": self.frames}
         given = {name: number for name, number in changes.items() if number is not None}
         return replace(experiment.scales[self.scale], **given)
+
+    def changes(self) -> dict[str, Leaf]:
+        """What is changed of every run, by path."""
+        usual = self.observation == EnvironmentConfig.observation
+        return {} if usual else {"observation": self.observation}
 
     def report(self, wiring: Wiring, experiment: Experiment, scale: Scale, runs: list[Run]) -> str:
         """Curves and tables, and the paper's numbers beside them."""
@@ -93,7 +104,8 @@ class Reproduce:
             parts.append(behaviour_markdown(seen))
         if experiment.paper:
             parts.append(f"The paper's:\n\n{experiment.paper}\n")
-        command = f"python run.py reproduce {self.name} --scale {self.scale}"
+        changed = "".join(f" --{path} {leaf}" for path, leaf in self.changes().items())
+        command = f"python run.py reproduce {self.name} --scale {self.scale}{changed}"
         parts.append(f"`{command} --seeds {scale.seeds} --frames {scale.frames} --out FOLDER`\n")
         return "\n".join(parts)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ..config import RunConfig, find_preset
 from ..settings import Leaf, replace_at
@@ -66,6 +66,11 @@ class Experiment:
     def levels(self) -> tuple[str, ...]:
         """All that it takes."""
         return (*self.sources, *self.onto, *self.targets)
+
+    def with_settings(self, settings: Mapping[str, Leaf]) -> Experiment:
+        """The same with some settings of every arm changed; its runs have folders of their own."""
+        arms = tuple(replace(arm, settings={**arm.settings, **settings}) for arm in self.arms)
+        return replace(self, arms=arms)
 
     def stages(self, scale: Scale, out: str) -> list[list[RunConfig]]:
         """Its runs, a seed of all arms after the other: first those from scratch, then those that

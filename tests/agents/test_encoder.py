@@ -15,6 +15,7 @@ from agents.cells import (
     traits_of_codes,
 )
 from agents.encoder import Cells, EncoderConfig
+from agents.views import SYMBOLS
 
 
 def random_cells(*shape):
@@ -29,10 +30,12 @@ def looking(missions, features, frames=30):
     return cells, which, [torch.randn(s, dtype=torch.float64, requires_grad=True) for s in shapes]
 
 
+@pytest.mark.parametrize("numbered", [False, True])
 @pytest.mark.parametrize("missions", [1, 4])
 @pytest.mark.parametrize("features", [3, 16, 20])
-def test_what_is_seen_and_its_gradients(missions, features):
+def test_what_is_seen_and_its_gradients(missions, features, numbered):
     cells, which, given = looking(missions, features)
+    cells = torch.randint(CODES, cells.shape[:2]) if numbered else cells
     cells[:, 10:20] = cells[:, :1]  # some cells are alike: the largest is not one alone
     found, plain = look(cells, which, *given), look_by_definition(cells, which, *given)
     torch.testing.assert_close(found, plain)
@@ -111,7 +114,7 @@ def test_one_mission_more_changes_nothing_in_the_gradients():
 
 
 def test_a_grown_vocabulary_keeps_what_was_learnt():
-    before, after = (Cells(EncoderConfig(), words) for words in (20, 25))
+    before, after = (Cells(EncoderConfig(), words, SYMBOLS) for words in (20, 25))
     fresh = after.instruction.words.weight.detach().clone()
     after.load_state_dict(before.state_dict())
     words = after.instruction.words.weight

@@ -15,7 +15,11 @@ from metarims.settings import replace_at
 PRESETS = names("preset")
 
 SPEC = SimpleNamespace(
-    num_actions=7, vocabulary_size=40, device=torch.device("cpu"), level_ids=["A", "B"]
+    num_actions=7,
+    image_shape=(7, 7, 3),
+    vocabulary_size=40,
+    device=torch.device("cpu"),
+    level_ids=["A", "B"],
 )
 
 

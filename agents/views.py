@@ -1,0 +1,105 @@
+"""The cells of the view by what describes them: symbols by their traits, tiles by their pixels.
+
+A view tells which cells are alike and describes each kind once, by numbers. What a cell is to the
+agent is a linear function of these, learnt: a vector for each trait, or for each pixel of a tile.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from metarims.errors import UsageError
+
+from .cells import TRAITS, traits_of_codes
+
+SIDE = 7  # cells of the view's side
+CELLS = SIDE**2  # the cell at (x, y) at 7 x + y
+SYMBOLS = (SIDE, SIDE, 3)  # the shape of an image of types, colors and states
+
+BACKGROUND, BACKGROUND_SCALE = slice(4), 0.2  # unseen, empty, wall, floor: they are everywhere
+WORD = 8  # bytes of a tile that are compared at once
+HASH_BASE = 0x5851F42D4C957F2D
+
+Described = tuple[Tensor, Tensor]  # what each cell is, and a description of each kind [M, numbers]
+
+
+def view_of(image_shape: tuple[int, ...]) -> Symbols | Tiles:
+    """What describes the cells of such images; `UsageError` if nothing does."""
+    return Symbols() if image_shape == SYMBOLS else Tiles(image_shape)
+
+
+class Symbols(nn.Module):
+    """Cells as types, colors and states, whose traits are ones in a description."""
+
+    descriptions: Tensor
+    numbers = TRAITS
+    norm = 3**0.5  # of a description
+
+    def __init__(self) -> None:
+        super().__init__()
+        traits = traits_of_codes()
+        traits[traits[:, BACKGROUND].any(1)] *= BACKGROUND_SCALE
+        self.register_buffer("descriptions", traits, persistent=False)
+
+    def forward(self, image: Tensor) -> Described:
+        """Images uint8 [N, 7, 7, 3] to cells uint8 [N, 49, 3] and the descriptions of all codes."""
+        return image.flatten(1, 2), self.descriptions
+
+
+class Tiles(nn.Module):
+    """Cells as tiles of pixels, which are all that a description has.
+
+    It knows where one tile ends and the next begins, and nothing of types, colors and states. Tiles
+    are drawn alike where cells are alike, so each different one is described, and read, only once.
+
+    Args:
+        image_shape: [7 T, 7 T, 3], T a multiple of 4.
+
+    Raises:
+        UsageError: it is another one.
+    """
+
+    def __init__(self, image_shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.side = image_shape[0] // SIDE
+        self.numbers = 3 * self.side**2
+        self.norm = self.numbers**0.5
+        if image_shape != (SIDE * self.side,) * 2 + (3,) or self.numbers % WORD:
+            raise UsageError(
+                f"agents see {SIDE} x {SIDE} cells, as symbols or in pixels, a multiple of 4 to "
+                f"the side of each, got images {list(image_shape)}"
+            )
+
+    def forward(self, image: Tensor) -> Described:
+        """Images uint8 [N, 7 T, 7 T, 3], of rows from above, to the number of each cell's tile,
+        int64 [N, 49], and the different tiles' pixels from 0 to 1, [M, 3 T²].
+        """
+        tiles = self.cut(image)
+        which, examples = find_different(tiles.view(torch.int64))
+        dtype = torch.get_default_dtype()
+        return which.view(-1, CELLS), tiles[examples].to(dtype) / 255
+
+    def cut(self, image: Tensor) -> Tensor:
+        """Images to their tiles, uint8 [49 N, 3 T²], in the order of cells."""
+        grid = image.view(-1, SIDE, self.side, SIDE, 3 * self.side)  # [N, y, rows, x, pixels]
+        return grid.permute(0, 3, 1, 2, 4).reshape(-1, self.numbers)
+
+
+def find_different(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Which of the different rows each of the rows is, by their hash, and an example of each.
+
+    On a GPU, where to find them would wait for it, every row is taken for another one.
+
+    Args:
+        rows: integers [N, L].
+
+    Returns:
+        int64 [N], numbers of different rows; int64 [M], the index of one row of each number.
+    """
+    indices = torch.arange(len(rows), device=rows.device)
+    if rows.device.type != "cpu":
+        return indices, indices
+    powers = torch.full_like(rows[0], HASH_BASE, dtype=torch.int64).cumprod(0)
+    keys, which = torch.unique((rows * powers).sum(1), return_inverse=True)
+    return which, torch.empty_like(keys).scatter_(0, which, indices)

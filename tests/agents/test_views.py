@@ -1,0 +1,94 @@
+"""Cells from pixels: tiles cut in place, told apart, and read as one reads them one by one."""
+
+import pytest
+import torch
+
+from agents.encoder import EncoderConfig
+from agents.kernels.compiling import definitions
+from agents.views import CELLS, SYMBOLS, Tiles, find_different, view_of
+from envs.rgb import draw_sprites
+from metarims.errors import UsageError
+
+SHAPE = (56, 56, 3)
+
+
+def pictures(frames, kinds=12, tile=8):
+    """Images uint8 [N, 7 T, 7 T, 3] of so many different tiles, which is where, and the tiles."""
+    tiles = torch.randint(0, 256, (kinds, tile, tile, 3), dtype=torch.uint8)
+    which = torch.randint(kinds, (frames, 7, 7))  # [N, x, y]
+    rows = [torch.cat([torch.cat(list(tiles[row]), 1) for row in w.T]) for w in which]
+    return torch.stack(rows), which.flatten(1), tiles
+
+
+def observations(frames, words=3):
+    """One step of so many frames with missions of two words, which tile is where, and the tiles."""
+    image, *rest = pictures(frames)
+    mission = torch.randint(1, 1 + words, (1, frames, 2)).to(torch.int16)
+    return {"image": image.unsqueeze(0), "mission": mission}, *rest
+
+
+@pytest.mark.parametrize("tile", [4, 8, 12])
+def test_tiles_lie_where_their_cells_do(tile):
+    image, which, tiles = pictures(5, tile=tile)
+    numbers, pixels = Tiles((7 * tile, 7 * tile, 3))(image)
+    assert numbers.shape == (5, CELLS)
+    assert len(pixels) == len(which.unique())
+    torch.testing.assert_close(pixels[numbers], tiles[which].flatten(2) / 255)
+
+
+def test_a_tile_by_hand():
+    """The agent's own cell, (3, 6): columns 24 to 31 of the last 8 rows."""
+    image = torch.zeros(1, *SHAPE, dtype=torch.uint8)
+    image[0, 48:56, 24:32] = 255
+    numbers, pixels = Tiles(SHAPE)(image)
+    assert (numbers[0] != numbers[0, 0]).nonzero().flatten().tolist() == [3 * 7 + 6]
+    assert pixels[numbers[0, 27]].tolist() == [1.0] * 192
+
+
+def test_all_that_the_engine_paints_is_told_apart():
+    sprites = torch.from_numpy(draw_sprites(8)).flatten(1)
+    which, examples = find_different(sprites)
+    assert len(examples) == len(sprites.unique(dim=0))
+    assert torch.equal(sprites[examples[which]], sprites)
+
+
+def test_an_encoder_reads_each_tile_by_a_linear_layer():
+    obs, which, tiles = observations(6)
+    cells = EncoderConfig().build(9, SHAPE).cells
+    seen, most, different, mission = cells(obs)
+    scale, shift = cells.film(different).chunk(2, 1)
+    plain = torch.nn.functional.linear(tiles[which].flatten(2) / 255, cells.traits.T)
+    plain = torch.relu(plain * (1 + scale[mission].unsqueeze(1)) + shift[mission].unsqueeze(1))
+    torch.testing.assert_close(seen, plain)
+    torch.testing.assert_close(most, plain.amax(1))
+
+
+@pytest.mark.parametrize("slots", [False, True])
+def test_gradients_reach_every_parameter_and_are_the_definition_s(slots):
+    obs, *_ = observations(8)
+    encoder = EncoderConfig(slots=slots).build(9, SHAPE)
+    features = encoder(obs)
+    assert features.shape == ((1, 8, 50, 128) if slots else (1, 8, 128))
+    weight, parameters = torch.randn_like(features), list(encoder.parameters())
+    found = torch.autograd.grad((features * weight).sum(), parameters)
+    assert all(gradient.any() for gradient in found)
+    with definitions():
+        plain = torch.autograd.grad((encoder(obs) * weight).sum(), parameters)
+    torch.testing.assert_close(found, plain, rtol=1e-3, atol=1e-4)
+
+
+def test_beside_other_frames_a_frame_is_read_the_same():
+    obs, *_ = observations(7)
+    encoder = EncoderConfig().build(9, SHAPE)
+    alone = torch.cat([encoder({name: x[:, [i]] for name, x in obs.items()}) for i in range(7)], 1)
+    torch.testing.assert_close(encoder(obs), alone)
+
+
+@pytest.mark.parametrize("shape", [(5, 5, 3), (8, 8, 3), (56, 56, 1), (42, 42, 3), (56, 63, 3)])
+def test_other_images_are_refused(shape):
+    with pytest.raises(UsageError, match=rf"got images \[{shape[0]}, {shape[1]}, {shape[2]}\]"):
+        view_of(shape)
+
+
+def test_symbols_need_no_pixels():
+    assert not isinstance(view_of(SYMBOLS), Tiles)
