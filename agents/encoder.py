@@ -72,7 +72,8 @@ class Cells(nn.Module):
         different, which = self.instruction(obs["mission"].flatten(0, 1))
         scale, shift = self.film(different).chunk(2, 1)
         cells, descriptions = self.view(obs["image"].flatten(0, 1))
-        seen, most = look(cells, which, descriptions @ self.traits, 1 + scale, shift)
+        table = descriptions.to(self.traits.dtype) @ self.traits
+        seen, most = look(cells, which, table, 1 + scale, shift)
         return seen, most, different, which
 
 

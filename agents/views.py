@@ -77,12 +77,11 @@ class Tiles(nn.Module):
         """
         tiles = self.cut(image)
         which, examples = find_different(tiles.view(torch.int64))
-        dtype = torch.get_default_dtype()
-        return which.view(-1, CELLS), tiles[examples].to(dtype) / 255
+        return which.view(-1, CELLS), tiles[examples] / 255
 
     def cut(self, image: Tensor) -> Tensor:
         """Images to their tiles, uint8 [49 N, 3 T²], in the order of cells."""
-        grid = image.view(-1, SIDE, self.side, SIDE, 3 * self.side)  # [N, y, rows, x, pixels]
+        grid = image.reshape(-1, SIDE, self.side, SIDE, 3 * self.side)  # [N, y, rows, x, pixels]
         return grid.permute(0, 3, 1, 2, 4).reshape(-1, self.numbers)
 
 

@@ -5,9 +5,9 @@ import json
 import pytest
 import torch
 
-import agents
 import envs
 from metarims.config import RunConfig, find_preset
+from metarims.errors import UsageError
 from metarims.losses import log_prob_of
 from metarims.novelty import see
 from metarims.rollout import begin, collect_rollout
@@ -96,17 +96,21 @@ def test_an_unknown_observation_gets_the_nearest(capsys, tmp_path):
     assert not out.exists()
 
 
-def test_an_experiment_s_runs_on_pixels_have_folders_of_their_own():
-    experiment = agents.EXPERIMENTS["table1"]
-    plain, pixels = (
-        list(experiment.with_settings(changes).configs(experiment.scales["small"], "out"))
-        for changes in ({}, {"observation": "rgb"})
-    )
+def test_an_experiment_s_runs_on_pixels_have_folders_of_their_own(capsys, tmp_path, monkeypatch):
+    found = []
+
+    def keep(program, imported, jobs, configs):
+        found.append(configs)
+        raise UsageError("enough")
+
+    monkeypatch.setattr("metarims.commands.reproduce.train_all", keep)
+    for more in ([], RGB):
+        assert "enough" in complaint(capsys, "reproduce", "table1", *more, "--out", tmp_path)
+    plain, pixels = found
     assert {config.environment.observation for config in plain} == {"symbolic"}
     assert not {config.run.out for config in plain} & {config.run.out for config in pixels}
     for one, other in zip(plain, pixels, strict=True):
-        own = {"observation": "rgb", "out": other.run.out}
-        assert replace_at(one, own) == other
+        assert replace_at(one, {"observation": "rgb", "out": other.run.out}) == other
 
 
 def test_what_is_new_is_new_in_pixels_as_in_symbols():
