@@ -55,12 +55,11 @@ class Evaluate:
         levels = self.env or trained.env
         check_levels(wiring.simulator, levels)
         device, lesions = resolve_device(self.device), lesioned(run, self.knock_out)
+        make, count = wiring.simulator.make, min(self.episodes, NUM_ENVS)
         reports = []
         print(HEAD)
         for level in levels:
-            count = min(self.episodes, NUM_ENVS)
-            make, seen = wiring.simulator.make, trained.observation
-            env = make_env(make, [level], seen, count, device, self.seed)
+            env = make_env(make, [level], trained.observation, count, device, self.seed)
             for off, agent in lesions.items():
                 made = load_agent(run, env, agent)
                 found = evaluate(made, env, self.episodes, self.seed)

@@ -30,10 +30,11 @@ def observations(frames, words=3):
 @pytest.mark.parametrize("tile", [4, 8, 12])
 def test_tiles_lie_where_their_cells_do(tile):
     image, which, tiles = pictures(5, tile=tile)
-    numbers, pixels = Tiles((7 * tile, 7 * tile, 3))(image)
+    view = Tiles((7 * tile, 7 * tile, 3))
+    numbers, pixels = view(image)
     assert numbers.shape == (5, CELLS)
     assert len(pixels) == len(which.unique())
-    torch.testing.assert_close(pixels[numbers], tiles[which].flatten(2) / 255)
+    torch.testing.assert_close(pixels[numbers], tiles[which].flatten(2) / view.white)
 
 
 def test_a_tile_by_hand():
@@ -42,7 +43,8 @@ def test_a_tile_by_hand():
     image[0, 48:56, 24:32] = 255
     numbers, pixels = Tiles(SHAPE)(image)
     assert (numbers[0] != numbers[0, 0]).nonzero().flatten().tolist() == [3 * 7 + 6]
-    assert pixels[numbers[0, 27]].tolist() == [1.0] * 192
+    white = pixels[numbers[0, 27]]
+    torch.testing.assert_close(white, torch.full((192,), 19.2**-0.5))
 
 
 def test_all_that_the_engine_paints_is_told_apart():
@@ -57,7 +59,7 @@ def test_an_encoder_reads_each_tile_by_a_linear_layer():
     cells = EncoderConfig().build(9, SHAPE).cells
     seen, most, different, mission = cells(obs)
     scale, shift = cells.film(different).chunk(2, 1)
-    plain = torch.nn.functional.linear(tiles[which].flatten(2) / 255, cells.traits.T)
+    plain = torch.nn.functional.linear(tiles[which].flatten(2) / cells.view.white, cells.traits.T)
     plain = torch.relu(plain * (1 + scale[mission].unsqueeze(1)) + shift[mission].unsqueeze(1))
     torch.testing.assert_close(seen, plain)
     torch.testing.assert_close(most, plain.amax(1))
