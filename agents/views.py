@@ -54,8 +54,8 @@ class Tiles(nn.Module):
     It knows where one tile ends and the next begins, and nothing of types, colors and states. Tiles
     are drawn alike where cells are alike, so each different one is described, and read, only once.
 
-    Pixels are scaled for descriptions of a norm about 1. From 0 to 1 they have one of 4 and more, by
-    which the vectors go further with every step of Adam's: DoorKey-5x5 then takes longer to learn.
+    Pixels are scaled for descriptions of a norm about 1. From 0 to 1 they have one of 4 and more,
+    by which vectors go further with every step of Adam's: DoorKey-5x5 then takes longer to learn.
 
     Args:
         image_shape: [7 T, 7 T, 3], T a multiple of 4.
