@@ -19,7 +19,9 @@ SYMBOLS = (SIDE, SIDE, 3)  # the shape of an image of types, colors and states
 
 BACKGROUND, BACKGROUND_SCALE = slice(4), 0.2  # unseen, empty, wall, floor: they are everywhere
 LIGHT = 0.1  # the mean square of pixels from 0 to 1, about
-WORD = 8  # bytes of a tile that are compared at once
+# Bytes of a tile that are hashed as one number. Tiles that differ in nothing but the last bytes of
+# several numbers could be taken for one, at odds of 1 to 256; all of the engine's are told apart.
+WORD = 8
 HASH_BASE = 0x5851F42D4C957F2D
 
 Described = tuple[Tensor, Tensor]  # what each cell is, and a description of each kind [M, numbers]
