@@ -20,6 +20,7 @@ from metarims.protocols import Observation, State
 
 from ...kernels.compiling import has_kernels
 from ..base import CoreOutput
+from .idle import idle_loss
 from .lots import choice_order, knock_out_lots
 
 if TYPE_CHECKING:
@@ -106,12 +107,17 @@ class RIMs(nn.Module):
         Returns:
             The modules' states side by side [T, B, n·d], and as diagnostics ``module_mask`` bool
             [T, B, n] (who was active) and ``module_probabilities`` [T, B, n] (the attention's
-            distribution over modules, summing to 1).
+            distribution over modules, summing to 1). The loss is `idle_loss`, where the choice
+            goes by attention.
         """
         slots = x if x.dim() == 4 else x.unsqueeze(2)  # [T, B, S, D]
         outputs, (h, c), mask, probabilities = self.run(self, slots, state, starts)
         diagnostics = {"module_mask": mask, "module_probabilities": probabilities}
-        return CoreOutput(outputs.flatten(2), (h, c, state[2] + len(x)), diagnostics)
+        after = h, c, state[2] + len(x)
+        wakes = self.config.choice == "top" and self.config.least_use > 0
+        span = slots, state[0], starts, outputs, mask
+        loss = (lambda _: idle_loss(self, *span)) if wakes else None
+        return CoreOutput(outputs.flatten(2), after, diagnostics, loss=loss)
 
     def step(
         self, key: Tensor, value: Tensor, h: Tensor, c: Tensor, tick: Tensor

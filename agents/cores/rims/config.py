@@ -31,6 +31,8 @@ class RIMsConfig(CoreConfig):
         choice: "top" (the k best), "random" (k drawn anew each step) or "fixed" (the first k).
         heads, key, value: input attention's heads and the features of one head.
         communication_heads, communication_key: those of the attention between modules.
+        least_use: share of steps; a module that is active in fewer learns to attend more, by a loss
+            of the core's own (`idle_loss`). It costs some runs what they learn; 0 for none.
         knock_out: how many of the active modules, drawn anew each step, stand still all the same
             (Meta-RIMs, Fig. 9).
         disabled: a module that always stands still, counted from 0; -1 for none.
@@ -49,6 +51,7 @@ class RIMsConfig(CoreConfig):
     value: int = 32
     communication_heads: int = 4
     communication_key: int = 8
+    least_use: float = 0.0
     knock_out: int = 0
     disabled: int = -1
 
@@ -65,6 +68,7 @@ class RIMsConfig(CoreConfig):
         )
         if self.active > self.modules:
             raise UsageError(f"active must be at most modules, {self.modules}, got {self.active}")
+        check_between(0, 1, least_use=self.least_use)
         check_between(0, self.active, knock_out=self.knock_out)
         check_between(-1, self.modules - 1, disabled=self.disabled)
         check_choice("attention", self.attention, ATTENTIONS)
