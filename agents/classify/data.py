@@ -1,5 +1,5 @@
-"""Multi-task classification data: scikit-learn's digits, and MNIST, CIFAR-100 and mini-ImageNet
-from a local folder in their standard formats."""
+"""Multi-task classification data: scikit-learn's digits in four ways, and MNIST, CIFAR-100 and
+mini-ImageNet from a local folder in their standard formats."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import scipy
 import torch
 from torch import Tensor
 
 from metarims.errors import UsageError, check_choice
 
+DIGITS = 10  # and as many tasks are made of them
+FEW = 20  # images of either answer that a task of digits-few is learnt from
 MNIST_FILES = "{train,t10k}-images-idx3-ubyte[.gz] and {train,t10k}-labels-idx1-ubyte[.gz]"
 MINI_SIDE = 84
 
@@ -67,22 +70,40 @@ def load(name: str, folder: Path | None, seed: int) -> MultiTask:
 
 def load_digits(folder: Path | None, seed: int) -> MultiTask:
     """MNIST-MTL in small: ten one-against-rest tasks on 1,797 digits of 8×8, 540 to test on."""
-    try:
-        from sklearn import datasets
-    except ModuleNotFoundError:
-        raise UsageError("digits need scikit-learn: pip install 'metarims[classify]'") from None
-    pixels, digits = datasets.load_digits(return_X_y=True)
-    images = torch.from_numpy(pixels).float().view(-1, 1, 8, 8) / 16
-    order = torch.from_numpy(np.random.default_rng(seed).permutation(len(images)))
-    test, train = order[:540], order[540:]
-    labels = torch.from_numpy(digits)
-    return MultiTask(
-        "digits",
-        against_the_rest(images[train], labels[train], 10),
-        against_the_rest(images[test], labels[test], 10),
-        10,
-        2,
-    )
+    train, test = (against_the_rest(*part, DIGITS) for part in digit_images(seed))
+    return MultiTask("digits", train, test, DIGITS, 2)
+
+
+def load_few(folder: Path | None, seed: int) -> MultiTask:
+    """Ten one-against-rest tasks with `FEW` images of either answer each; chance is one half."""
+    train, test = digit_images(seed)
+    random = np.random.default_rng(seed)
+    samples = halves(*train, random, FEW), halves(*test, random)
+    return MultiTask("digits-few", *samples, DIGITS, 2)
+
+
+def load_rotated(folder: Path | None, seed: int) -> MultiTask:
+    """Which digit is it? Each of ten tasks has a tenth of the images, turned by 36° more."""
+
+    def turn(images: Tensor, task: int) -> Tensor:
+        angle = 360 * task / DIGITS
+        turned = scipy.ndimage.rotate(images.numpy(), angle, (3, 2), reshape=False, order=1)
+        return torch.from_numpy(turned)
+
+    train, test = (shared_out(*part, turn) for part in digit_images(seed))
+    return MultiTask("digits-rotated", train, test, DIGITS, DIGITS)
+
+
+def load_permuted(folder: Path | None, seed: int) -> MultiTask:
+    """Which digit is it? Each of ten tasks has a tenth of the images and an order of pixels."""
+    random = np.random.default_rng(seed)
+    orders = [torch.from_numpy(random.permutation(64)) for _ in range(DIGITS)]
+
+    def permute(images: Tensor, task: int) -> Tensor:
+        return images.flatten(1)[:, orders[task]].view_as(images)
+
+    train, test = (shared_out(*part, permute) for part in digit_images(seed))
+    return MultiTask("digits-permuted", train, test, DIGITS, DIGITS)
 
 
 def load_mnist(folder: Path | None, seed: int) -> MultiTask:
@@ -156,10 +177,31 @@ def load_mini(folder: Path | None, seed: int) -> MultiTask:
 
 DATA: dict[str, Callable[[Path | None, int], MultiTask]] = {
     "digits": load_digits,
+    "digits-few": load_few,
+    "digits-rotated": load_rotated,
+    "digits-permuted": load_permuted,
     "mnist": load_mnist,
     "cifar100": load_cifar,
     "miniimagenet": load_mini,
 }
+
+
+def digit_images(seed: int) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """scikit-learn's digits, 1,257 to train and 540 to test on: images float32 [M, 1, 8, 8] from 0
+    to 1, and which digit each is, int64 [M].
+    """
+    try:
+        from sklearn import datasets
+    except ModuleNotFoundError:
+        raise UsageError("digits need scikit-learn: pip install 'metarims[classify]'") from None
+    pixels, digits = datasets.load_digits(return_X_y=True)
+    images, labels = (
+        torch.from_numpy(pixels).float().view(-1, 1, 8, 8) / 16,
+        torch.from_numpy(digits),
+    )
+    order = torch.from_numpy(np.random.default_rng(seed).permutation(len(images)))
+    test, train = order[:540], order[540:]
+    return (images[train], labels[train]), (images[test], labels[test])
 
 
 def against_the_rest(images: Tensor, labels: Tensor, classes: int) -> Samples:
@@ -167,6 +209,34 @@ def against_the_rest(images: Tensor, labels: Tensor, classes: int) -> Samples:
     tasks = torch.arange(classes).repeat_interleave(len(images))
     image = torch.arange(len(images)).repeat(classes)
     return Samples(images, image, tasks, (labels[image] == tasks).long())
+
+
+def halves(
+    images: Tensor, labels: Tensor, random: np.random.Generator, each: int | None = None
+) -> Samples:
+    """For each digit the task to tell it from the others, on as many of it as of them: `each`, or
+    all that there are, drawn for every task anew.
+    """
+    rows: list[Tensor] = []
+    for digit in range(DIGITS):
+        is_it = labels == digit
+        own, others = (
+            torch.from_numpy(random.permutation(part.nonzero().squeeze(1).numpy()))
+            for part in (is_it, ~is_it)
+        )
+        rows += [own[:each], others[: len(own[:each])]]
+    tasks = torch.cat([torch.full_like(part, i // 2) for i, part in enumerate(rows)])
+    image = torch.cat(rows)
+    return Samples(images, image, tasks, (labels[image] == tasks).long())
+
+
+def shared_out(images: Tensor, labels: Tensor, change: Callable[[Tensor, int], Tensor]) -> Samples:
+    """Every tenth image for each task, as `change` has it for the task."""
+    tasks = torch.arange(len(images)) % DIGITS
+    changed = torch.empty_like(images)
+    for task in range(DIGITS):
+        changed[tasks == task] = change(images[tasks == task], task)
+    return Samples(changed, torch.arange(len(images)), tasks, labels)
 
 
 def _stacked(rows: list[tuple[Tensor, int, int]]) -> Samples:

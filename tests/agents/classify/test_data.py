@@ -39,6 +39,54 @@ def test_digits_are_ten_tasks_against_the_rest():
     assert not torch.equal(other.test.labels, digits.test.labels)
 
 
+def test_few_digits_are_as_often_it_as_not():
+    few = data.load("digits-few", None, seed=1)
+    assert len(few.train) == 10 * 2 * data.FEW
+    for samples in (few.train, few.test):
+        for task in range(10):
+            answers = samples.labels[samples.tasks == task]
+            assert answers.float().mean() == 0.5
+            assert len(samples.image[samples.tasks == task].unique()) == len(answers)
+    whole = data.load("digits", None, seed=1)
+    assert torch.equal(few.train.images, whole.train.images)  # the same split
+    asked = dict(zip(zip(whole.test.image.tolist(), whole.test.tasks.tolist(), strict=True),
+                     whole.test.labels.tolist(), strict=True))  # fmt: skip
+    told = zip(few.test.image.tolist(), few.test.tasks.tolist(), strict=True)
+    assert [asked[key] for key in told] == few.test.labels.tolist()
+
+
+def test_a_task_of_rotated_digits_sees_its_own_images_turned():
+    plain, _ = data.digit_images(seed=1)
+    rotated = data.load("digits-rotated", None, seed=1)
+    assert (rotated.tasks, rotated.classes, len(rotated.train), len(rotated.test)) == (
+        10, 10, 1257, 540)  # fmt: skip
+    assert rotated.train.tasks.bincount().tolist() == [126] * 7 + [125] * 3
+    assert torch.equal(rotated.train.labels, plain[1])
+    for task, turns in ((0, 0), (5, 2)):  # by 0° and by 180°
+        mine = rotated.train.tasks == task
+        expected = plain[0][mine].rot90(turns, (2, 3))
+        torch.testing.assert_close(rotated.train.images[mine], expected)
+    mine = rotated.train.tasks == 3
+    assert (rotated.train.images[mine] - plain[0][mine]).abs().mean() > 0.1
+
+
+def test_a_task_of_permuted_digits_has_one_order_of_pixels_throughout():
+    plain, held_out = data.digit_images(seed=1)
+    permuted = data.load("digits-permuted", None, seed=1)
+    places = set()
+    for task in range(10):
+        seen, was = [], []
+        for samples, (images, _) in ((permuted.train, plain), (permuted.test, held_out)):
+            mine = samples.tasks == task
+            seen.append(samples.images[mine].flatten(1))
+            was.append(images[mine].flatten(1))
+        same = (torch.cat(seen).T.unsqueeze(1) == torch.cat(was).T).all(-1)  # [pixel, pixel before]
+        assert same.any(1).all()
+        assert same.any(0).all()
+        places.add(int(same[:, 20].nonzero()))
+    assert len(places) > 5
+
+
 @pytest.mark.parametrize("suffix", ["", ".gz"])
 def test_mnist(tmp_path, suffix):
     write_mnist(tmp_path, suffix=suffix)
