@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from metarims.errors import UsageError, check_choice, check_positive
+from metarims.errors import UsageError, check_between, check_choice, check_positive
 
 from ..cores.routing.makers.reinforce import BaselineConfig
 from ..cores.routing.makers.wpl import WPLConfig
@@ -24,8 +24,9 @@ class ClassifyConfig:
     """A comparison of classifiers.
 
     Attributes:
-        data: "digits", "mnist", "cifar100" or "miniimagenet".
-        folder: where its files are; digits need none.
+        data: "digits-rotated", "digits-permuted", "digits-few", "digits", "mnist", "cifar100" or
+            "miniimagenet".
+        folder: where the files of the last three are.
         methods: which heads to compare.
         seeds: how many trainings of each.
         epochs: passes over the training samples.
@@ -33,27 +34,32 @@ class ClassifyConfig:
         width: units of each fully connected layer.
         blocks: function blocks at each depth; 0 means one for each task.
         recursive: the first two routed layers share their blocks and PASS.
-        optimizer: "sgd" or "adam".
-        learning_rate: of everything but the router.
-        anneal_epochs: learning rates are divided by 10 every so many epochs.
-        router_rate: the router's learning rate; WPL moves its table by its own.
+        optimizer: of everything but the router, "sgd" or "adam".
+        learning_rate: its rate.
+        router_optimizer: the router's, "sgd" or "adam"; WPL moves its table by itself.
+        router_rate: its rate.
+        anneal_epochs: both rates are divided by 10 every so many epochs.
+        block_share: share of the training images that everything but the router learns from, and
+            the router from the others; at 1 both learn from all.
         reward: "correct" (±1) or "loss" (its negative).
         router: who decides on the routes, and how that is learnt.
     """
 
-    data: str = "digits"
+    data: str = "digits-rotated"
     folder: Path | None = None
     methods: tuple[str, ...] = tuple(HEADS)
     seeds: int = 3
-    epochs: int = 12
-    batch: int = 64
+    epochs: int = 20
+    batch: int = 32
     width: int = 128
     blocks: int = 0
     recursive: bool = False
     optimizer: str = "sgd"
     learning_rate: float = 0.1
-    anneal_epochs: int = 20
+    router_optimizer: str = "sgd"
     router_rate: float = 0.1
+    anneal_epochs: int = 20
+    block_share: float = 1.0
     reward: str = "correct"
     router: RouterConfig = ROUTER
 
@@ -61,6 +67,7 @@ class ClassifyConfig:
         for method in self.methods:
             check_choice("method", method, HEADS)
         check_choice("optimizer", self.optimizer, OPTIMIZERS)
+        check_choice("router_optimizer", self.router_optimizer, OPTIMIZERS)
         check_choice("reward", self.reward, REWARDS)
         check_positive(
             seeds=self.seeds,
@@ -70,6 +77,8 @@ class ClassifyConfig:
             learning_rate=self.learning_rate,
             anneal_epochs=self.anneal_epochs,
             router_rate=self.router_rate,
+            block_share=self.block_share,
         )
+        check_between(0, 1, block_share=self.block_share)
         if self.blocks < 0:
             raise UsageError(f"blocks must be positive or 0, got {self.blocks}")

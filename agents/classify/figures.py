@@ -11,8 +11,8 @@ from torch import Tensor
 
 from metarims.files import aside
 
+from .estimators import Quality
 from .outcomes import Outcome
-from .study import Quality
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

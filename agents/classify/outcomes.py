@@ -12,6 +12,8 @@ from metarims.statistics import entropy, module_figures
 
 from ..cores.routing.network import Routed
 
+COLLAPSE = ("selection_entropy", "blocks", "H_A", "information")  # of a depth, and on average
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -21,7 +23,7 @@ class Outcome:
         method, seed: which.
         accuracy: on the test samples after each epoch.
         seconds: of training.
-        figures: of the routing on the test samples, by depth and name, after the last epoch.
+        history: `routing_figures` on the test samples after each epoch, empty without routes.
         policies: [steps, tasks, depth, K], the mean probabilities of each task's samples.
         routes: [tasks, depth], the block that most of each task's test samples take.
     """
@@ -30,26 +32,33 @@ class Outcome:
     seed: int
     accuracy: list[float]
     seconds: float
-    figures: dict[str, float]
+    history: list[dict[str, float]]
     policies: Tensor | None = None
     routes: Tensor | None = None
 
+    @property
+    def figures(self) -> dict[str, float]:
+        """Of the routing after the last epoch."""
+        return self.history[-1]
+
 
 def routing_figures(routed: Routed) -> dict[str, float]:
-    """How varied the routes are at each depth, and how many paths there are.
+    """How varied the routes are at each depth and on average, and how many paths there are.
 
     See Kirsch et al. 2018 and Rosenbaum et al. 2019, §5; ``selection_entropy`` is that of the
-    blocks taken, in nats; 0 is collapse.
+    blocks taken, in nats; 0 is collapse. ``blocks`` is how many of them are in use.
     """
-    figures: dict[str, float] = {}
     choices, probabilities = routed.trace.choices, routed.probabilities
+    layers = []
     for i in range(choices.shape[1]):
         mask = F.one_hot(choices[:, i], probabilities.shape[2])
         layer = module_figures(mask.bool().unsqueeze(0), probabilities[:, i].unsqueeze(0))
         layer["selection_entropy"] = entropy(mask.double().mean(0))
-        figures |= {f"depth_{i}/{name}": float(value) for name, value in layer.items()}
-    figures["paths"] = len(choices.unique(dim=0))
-    return figures
+        layer["blocks"] = probabilities.shape[2] - layer["dead"]
+        layers.append({name: float(value) for name, value in layer.items()})
+    figures = {f"depth_{i}/{name}": x for i, each in enumerate(layers) for name, x in each.items()}
+    means = {name: statistics.mean(layer[name] for layer in layers) for name in COLLAPSE}
+    return {**figures, **means, "paths": len(choices.unique(dim=0))}
 
 
 def by_task(values: Tensor, tasks: Tensor, count: int) -> Tensor:

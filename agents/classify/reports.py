@@ -10,9 +10,9 @@ from metarims.files import make_folder, write_json
 
 from .config import ClassifyConfig
 from .costs import measure_steps
+from .estimators import StudyConfig, study_estimators
 from .figures import draw_accuracies, draw_block, draw_policies, draw_routes, draw_study
 from .outcomes import Outcome, summary
-from .study import StudyConfig, study_estimators
 from .training import compare
 
 COSTS = (2, 5, 10, 20)  # function blocks
@@ -89,7 +89,7 @@ def _collapse(figures: Mapping[str, float]) -> str:
     """How varied the routes are, in words, if there are any."""
     if not figures:
         return ""
-    depths = [value for name, value in figures.items() if name.endswith("selection_entropy")]
+    depths = [value for name, value in figures.items() if name.endswith("/selection_entropy")]
     return f"entropy {' '.join(f'{abs(d):.2f}' for d in depths)}, {figures['paths']:.0f} paths"
 
 

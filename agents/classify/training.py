@@ -15,6 +15,9 @@ from .data import MultiTask, Samples, load
 from .heads import HEADS, HeadConfig, RoutedHead, convolutions
 from .outcomes import Outcome, by_task, routing_figures
 
+BLOCKS, ROUTER = "blocks", "router"  # who learns: all that transforms, and what decides
+Learners = tuple[str, ...]
+
 
 class Classifier(nn.Module):
     """SimpleConvNet: convolutions, then a head.
@@ -73,22 +76,39 @@ class Trainer:
         router = self.model.router_parameters()
         deciding = {id(parameter) for parameter in router}
         others = [p for p in self.model.parameters() if id(p) not in deciding]
-        groups = [{"params": others, "lr": config.learning_rate}]
+        self.optimizers = {BLOCKS: make_optimizer(others, config.optimizer, config.learning_rate)}
         if router:
-            groups.append({"params": router, "lr": config.router_rate})
-        self.optimizer = OPTIMIZERS[config.optimizer](groups, fused=True)
-        self.anneal = torch.optim.lr_scheduler.StepLR(self.optimizer, config.anneal_epochs, 0.1)
+            made = make_optimizer(router, config.router_optimizer, config.router_rate)
+            self.optimizers[ROUTER] = made
+        self.anneal = [
+            torch.optim.lr_scheduler.StepLR(optimizer, config.anneal_epochs, 0.1)
+            for optimizer in self.optimizers.values()
+        ]
+        self.taught = split_images(len(data.train.images), config.block_share, self.generator)
         self.policies: list[Tensor] = []
 
     def epoch(self) -> None:
         """One pass over the training samples in random order."""
         self.model.train()
-        order = torch.randperm(len(self.data.train), generator=self.generator)
-        for rows in order.split(self.config.batch):
-            self.step(self.data.train, rows)
-        self.anneal.step()
+        for rows, learners in self.batches():
+            self.step(self.data.train, rows, learners)
+        for schedule in self.anneal:
+            schedule.step()
 
-    def step(self, samples: Samples, rows: Tensor) -> None:
+    def batches(self) -> list[tuple[Tensor, Learners]]:
+        """Rows int64 [≤ batch] in random order, and who learns from them."""
+        samples = self.data.train
+        order = torch.randperm(len(samples), generator=self.generator)
+        found = [
+            (rows, learners)
+            for learners, images in self.taught.items()
+            for rows in order[images[samples.image[order]]].split(self.config.batch)
+            if len(rows) and self.optimizers.keys() & set(learners)
+        ]
+        turns = torch.randperm(len(found), generator=self.generator)
+        return [found[turn] for turn in turns]
+
+    def step(self, samples: Samples, rows: Tensor, learners: Learners = (BLOCKS, ROUTER)) -> None:
         """One step on the samples `rows`, int64 [N]: Algorithm 2 of Rosenbaum et al. 2018."""
         images, tasks = samples.images[samples.image[rows]], samples.tasks[rows]
         labels, noise = samples.labels[rows], self.model.noise(len(rows), self.generator)
@@ -96,13 +116,15 @@ class Trainer:
         losses = F.cross_entropy(logits, labels, reduction="none")
         loss = losses.mean()
         if routed is not None and isinstance(self.model.head, RoutedHead):
-            correct = 2.0 * (logits.argmax(1) == labels) - 1
-            final = correct if self.config.reward == "correct" else -losses.detach()
-            loss = loss + self.model.head.network.learn(routed, final)
+            if ROUTER in learners:
+                correct = 2.0 * (logits.argmax(1) == labels) - 1
+                final = correct if self.config.reward == "correct" else -losses.detach()
+                loss = loss + self.model.head.network.learn(routed, final)
             self.policies.append(by_task(routed.probabilities.detach(), tasks, self.data.tasks))
-        self.optimizer.zero_grad()
+        self.model.zero_grad()
         loss.backward()
-        self.optimizer.step()
+        for learner in self.optimizers.keys() & set(learners):
+            self.optimizers[learner].step()
 
     @torch.no_grad()
     def test(self) -> tuple[float, Routed | None]:
@@ -113,6 +135,26 @@ class Trainer:
         features = self.model.convolutions(samples.images)[samples.image]
         logits, routed = self.model.head(features, samples.tasks, keys, None)
         return float((logits.argmax(1) == samples.labels).float().mean()), routed
+
+
+def make_optimizer(parameters: list[nn.Parameter], name: str, rate: float) -> torch.optim.Optimizer:
+    """One of `OPTIMIZERS`, at a learning rate."""
+    optimizer: torch.optim.Optimizer = OPTIMIZERS[name](parameters, lr=rate, fused=True)
+    return optimizer
+
+
+def split_images(count: int, share: float, generator: torch.Generator) -> dict[Learners, Tensor]:
+    """Which of the images teach whom, bool [count] (Rosenbaum et al. 2019, §4.4).
+
+    Args:
+        count: how many there are.
+        share: of the blocks, and the router has the others; at 1 both have all.
+        generator: of the drawing.
+    """
+    if share == 1:
+        return {(BLOCKS, ROUTER): torch.ones(count, dtype=torch.bool)}
+    of_blocks = torch.randperm(count, generator=generator) < round(share * count)
+    return {(BLOCKS,): of_blocks, (ROUTER,): ~of_blocks}
 
 
 def compare(config: ClassifyConfig) -> Iterator[Outcome]:
@@ -126,22 +168,25 @@ def compare(config: ClassifyConfig) -> Iterator[Outcome]:
 def train_classifier(method: str, config: ClassifyConfig, data: MultiTask, seed: int) -> Outcome:
     """One training from the first to the last epoch."""
     trainer = Trainer(method, config, data, seed)
-    accuracy, seconds = [], 0.0
+    accuracy: list[float] = []
+    figures: list[dict[str, float]] = []
+    seconds = 0.0
     for _ in range(config.epochs):
         begun = time.perf_counter()
         trainer.epoch()
         seconds += time.perf_counter() - begun
         share, routed = trainer.test()
         accuracy.append(share)
+        figures.append({} if routed is None else routing_figures(routed))
     if routed is None:
-        return Outcome(method, seed, accuracy, seconds, {})
+        return Outcome(method, seed, accuracy, seconds, figures)
     routes = F.one_hot(routed.trace.choices, routed.probabilities.shape[2]).float()
     return Outcome(
         method,
         seed,
         accuracy,
         seconds,
-        routing_figures(routed),
+        figures,
         torch.stack(trainer.policies),
         by_task(routes, data.test.tasks, data.tasks).argmax(-1),
     )

@@ -1,23 +1,27 @@
 """Classifiers: every head on one small data set, costs, the estimator study, what is left."""
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from agents.classify import reports
 from agents.classify.command import Classify
 from agents.classify.config import ClassifyConfig
 from agents.classify.costs import measure_steps
 from agents.classify.data import MultiTask, Samples
+from agents.classify.estimators import StudyConfig, study_estimators
 from agents.classify.heads import HEADS, RoutedHead
-from agents.classify.outcomes import by_task
-from agents.classify.study import StudyConfig, study_estimators
-from agents.classify.training import Classifier, Trainer, train_classifier
+from agents.classify.outcomes import by_task, routing_figures
+from agents.classify.training import BLOCKS, ROUTER, Classifier, Trainer, train_classifier
 from agents.cores.routing.makers.q import QConfig
+from agents.cores.routing.network import Routed
 from agents.cores.routing.router import RouterConfig
+from agents.cores.routing.trace import Trace
 from metarims.errors import UsageError
 from metarims.registry import names
 from metarims.settings import replace_at
@@ -74,6 +78,76 @@ def test_only_chosen_blocks_learn():
     after = head.network.blocks.parameters()
     moved = [not torch.equal(a, b) for a, b in zip(before, after, strict=True)]
     assert 0 < sum(moved) <= 3 * 2 * 2
+
+
+def moved(trainer, learners=(BLOCKS, ROUTER)):
+    """Whether the blocks and whether the router are others after a step."""
+    router = trainer.model.router_parameters()
+    deciding = {id(parameter) for parameter in router}
+    parts = [[p for p in trainer.model.parameters() if id(p) not in deciding], router]
+    before = [[parameter.clone() for parameter in part] for part in parts]
+    trainer.step(trainer.data.train, torch.arange(64), learners)
+    return [
+        not all(torch.equal(a, b) for a, b in zip(old, new, strict=True))
+        for old, new in zip(before, parts, strict=True)
+    ]
+
+
+@pytest.mark.parametrize("maker", ["wpl", "q", "gumbel", "relax"])
+def test_a_step_teaches_whom_it_is_to_teach(maker):
+    config = replace(SMALL, router=replace_at(RouterConfig(), {"maker": maker}))
+    trainer = Trainer("routing", config, stripes(), seed=1)
+    assert moved(trainer) == [True, True]
+    assert moved(trainer, (BLOCKS,)) == [True, False]
+    assert moved(trainer, (ROUTER,)) == [False, True]
+
+
+def test_split_images_teach_either_blocks_or_router():
+    trainer = Trainer("routing", replace(SMALL, block_share=0.75), stripes(240), seed=1)
+    seen: dict[str, list[int]] = {}
+    for rows, learners in trainer.batches():
+        (who,) = learners
+        assert len(rows) <= SMALL.batch
+        seen.setdefault(who, []).extend(rows.tolist())
+    assert {who: len(rows) for who, rows in seen.items()} == {BLOCKS: 180, ROUTER: 60}
+    assert sorted(seen[BLOCKS] + seen[ROUTER]) == list(range(240))
+    again = [rows for rows, (who,) in trainer.batches() if who == BLOCKS]
+    assert sorted(torch.cat(again).tolist()) == sorted(seen[BLOCKS])
+    without = Trainer("cross-stitch", replace(SMALL, block_share=0.75), stripes(240), seed=1)
+    assert sum(len(rows) for rows, _ in without.batches()) == 180
+
+
+def test_blocks_and_router_have_an_optimizer_each():
+    config = replace(
+        SMALL, router=RouterConfig(QConfig()), router_optimizer="adam", router_rate=0.5
+    )
+    trainer = Trainer("routing", config, stripes(), seed=1)
+    assert isinstance(trainer.optimizers[BLOCKS], torch.optim.SGD)
+    assert isinstance(trainer.optimizers[ROUTER], torch.optim.Adam)
+    (table,) = trainer.model.router_parameters()
+    before = table.detach().clone()
+    trainer.step(trainer.data.train, torch.arange(64))
+    change = (table - before).abs()  # Adam's first step is its rate, whatever the gradient
+    torch.testing.assert_close(change[change > 0], torch.full_like(change[change > 0], 0.5))
+    assert (change > 0).any()
+
+
+def test_figures_of_routes_worked_out_by_hand():
+    choices = torch.tensor([[0, 1], [0, 1], [1, 1], [1, 1]])
+    probabilities = F.one_hot(choices, 3).float()
+    probabilities[:, 1] = torch.tensor([0.0, 0.5, 0.5])
+    nobody, nothing = torch.zeros(4, dtype=torch.int64), torch.zeros(4, 2)
+    trace = Trace(
+        probabilities, choices, nothing, probabilities, nobody, nobody, nothing, nothing[:, 0]
+    )
+    figures = routing_figures(Routed(nothing, probabilities, trace, None))
+    assert figures["paths"] == 2
+    assert figures["depth_0/blocks"] == 2
+    assert figures["blocks"] == 1.5
+    two = math.log(2)
+    assert figures["selection_entropy"] == pytest.approx(two / 2)  # ln 2 and 0
+    assert figures["H_A"] == pytest.approx(two)
+    assert figures["information"] == pytest.approx(two / 2)
 
 
 def test_the_same_seed_trains_the_same_classifier():
@@ -144,6 +218,9 @@ def test_a_comparison_leaves_its_table_and_figures(tmp_path, monkeypatch, capsys
         ({"methods": ("crossstitch",)}, "unknown method 'crossstitch'; nearest: cross-stitch"),
         ({"optimizer": "sdg"}, "unknown optimizer 'sdg'; nearest: sgd"),
         ({"reward": "corect"}, "unknown reward 'corect'; nearest: correct"),
+        ({"router_optimizer": "adm"}, "unknown router_optimizer 'adm'; nearest: adam"),
+        ({"block_share": 0.0}, "block_share must be positive, got 0.0"),
+        ({"block_share": 1.5}, "block_share must lie between 0 and 1, got 1.5"),
         ({"epochs": 0}, "epochs must be positive, got 0"),
         ({"blocks": -1}, "blocks must be positive or 0, got -1"),
     ],
