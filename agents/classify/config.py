@@ -49,7 +49,7 @@ class ClassifyConfig:
     folder: Path | None = None
     methods: tuple[str, ...] = tuple(HEADS)
     seeds: int = 3
-    epochs: int = 20
+    epochs: int = 25
     batch: int = 32
     width: int = 128
     blocks: int = 0
@@ -58,7 +58,7 @@ class ClassifyConfig:
     learning_rate: float = 0.1
     router_optimizer: str = "sgd"
     router_rate: float = 0.1
-    anneal_epochs: int = 20
+    anneal_epochs: int = 25
     block_share: float = 1.0
     reward: str = "correct"
     router: RouterConfig = ROUTER

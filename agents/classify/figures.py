@@ -1,4 +1,4 @@
-"""Figures of routing: the estimator study, routing maps, policies over time, accuracies."""
+"""Figures of routing: studies, estimators, routing maps, policies over time, accuracies."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from metarims.files import aside
 
 from .estimators import Quality
 from .outcomes import Outcome
+from .trials import Result, by_arm, mean_with_interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
-def draw_study(qualities: Sequence[Quality], path: Path) -> None:
+def draw_estimators(qualities: Sequence[Quality], path: Path) -> None:
     """Error, variance and bias² over dimensionality (Rosenbaum et al. 2019, Fig. 9)."""
     figure, axes = _new(3, 1, (6, 9))
     for axis, name in zip(axes, ("error", "variance", "bias"), strict=True):
@@ -103,6 +104,32 @@ def draw_accuracies(outcomes: Sequence[Outcome], path: Path) -> None:
     axis.set(xlabel="epoch", ylabel="test accuracy, %")
     axis.legend()
     _save(figure, path)
+
+
+def draw_axes(axes: Sequence[str], results: Sequence[Result], path: Path) -> None:
+    """Accuracy and, below it, selection entropy over epochs (Rosenbaum et al. 2019, Figs. 12 ff.).
+
+    A column is an axis of a study, a line an arm: the mean over seeds, and its 95 % interval.
+    """
+    figure, panels = _new(2, len(axes), (max(6, 4.2 * len(axes)), 7))
+    for column, axis in enumerate(axes):
+        above, below = panels[column], panels[len(axes) + column]
+        for arm, mine in by_arm(results, axis).items():
+            _draw_curves(above, arm, [[100 * x for x in each.curve("accuracy")] for each in mine])
+            _draw_curves(below, arm, [each.curve("selection_entropy") for each in mine])
+        above.set(title=axis, ylim=(0, 100))
+        above.legend(fontsize="small")
+        below.set(xlabel="epoch", ylim=(-0.05, None))
+    panels[0].set_ylabel("test accuracy, %")
+    panels[len(axes)].set_ylabel("selection entropy, nats")
+    _save(figure, path)
+
+
+def _draw_curves(axis: Axes, label: str, curves: Sequence[Sequence[float]]) -> None:
+    epochs = range(1, len(curves[0]) + 1)
+    means, low, high = zip(*map(mean_with_interval, zip(*curves, strict=True)), strict=True)
+    (line,) = axis.plot(epochs, means, label=label)
+    axis.fill_between(epochs, low, high, color=line.get_color(), alpha=0.2)
 
 
 def _thinned(values: Tensor, width: int) -> Tensor:

@@ -4,16 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
-from metarims.files import make_folder, write_json
+from metarims.files import make_folder, write_json, write_text
 
 from .config import ClassifyConfig
 from .costs import measure_steps
 from .estimators import StudyConfig, study_estimators
-from .figures import draw_accuracies, draw_block, draw_policies, draw_routes, draw_study
+from .figures import (
+    draw_accuracies,
+    draw_axes,
+    draw_block,
+    draw_estimators,
+    draw_policies,
+    draw_routes,
+)
 from .outcomes import Outcome, summary
+from .studies import STUDIES
 from .training import compare
+from .trials import as_csv, as_markdown, plan, read_results, train_missing
 
 COSTS = (2, 5, 10, 20)  # function blocks
 COST_METHODS = ("routing", "cross-stitch", "soft-mixture")
@@ -64,7 +74,7 @@ def report_cost(config: ClassifyConfig, out: Path) -> None:
     write_json(out / "cost.json", rows)
 
 
-def report_study(config: ClassifyConfig, out: Path) -> None:
+def report_estimators(config: ClassifyConfig, out: Path) -> None:
     """The estimator study and its figure."""
     qualities = study_estimators(StudyConfig())
     print("estimator   choices       error    variance        bias²")
@@ -74,14 +84,29 @@ def report_study(config: ClassifyConfig, out: Path) -> None:
             f"{quality.variance:12.3g}{quality.bias:13.3g}"
         )
     make_folder(out)
-    draw_study(qualities, out / "estimators.png")
+    draw_estimators(qualities, out / "estimators.png")
     write_json(out / "estimators.json", [asdict(quality) for quality in qualities])
+
+
+def report_study(name: str, config: ClassifyConfig, out: Path) -> None:
+    """One of `STUDIES`: the trainings that are missing, then table, CSV and figure."""
+    study = STUDIES[name]
+    trials = plan(study, config)
+    runs = make_folder(out / "runs")
+    train_missing(trials, runs)
+    results = read_results(trials, runs)
+    table = as_markdown(study, results)
+    write_text(out / f"{name}.csv", as_csv(results))
+    write_text(out / f"{name}.md", table)
+    draw_axes([axis.about for axis in study.axes], results, out / f"{name}.png")
+    print(f"\n{table}")
 
 
 REPORTS: dict[str, Callable[[ClassifyConfig, Path], None]] = {
     "compare": report_comparison,
     "cost": report_cost,
-    "study": report_study,
+    "estimators": report_estimators,
+    **{name: partial(report_study, name) for name in STUDIES},
 }
 
 

@@ -1,0 +1,185 @@
+"""A study's trainings: which there are, those that are missing, and what they show."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import math
+import statistics
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from metarims.errors import UsageError
+from metarims.files import write_json
+from metarims.settings import as_json, differences, replace_at
+from metarims.statistics import bootstrap_interval
+
+from .config import ClassifyConfig
+from .data import load
+from .studies import Study
+from .training import train_classifier
+
+Epoch = Mapping[str, float]  # what there is after it, by the names of `COLUMNS`
+
+COLUMNS = {
+    "accuracy": "test accuracy, %",
+    "selection_entropy": "selection entropy",
+    "blocks": "blocks in use",
+    "H_A": "H(A)",
+    "information": "I(A;X)",
+    "paths": "paths",
+}
+COUNTED = ("blocks", "paths")
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One training of one arm of an axis."""
+
+    axis: str
+    arm: str
+    seed: int
+    config: ClassifyConfig
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a trial went, epoch by epoch."""
+
+    trial: Trial
+    epochs: Sequence[Epoch]
+
+    def curve(self, name: str) -> list[float]:
+        """A figure after each epoch; NaN where it is not there, for nothing was routed."""
+        return [epoch.get(name, math.nan) for epoch in self.epochs]
+
+
+def plan(study: Study, config: ClassifyConfig) -> list[Trial]:
+    """All trainings of a study, a seed of all arms after the other.
+
+    Args:
+        study: its rows.
+        config: what they do not settle.
+
+    Raises:
+        UsageError: `config` changes what the study settles.
+    """
+    clash = sorted(study.settled & differences(config, ClassifyConfig()).keys())
+    if clash:
+        raise UsageError(f"this study settles {', '.join(clash)} itself; leave it out")
+    return [
+        Trial(axis.about, arm, seed, replace_at(config, {**study.settings, **settings, "seeds": 1}))
+        for seed in range(1, config.seeds + 1)
+        for axis in study.axes
+        for arm, settings in axis.arms.items()
+    ]
+
+
+def trial_file(trial: Trial, folder: Path) -> Path:
+    """Where a training is kept: another one for other settings, the same one for the same."""
+    asked = json.dumps([as_json(trial.config), trial.seed], sort_keys=True).encode()
+    return folder / f"{hashlib.sha256(asked).hexdigest()[:16]}.json"
+
+
+def train_missing(trials: Sequence[Trial], folder: Path) -> None:
+    """Train what is not in the folder yet; a line for each that is done."""
+    missing = {trial_file(trial, folder): trial for trial in trials}
+    total = len(missing)
+    missing = {file: trial for file, trial in missing.items() if not file.exists()}
+    cached, begun = lru_cache(maxsize=1)(load), time.monotonic()
+    for number, (file, trial) in enumerate(missing.items(), 1):
+        config = trial.config
+        data = cached(config.data, config.folder, trial.seed)
+        outcome = train_classifier(config.methods[0], config, data, trial.seed)
+        epochs = [
+            {"accuracy": share, **{name: x for name, x in figures.items() if name in COLUMNS}}
+            for share, figures in zip(outcome.accuracy, outcome.history, strict=True)
+        ]
+        settings = differences(config, ClassifyConfig())
+        content = {"settings": settings, "seed": trial.seed, "seconds": outcome.seconds}
+        write_json(file, {**content, "epochs": epochs})
+        left = (time.monotonic() - begun) / number * (len(missing) - number)
+        print(
+            f"{total - len(missing) + number}/{total}  {trial.axis}: {trial.arm}, seed "
+            f"{trial.seed}  {_brief(epochs[-1])}  {left / 60:.1f} min left",
+            flush=True,
+        )
+
+
+def _brief(epoch: Epoch) -> str:
+    entropy = epoch.get("selection_entropy")
+    routed = "" if entropy is None else f"  entropy {abs(entropy):.2f}"
+    return f"accuracy {epoch['accuracy']:.1%}{routed}"
+
+
+def read_results(trials: Iterable[Trial], folder: Path) -> list[Result]:
+    """How the trials went.
+
+    Raises:
+        UsageError: a file is not what `train_missing` wrote.
+    """
+    return [Result(trial, _read_epochs(trial_file(trial, folder))) for trial in trials]
+
+
+def _read_epochs(file: Path) -> list[Epoch]:
+    try:
+        epochs = json.loads(file.read_text())["epochs"]
+        return [
+            {name: math.nan if x is None else float(x) for name, x in epoch.items()}
+            for epoch in epochs
+        ]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        raise UsageError(f"{file} is damaged; without it the training is made anew") from None
+
+
+def as_csv(results: Iterable[Result]) -> str:
+    """A line a trial, after its last epoch."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, ["axis", "arm", "seed", *COLUMNS], lineterminator="\n")
+    writer.writeheader()
+    for result in results:
+        trial = result.trial
+        writer.writerow({"axis": trial.axis, "arm": trial.arm, "seed": trial.seed,
+                         **result.epochs[-1]})  # fmt: skip
+    return text.getvalue()
+
+
+def as_markdown(study: Study, results: Sequence[Result]) -> str:
+    """A table for each axis: means over seeds after the last epoch with bootstrap intervals."""
+    seeds = len({result.trial.seed for result in results})
+    parts = [f"# {study.about}\n", f"Means over {seeds} seeds with 95 % bootstrap intervals.\n"]
+    for axis in study.axes:
+        rows = [f"| {axis.about} | {' | '.join(COLUMNS.values())} |"]
+        rows.append("|---" * (len(COLUMNS) + 1) + "|")
+        for arm, mine in by_arm(results, axis.about).items():
+            cells = [_cell(name, [result.curve(name)[-1] for result in mine]) for name in COLUMNS]
+            rows.append(f"| {arm} | {' | '.join(cells)} |")
+        parts += ["\n".join(rows), f"\nThe paper: {axis.paper}.\n"]
+    return "\n".join(parts)
+
+
+def by_arm(results: Iterable[Result], axis: str) -> dict[str, list[Result]]:
+    """The results of an axis, seeds together."""
+    arms: dict[str, list[Result]] = {}
+    for result in results:
+        if result.trial.axis == axis:
+            arms.setdefault(result.trial.arm, []).append(result)
+    return arms
+
+
+def mean_with_interval(sample: Sequence[float]) -> tuple[float, float, float]:
+    """The mean and the ends of its 95 % bootstrap interval."""
+    return (statistics.fmean(sample), *bootstrap_interval(sample))
+
+
+def _cell(name: str, sample: Sequence[float]) -> str:
+    if all(map(math.isnan, sample)):
+        return "–"
+    scale, digits = (100, 1) if name == "accuracy" else (1, 1 if name in COUNTED else 2)
+    mean, low, high = (scale * abs(x) for x in mean_with_interval(sample))
+    return f"{mean:.{digits}f} ({low:.{digits}f} – {high:.{digits}f})"
