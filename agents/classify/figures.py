@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -117,7 +118,7 @@ def draw_axes(axes: Sequence[str], results: Sequence[Result], path: Path) -> Non
         for arm, mine in by_arm(results, axis).items():
             _draw_curves(above, arm, [[100 * x for x in each.curve("accuracy")] for each in mine])
             _draw_curves(below, arm, [each.curve("selection_entropy") for each in mine])
-        above.set(title=axis, ylim=(0, 100))
+        above.set(title=textwrap.fill(axis, 36), ylim=(0, 100))
         above.legend(fontsize="small")
         below.set(xlabel="epoch", ylim=(-0.05, None))
     panels[0].set_ylabel("test accuracy, %")

@@ -170,12 +170,12 @@ SPLIT = Study(
     BASE,
     (
         Axis(
-            "share of the images that teach the blocks (Q-learning)",
+            "share of images for the blocks (Q-learning)",
             each("block_share", (1.0, 0.9, 0.7, 0.5), {**Q, **BY_TASK}),
             "a clear effect: the full data benefits both performance and entropy (Fig. 19)",
         ),
         Axis(
-            "share of the images that teach the blocks (WPL)",
+            "share of images for the blocks (WPL)",
             each("block_share", (1.0, 0.9, 0.7, 0.5), {}),
             "not varied",
         ),

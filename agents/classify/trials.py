@@ -21,6 +21,7 @@ from metarims.statistics import bootstrap_interval
 
 from .config import ClassifyConfig
 from .data import load
+from .outcomes import Outcome
 from .studies import Study
 from .training import train_classifier
 
@@ -93,22 +94,24 @@ def train_missing(trials: Sequence[Trial], folder: Path) -> None:
     missing = {file: trial for file, trial in missing.items() if not file.exists()}
     cached, begun = lru_cache(maxsize=1)(load), time.monotonic()
     for number, (file, trial) in enumerate(missing.items(), 1):
-        config = trial.config
-        data = cached(config.data, config.folder, trial.seed)
-        outcome = train_classifier(config.methods[0], config, data, trial.seed)
-        epochs = [
-            {"accuracy": share, **{name: x for name, x in figures.items() if name in COLUMNS}}
-            for share, figures in zip(outcome.accuracy, outcome.history, strict=True)
-        ]
-        settings = differences(config, ClassifyConfig())
-        content = {"settings": settings, "seed": trial.seed, "seconds": outcome.seconds}
-        write_json(file, {**content, "epochs": epochs})
-        left = (time.monotonic() - begun) / number * (len(missing) - number)
+        data = cached(trial.config.data, trial.config.folder, trial.seed)
+        outcome = train_classifier(trial.config.methods[0], trial.config, data, trial.seed)
+        epochs = _epochs(outcome)
+        settings = differences(trial.config, ClassifyConfig())
+        write_json(file, {"settings": settings, "seed": trial.seed, "epochs": epochs})
+        left = (time.monotonic() - begun) / number * (len(missing) - number) / 60
         print(
-            f"{total - len(missing) + number}/{total}  {trial.axis}: {trial.arm}, seed "
-            f"{trial.seed}  {_brief(epochs[-1])}  {left / 60:.1f} min left",
+            f"{total - len(missing) + number}/{total}  {trial.axis}: {trial.arm}, "
+            f"seed {trial.seed}  {_brief(epochs[-1])}  {left:.1f} min left",
             flush=True,
         )
+
+
+def _epochs(outcome: Outcome) -> list[Epoch]:
+    return [
+        {"accuracy": share, **{name: x for name, x in figures.items() if name in COLUMNS}}
+        for share, figures in zip(outcome.accuracy, outcome.history, strict=True)
+    ]
 
 
 def _brief(epoch: Epoch) -> str:

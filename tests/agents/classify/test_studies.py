@@ -68,7 +68,7 @@ def test_the_axes_of_the_paper_are_there():
 
 
 def test_a_study_says_what_it_settles_itself():
-    with pytest.raises(UsageError, match="this study settles learning_rate, router_rate itself; leave it out"):
+    with pytest.raises(UsageError, match="settles learning_rate, router_rate itself; leave it out"):
         plan(TWO, replace(SMALL, learning_rate=0.5, router_rate=0.5))
     with pytest.raises(UsageError, match="settles block_share itself; leave it out"):
         Classify(what="split", block_share=0.5).run(None)
