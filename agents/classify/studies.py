@@ -55,8 +55,7 @@ def stepping(part: str, rows: Sequence[tuple[str, float]], beside: Settings) -> 
     """An arm for each optimiser and rate of the "blocks" or the "router"."""
     optimizer, rate = OPTIMISED[part]
     return {
-        f"{name.upper()} {value:g}": {**beside, optimizer: name, rate: value}
-        for name, value in rows
+        f"{SPELT[name]} {value:g}": {**beside, optimizer: name, rate: value} for name, value in rows
     }
 
 
@@ -64,6 +63,8 @@ OPTIMISED = {
     "blocks": ("optimizer", "learning_rate"),
     "router": ("router_optimizer", "router_rate"),
 }
+
+SPELT = {"sgd": "SGD", "adam": "Adam"}
 
 # Rates at which some hundred steps are enough; the paper's networks have CIFAR-100 and more epochs.
 BASE: Settings = {"methods": ("routing",), "learning_rate": 0.2}
@@ -150,7 +151,7 @@ OPTIMISERS = Study(
             "both, and nothing routed",
             {
                 "SGD, SGD": {**BASE, **Q, **BY_TASK},
-                "ADAM, ADAM": {
+                "Adam, Adam": {
                     **Q,
                     **BY_TASK,
                     **ADAM,
@@ -158,7 +159,7 @@ OPTIMISERS = Study(
                     "router_rate": 0.1,
                 },
                 "no router, SGD": {**BASE, **UNROUTED},
-                "no router, ADAM": {**ADAM, **UNROUTED},
+                "no router, Adam": {**ADAM, **UNROUTED},
             },
             "Adam is worse, for its moments belong to other paths than the gradient does (§5.3)",
         ),

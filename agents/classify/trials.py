@@ -89,9 +89,10 @@ def trial_file(trial: Trial, folder: Path) -> Path:
 
 def train_missing(trials: Sequence[Trial], folder: Path) -> None:
     """Train what is not in the folder yet; a line for each that is done."""
-    missing = {trial_file(trial, folder): trial for trial in trials}
-    total = len(missing)
-    missing = {file: trial for file, trial in missing.items() if not file.exists()}
+    wanted: dict[Path, Trial] = {}
+    for trial in trials:  # what is in several axes is trained once
+        wanted.setdefault(trial_file(trial, folder), trial)
+    missing = {file: trial for file, trial in wanted.items() if not file.exists()}
     cached, begun = lru_cache(maxsize=1)(load), time.monotonic()
     for number, (file, trial) in enumerate(missing.items(), 1):
         data = cached(trial.config.data, trial.config.folder, trial.seed)
@@ -101,7 +102,7 @@ def train_missing(trials: Sequence[Trial], folder: Path) -> None:
         write_json(file, {"settings": settings, "seed": trial.seed, "epochs": epochs})
         left = (time.monotonic() - begun) / number * (len(missing) - number) / 60
         print(
-            f"{total - len(missing) + number}/{total}  {trial.axis}: {trial.arm}, "
+            f"{len(wanted) - len(missing) + number}/{len(wanted)}  {trial.axis}: {trial.arm}, "
             f"seed {trial.seed}  {_brief(epochs[-1])}  {left:.1f} min left",
             flush=True,
         )
