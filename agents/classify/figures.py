@@ -121,6 +121,7 @@ def draw_axes(axes: Sequence[str], results: Sequence[Result], path: Path) -> Non
         above.set(title=textwrap.fill(axis, 36), ylim=(0, 100))
         above.legend(fontsize="small")
         below.set(xlabel="epoch", ylim=(-0.05, None))
+        below.sharey(panels[len(axes)])
     panels[0].set_ylabel("test accuracy, %")
     panels[len(axes)].set_ylabel("selection entropy, nats")
     _save(figure, path)
