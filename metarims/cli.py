@@ -18,8 +18,10 @@ from tyro.conf import arg
 from . import registry
 from .config import RunConfig, find_preset
 from .errors import UsageError, check_choice, nearest
+from .memory import ran_out_of_memory
 from .runs import read_config
 from .settings import Variant, field_types, flatten, replace_at, segments
+from .stopping import Stopped, hearing
 
 PROGRAM = "run.py"
 
@@ -51,13 +53,19 @@ class Choice:
 def main(commands: Mapping[str, type], wiring: object, args: Sequence[str]) -> int:
     """Run one command; the exit code is 2 for bad input, with one line on stderr."""
     try:
-        parse(commands, args).run(wiring)
-        sys.stdout.flush()
+        with hearing():
+            parse(commands, args).run(wiring)
+            sys.stdout.flush()
     except UsageError as error:
         print(f"{PROGRAM}: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        return 130
+    except Stopped as stopped:
+        return stopped.exit_code
+    except (MemoryError, RuntimeError) as error:
+        if not ran_out_of_memory(error):
+            raise
+        print(f"{PROGRAM}: not enough memory: try fewer --num-envs", file=sys.stderr)
+        return 2
     except BrokenPipeError:  # whoever reads the output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141

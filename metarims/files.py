@@ -61,6 +61,15 @@ def append_line(path: Path, line: str) -> None:
         raise UsageError(f"cannot write {path}: {error.strerror}") from None
 
 
+@contextmanager
+def refusals(path: Path) -> Iterator[None]:
+    """`UsageError` where the system refuses what others write below `path`."""
+    try:
+        yield
+    except OSError as error:
+        raise UsageError(f"cannot write to {path}: {error.strerror or error}") from None
+
+
 def make_folder(path: Path) -> Path:
     """Make a folder and those above it; `UsageError` where it is a file or the system refuses."""
     try:

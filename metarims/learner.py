@@ -105,10 +105,12 @@ class Learner:
         learning = self.optimizer.take_gradients(loop.groups)
         ranks.average_gradients(learning)
         norm = torch.nn.utils.clip_grad_norm_(learning, self.algorithm.max_grad_norm)
-        skip = ~torch.isfinite(norm) if loss.skip is None else loss.skip | ~torch.isfinite(norm)
+        lost = ~torch.isfinite(norm)
+        skip = lost if loss.skip is None else loss.skip | lost
         self.optimizer.step(skip)
         self.updates += 1
         figures = {"loss": loss.total, **loss.figures, "skipped": skip.float()}
+        figures["nonfinite"] = lost.float()
         return {name: figure.detach() for name, figure in figures.items()} | {"gradient_norm": norm}
 
 

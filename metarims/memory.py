@@ -5,7 +5,15 @@ from __future__ import annotations
 import ctypes
 import platform
 
+import torch
+
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
+
+
+def ran_out_of_memory(error: Exception) -> bool:
+    """Whether that is what an error of PyTorch's or Python's is about, on the host or a GPU."""
+    kinds = (MemoryError, torch.OutOfMemoryError)
+    return isinstance(error, kinds) or "can't allocate memory" in str(error)
 
 
 def keep_freed_memory() -> None:

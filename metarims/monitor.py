@@ -9,6 +9,7 @@ from datetime import timedelta
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
+from .files import refusals
 from .runs import Row, Run
 
 PLAIN_EVERY = 10.0  # seconds between lines where the output is no terminal
@@ -36,9 +37,10 @@ class Monitor:
     def report(self, row: Row) -> None:
         """Record one iteration: its figures by name, and ``frames``, the frames so far."""
         frames = int(row["frames"])
-        for name, value in row.items():
-            if "/" in name:
-                self._writer.add_scalar(name, value, frames)
+        with refusals(self._run.path):
+            for name, value in row.items():
+                if "/" in name:
+                    self._writer.add_scalar(name, value, frames)
         self._run.write_metrics(row)
         line = self._line(row)
         if self._console.is_terminal:
@@ -49,7 +51,8 @@ class Monitor:
 
     def close(self) -> None:
         """Flush, and leave the terminal as it was."""
-        self._writer.close()
+        with refusals(self._run.path):
+            self._writer.close()
         if self._console.is_terminal:
             self._bar.stop()
 

@@ -67,6 +67,14 @@ def mean(x: Tensor) -> Tensor:
     return total / size()
 
 
+def any_of(condition: bool) -> bool:
+    """Whether it holds on any rank."""
+    if size() == 1:
+        return condition
+    device = "cpu" if dist.get_backend() == "gloo" else "cuda"
+    return bool(mean(torch.tensor(float(condition), device=device)) > 0)
+
+
 def moments(x: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation (with n − 1) over the elements of all ranks, as many in each."""
     if size() == 1:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import fcntl
 import json
+import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -29,29 +32,44 @@ class Run:
     config: RunConfig
 
     def save(self, frames: int, checkpoint: Checkpoint) -> Path:
-        """Keep a checkpoint."""
+        """Keep a checkpoint, and the first of those that succeed most."""
         return save_checkpoint(self.path / CHECKPOINTS, frames, checkpoint)
 
-    def load(self) -> Checkpoint:
-        """The newest whole checkpoint."""
-        return load_checkpoint(self.path / CHECKPOINTS)
+    def load(self, which: str = "") -> Checkpoint:
+        """The newest whole checkpoint, or that of so many frames, or the "best"."""
+        return load_checkpoint(self.path / CHECKPOINTS, which)
 
-    def load_agent(self, agent: Agent) -> None:
-        """Give `agent` the newest checkpoint's parameters; `UsageError` if they do not fit."""
-        put_parameters(agent, self.load())
+    def load_agent(self, agent: Agent, which: str = "") -> None:
+        """Give `agent` a checkpoint's parameters; `UsageError` if they do not fit."""
+        put_parameters(agent, self.load(which))
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Within it no other process may train the run; `UsageError` where one does."""
+        folder = os.open(self.path, os.O_RDONLY)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield
+        except BlockingIOError:
+            raise UsageError(f"{self.path} is being trained by another process") from None
+        finally:
+            os.close(folder)
 
     def write_metrics(self, row: Row) -> None:
         """Append one line to metrics.jsonl."""
         append_line(self.path / METRICS, json.dumps(row))
 
     def metrics(self) -> Iterator[Row]:
-        """The lines of metrics.jsonl; a last line cut short is left out."""
+        """The lines of metrics.jsonl, up to one that is cut short or damaged."""
         path = self.path / METRICS
-        for line in path.read_text().splitlines() if path.exists() else []:
+        for line in path.read_text(errors="replace").splitlines() if path.exists() else []:
             try:
-                yield json.loads(line)
+                row = json.loads(line)
             except json.JSONDecodeError:
                 return
+            if not line.isascii():  # what cannot be read as text is replaced by a sign
+                return
+            yield row
 
     def forget_metrics_after(self, frames: int) -> None:
         """Drop the lines that a resumed run will write again."""

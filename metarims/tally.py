@@ -79,6 +79,10 @@ class Tally:
         """Of the last episodes that count; NaN before there is one."""
         return float(self.recent[:, 2].mean())
 
+    def is_fair(self) -> bool:
+        """Whether there is a whole window of episodes that count."""
+        return len(self.recent) == WINDOW
+
     def has_reached(self, target: float) -> bool:
         """Whether the last episodes, a whole window of them, succeed this often."""
-        return len(self.recent) == WINDOW and self.success_rate >= target
+        return self.is_fair() and self.success_rate >= target

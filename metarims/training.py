@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,7 +24,10 @@ from .protocols import Agent, Environment
 from .rollout import Cursor, begin
 from .runs import Row, Run, create_run, load_run, put_parameters
 from .settings import Leaf, flatten
+from .stopping import Stopped, noting
 from .tally import Tally
+
+LOST = 3  # iterations without a finite gradient after which a run gives up
 
 
 @dataclass(frozen=True)
@@ -44,6 +50,7 @@ class Training:
         curious = config.algorithm.novelty > 0
         self.cursor = begin(env, agent, seed + ranks.rank() * env.num_envs, curious)
         self.tally = Tally(before)
+        self._lost = 0  # iterations in a row without a finite gradient
 
     def iterate(self) -> Row:
         """One iteration and its figures, under Stable-Baselines3's names where it has one."""
@@ -55,12 +62,27 @@ class Training:
         seconds = time.perf_counter() - before
         so_far = self.tally
         self.tally = so_far.after(iteration.rollouts, self.cursor, seconds)
+        self._lost = self._lost + 1 if row["train/nonfinite"] == 1 else 0
         row["time/fps"] = (self.tally.frames - so_far.frames) / seconds
         return row | _tally_row(self.tally) | {"train/n_updates": self.learner.updates}
 
-    def is_done(self) -> bool:
-        """Whether the run has reached what it was to be trained until."""
-        return self.until > 0 and self.tally.has_reached(self.until)
+    def is_done(self, frames: int) -> bool:
+        """Whether there are so many frames, or what the run was to be trained until is reached."""
+        learnt = self.until > 0 and self.tally.has_reached(self.until)
+        return learnt or self.tally.frames >= frames
+
+    def is_lost(self) -> bool:
+        """Whether no gradient has been finite for some iterations."""
+        return self._lost >= LOST
+
+    def lament(self, row: Row) -> str:
+        """What is to be said then, of the last iteration's figures."""
+        bad = [name for name, value in row.items() if not math.isfinite(value)]
+        return (
+            f"no gradient was finite for {LOST} iterations (first among the figures that are not: "
+            f"{(bad or ['none'])[0]}); the parameters are as they were before: try a lower "
+            "learning_rate"
+        )
 
     def checkpoint(self) -> Checkpoint:
         """All of it, every rank's, for `restore`."""
@@ -87,6 +109,7 @@ class Training:
                 "steps": self.tally.steps,
                 "updates": self.learner.updates,
                 "ranks": ranks.size(),
+                "success_rate": self.tally.success_rate if self.tally.is_fair() else 0.0,
             },
         )
 
@@ -136,7 +159,8 @@ def train(config: RunConfig, env: Environment, agent: Agent) -> Summary:
     """
     before = begin_from(load_run(config.run.origin), config, agent) if config.run.origin else 0
     run = create_run(config) if ranks.rank() == 0 else Run(Path(config.run.out), config)
-    return _go_on(run, Training(config, env, agent, before), config.run.frames)
+    with run.held() if ranks.rank() == 0 else nullcontext():
+        return _go_on(run, Training(config, env, agent, before), config.run.frames)
 
 
 def begin_from(origin: Run, config: RunConfig, agent: Agent) -> int:
@@ -170,10 +194,11 @@ def resume(run: Run, env: Environment, agent: Agent, frames: int | None = None) 
         UsageError: there is no whole checkpoint, or it is of another agent.
     """
     training = Training(run.config, env, agent)
-    training.restore(run.load())
-    if ranks.rank() == 0:
-        run.forget_metrics_after(training.tally.frames)
-    return _go_on(run, training, frames or run.config.run.frames)
+    with run.held() if ranks.rank() == 0 else nullcontext():
+        training.restore(run.load())
+        if ranks.rank() == 0:
+            run.forget_metrics_after(training.tally.frames)
+        return _go_on(run, training, frames or run.config.run.frames)
 
 
 def _grown(moment: Tensor, parameter: Tensor) -> Tensor:
@@ -185,26 +210,46 @@ def _grown(moment: Tensor, parameter: Tensor) -> Tensor:
 
 
 def _go_on(run: Run, training: Training, frames: int) -> Summary:
-    """Train, and on rank 0 keep and show what comes of it."""
-    saved, first = training.tally.frames, ranks.rank() == 0
-    monitor = Monitor(run, saved, frames) if first else None
-    try:
-        while training.tally.frames < frames and not training.is_done():
+    """Train, and on rank 0 keep and show what comes of it.
+
+    Who is told to stop keeps the iteration that is under way and ends by `Stopped`.
+    """
+    saved = training.tally.frames
+    with noting() as told, _shown(run, saved, frames) as report:
+        while not training.is_done(frames):
             row = training.iterate()
-            if monitor is not None:
-                monitor.report(row)
-            done = training.tally.frames
-            last = done >= frames or training.is_done()
-            if done - saved >= run.config.run.checkpoint_frames or last:
-                checkpoint = training.checkpoint()
-                if first:
-                    run.save(done, checkpoint)
-                saved = done
-    finally:
-        if monitor is not None:
-            monitor.close()
+            report(row)
+            stop = ranks.any_of(told.number > 0)
+            due = training.tally.frames - saved >= run.config.run.checkpoint_frames
+            if due or stop or training.is_lost() or training.is_done(frames):
+                saved = _keep(run, training)
+            if training.is_lost():
+                raise UsageError(f"{run.path}: {training.lament(row)}")
+            if stop:
+                raise Stopped(told.number or signal.SIGTERM)
     tally = training.tally
     return Summary(tally.frames, tally.seconds, tally.success_rate, run.path)
+
+
+@contextmanager
+def _shown(run: Run, begun_at: int, frames: int) -> Iterator[Callable[[Row], None]]:
+    """What takes each iteration's figures: on rank 0 a monitor."""
+    if ranks.rank() > 0:
+        yield lambda row: None
+        return
+    monitor = Monitor(run, begun_at, frames)
+    try:
+        yield monitor.report
+    finally:
+        monitor.close()
+
+
+def _keep(run: Run, training: Training) -> int:
+    """Checkpoint all ranks; the frames of it."""
+    checkpoint = training.checkpoint()
+    if ranks.rank() == 0:
+        run.save(training.tally.frames, checkpoint)
+    return training.tally.frames
 
 
 def _tally_row(tally: Tally) -> Row:

@@ -111,9 +111,13 @@ def build(make: MakeEnvironments, config: RunConfig) -> tuple[Stage, Agent]:
     return env, config.agent.make(env, run.seed)
 
 
-def load_agent(run: Run, env: Stage, agent: AgentConfig | None = None) -> Agent:
-    """A run's agent as its newest checkpoint has it, or another one with the same parameters."""
+def load_agent(
+    run: Run, env: Stage, agent: AgentConfig | None = None, checkpoint: str = ""
+) -> Agent:
+    """A run's agent as a checkpoint has it, the newest or a named one, or another agent with the
+    same parameters.
+    """
     config = run.config
     made = (agent or config.agent).make(env, config.run.seed, config.environment.env)
-    run.load_agent(made)
+    run.load_agent(made, checkpoint)
     return made

@@ -32,6 +32,8 @@ class Evaluate:
         env: level ids (default: those of the training).
         episodes: fresh episodes on each level.
         seed: of the episodes and the actions.
+        checkpoint: "best", the first of those that succeeded most in training, or how many frames
+            it is of (default: the newest).
         knock_out: evaluate as well with so many of the active modules switched off, drawn anew each
             step, for each of these numbers, and with each module switched off for good.
         device: "auto", "cpu" or "cuda".
@@ -42,6 +44,7 @@ class Evaluate:
     env: tuple[str, ...] = ()
     episodes: int = 1000
     seed: int = SEED
+    checkpoint: str = ""
     knock_out: tuple[int, ...] = ()
     device: str = "auto"
     json: Path | None = None
@@ -61,7 +64,7 @@ class Evaluate:
         for level in levels:
             env = make_env(make, [level], trained.observation, count, device, self.seed)
             for off, agent in lesions.items():
-                made = load_agent(run, env, agent)
+                made = load_agent(run, env, agent, self.checkpoint)
                 found = evaluate(made, env, self.episodes, self.seed)
                 reports.append(found.as_json() | ({"knocked_out": off} if self.knock_out else {}))
                 print(line(found, off))

@@ -21,6 +21,7 @@ from ..files import write_json
 from ..protocols import Agent, Stage
 from ..runs import load_run
 from ..settings import replace_at
+from ..stopping import Stopped
 from ..studies.jobs import import_flags, train_all
 from ..studies.launch import launch
 from ..training import Summary, resume, train
@@ -114,11 +115,11 @@ class Resume:
 
 @contextmanager
 def told_how_to_resume(folder: str, count: int) -> Iterator[None]:
-    """Ctrl-C ends training with the command that goes on."""
+    """Who is told to stop ends with the command that goes on."""
     try:
         yield
         ranks.wait_for_all()
-    except KeyboardInterrupt:
+    except Stopped:
         if ranks.rank() == 0 and not (count == 1 and ranks.are_several()):
             more = f" --ranks {count}" if count > 1 else ""
             print(f"\nstopped; go on with: python run.py resume {folder}{more}", file=sys.stderr)

@@ -191,6 +191,7 @@ def _call(
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONIOENCODING": "utf-8"},
+        start_new_session=True,  # Ctrl-C is for the one that tells all others
     )
     output, errors = _communicate(process, stop.is_set)
     if process.returncode:
@@ -208,13 +209,15 @@ def _is_finished(config: RunConfig) -> bool:
 
 
 def _communicate(process: subprocess.Popen[str], stopped: Callable[[], bool]) -> tuple[str, str]:
-    """What the process says, once it is done; it is ended when all are to stop."""
+    """What the process says, once it is done; it is told when all are to stop."""
+    told = False
     while True:
         try:
             return process.communicate(timeout=GLANCE)
         except subprocess.TimeoutExpired:
-            if stopped():
+            if stopped() and not told:
                 process.terminate()
+                told = True
 
 
 def _clear(out: Path) -> None:

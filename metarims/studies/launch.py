@@ -15,7 +15,7 @@ from pathlib import Path
 from ..errors import UsageError
 from ..ranks import RANK, SIZE
 
-PATIENCE = 10.0  # seconds that a process has to end when it is asked to
+PATIENCE = 30.0  # seconds that a process has to end when it is asked to
 GLANCE = 0.1  # seconds between looks at the processes
 
 
@@ -51,6 +51,7 @@ def worker(
             env={**os.environ, **place, RANK: str(rank), SIZE: str(ranks)},
             stdout=None if rank == 0 else subprocess.DEVNULL,
             stderr=file,
+            start_new_session=True,  # Ctrl-C is for the one that tells all others
         )
         try:
             yield process
