@@ -21,6 +21,7 @@ from .settings import Json
 
 Row = dict[str, float]
 
+TAIL = 1 << 16  # bytes that hold several lines of metrics
 CONFIG, METRICS, CHECKPOINTS = "config.json", "metrics.jsonl", "checkpoints"
 
 
@@ -70,6 +71,21 @@ class Run:
             if not line.isascii():  # what cannot be read as text is replaced by a sign
                 return
             yield row
+
+    def last_metrics(self) -> Row:
+        """The newest whole line of metrics.jsonl, read from its end; empty where there is none."""
+        path = self.path / METRICS
+        if not path.exists():
+            return {}
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - TAIL))
+            lines = file.read().splitlines()
+        for line in reversed(lines):
+            try:
+                return cast(Row, json.loads(line))
+            except ValueError:
+                continue
+        return {}
 
     def forget_metrics_after(self, frames: int) -> None:
         """Drop the lines that a resumed run will write again."""

@@ -10,6 +10,7 @@ import scipy  # its statistics take a second to import: they are, when they are 
 import torch
 from torch import Tensor
 
+DEAD = 0.01  # of steps; a module that is active in fewer is dead
 Z95 = 1.959963984540054  # the normal distribution's 97.5 % quantile
 
 
@@ -57,7 +58,7 @@ def module_figures(mask: Tensor, probabilities: Tensor) -> dict[str, Tensor]:
         ``use_j``: the share of steps that module j was active in; ``H_A``: the entropy in nats of
         the mean distribution; ``H_A_given_X``: the mean entropy of a step's; ``information``: their
         difference, the mutual information; ``dead``: how many modules were active in under one step
-        of a thousand.
+        of a hundred.
     """
     use = mask.flatten(0, 1).double().mean(0)
     rows = probabilities.flatten(0, 1).double()
@@ -67,7 +68,7 @@ def module_figures(mask: Tensor, probabilities: Tensor) -> dict[str, Tensor]:
         "H_A": together,
         "H_A_given_X": apart,
         "information": together - apart,
-        "dead": (use < 1e-3).sum(),
+        "dead": (use < DEAD).sum(),
     }
 
 

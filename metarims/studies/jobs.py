@@ -114,12 +114,12 @@ def _watch(configs: Sequence[RunConfig], waiting: Sequence[Future[str]]) -> None
                 if each.done() and number not in said:
                     said.add(number)
                     console.print(f"{len(said)}/{len(waiting)}  {each.result()}", highlight=False)
-            line = _overview(configs, said, first, time.monotonic() - begun)
+            now = time.monotonic()
             if console.is_terminal:
-                status.update(line)
-            elif time.monotonic() - shown > PLAIN_EVERY:
-                print(line, flush=True)
-                shown = time.monotonic()
+                status.update(_overview(configs, said, first, now - begun))
+            elif now - shown > PLAIN_EVERY:
+                print(_overview(configs, said, first, now - begun), flush=True)
+                shown = now
 
 
 def _overview(configs: Sequence[RunConfig], done: set[int], first: int, seconds: float) -> str:
@@ -146,10 +146,9 @@ def _frames(config: RunConfig) -> int:
 def _last(config: RunConfig) -> Row:
     """The last line of a run's metrics, if it is there."""
     try:
-        rows = list(load_run(config.run.out).metrics())
+        return load_run(config.run.out).last_metrics()
     except UsageError:
         return {}
-    return rows[-1] if rows else {}
 
 
 def _train(

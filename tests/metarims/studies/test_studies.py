@@ -38,6 +38,17 @@ def make_run(path, success, agent="lstm", seed=1, **settings):
     return run
 
 
+def test_the_newest_whole_line_of_metrics(tmp_path):
+    run = make_run(tmp_path / "a", [])
+    assert run.last_metrics() == {}
+    for n in range(3000):
+        run.write_metrics({"frames": n, "a figure of some length": 1 / 3})
+    assert run.last_metrics()["frames"] == 2999
+    with (run.path / "metrics.jsonl").open("a") as file:
+        file.write('{"frames": 30')
+    assert run.last_metrics()["frames"] == 2999
+
+
 def test_curve_by_hand(tmp_path):
     curve = read_curve(make_run(tmp_path / "a", [0.5, 1.0]))
     assert curve.area == pytest.approx((0.25 + 0.75) / 2)  # two trapezoids from 0
