@@ -189,8 +189,10 @@ class Environments:
                 checked: it would wait for the device. Others do nothing.
 
         Raises:
-            ValueError: wrong shape or an action out of range.
+            ValueError: wrong shape, an action out of range, or no reset before.
         """
+        if not self._begun:
+            raise ValueError("reset() comes before the first step()")
         if actions.shape != (self.num_envs,):
             raise ValueError(
                 f"expected actions of shape ({self.num_envs},), got {tuple(actions.shape)}"
@@ -318,6 +320,20 @@ class Environments:
         words = saved[:, MISSION_OFFSET : MISSION_OFFSET + self.mission_length]
         self._mission = words.to(self.device, torch.int16)
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """For pickle and copy: made anew from its levels' ids, in the same state.
+
+        Raises:
+            TypeError: layouts of a level are drawn by code of one's own.
+        """
+        foreign = [level.id for level in self.levels if isinstance(level.generate, Layouts)]
+        if foreign:
+            raise TypeError(f"{foreign[0]}: layouts drawn by code of one's own are not copied")
+        shares = [end - first for first, end in itertools.pairwise(self._bounds)]
+        state = self.state if self._begun else None
+        made = (self.level_ids, shares, self.device, self._seed or 0, self.options)
+        return _remade, (*made, state)
+
     def _check_levels(self, saved: Tensor) -> None:
         """Refuse the state of other levels, or what is no state: kernels would leave the grid."""
         width, height = _column(saved, "full_width"), _column(saved, "full_height")
@@ -329,6 +345,21 @@ class Environments:
             raise ValueError(
                 f"environment {i}'s state is none of {self.level_ids[int(self.task[i])]}"
             )
+
+
+def _remade(
+    ids: Sequence[str],
+    shares: Sequence[int],
+    device: torch.device,
+    seed: int,
+    options: Options,
+    state: Tensor | None,
+) -> Environments:
+    """What `Environments.__reduce__` describes."""
+    made = Environments([find_level(id) for id in ids], shares, device, seed, options)
+    if state is not None:
+        made.state = state
+    return made
 
 
 def _column(rows: Tensor, name: str) -> np.ndarray:

@@ -74,12 +74,14 @@ class GymVectorEnv(VectorEnv[Arrays, np.ndarray, np.ndarray]):
 
     Attributes:
         engine: the environments.
+        autoreset_mode: which of the two it is, as in ``metadata``.
     """
 
     def __init__(self, engine: Environments, render_mode: str | None = None) -> None:
         same_step = engine.options.autoreset
         mode = AutoresetMode.SAME_STEP if same_step else AutoresetMode.DISABLED
         self.metadata = {**RENDERING, "autoreset_mode": mode}
+        self.autoreset_mode = mode  # where some clients look for it
         self.render_mode = check_render_mode(render_mode)
         self.engine, self.num_envs = engine, engine.num_envs
         self.single_observation_space = observation_space(engine)

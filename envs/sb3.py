@@ -81,8 +81,11 @@ class SB3VecEnv(VecEnv):
         self.engine.close()
 
     def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
-        """An attribute of the engine, or "render_mode", once an environment."""
-        value = self._render_mode if attr_name == "render_mode" else getattr(self.engine, attr_name)
+        """An attribute of the engine, "render_mode", or "spec", of which there is none, once an
+        environment.
+        """
+        own = {"render_mode": self._render_mode, "spec": None}
+        value = own[attr_name] if attr_name in own else getattr(self.engine, attr_name)
         return [value for _ in self._get_indices(indices)]
 
     def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:

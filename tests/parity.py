@@ -30,9 +30,6 @@ import numpy as np
 import torch
 import tyro
 from minigrid.core.constants import DIR_TO_VEC
-from minigrid.core.mission import MissionSpace
-from minigrid.envs.fourrooms import FourRoomsEnv
-from minigrid.minigrid_env import MiniGridEnv
 from minigrid.utils.baby_ai_bot import BabyAIBot
 
 import envs
@@ -43,18 +40,6 @@ NUM_ACTIONS, DONE = 7, 6
 AGENT = RECORD.fields["x"][1]  # type: ignore[index]  # x, y and direction, two bytes each
 WALKING = np.array([2, 2, 6, 2, 1, 3, 1]) / 17  # odd seeds walk and toggle more than even ones do
 PATIENCE = 10.0  # seconds that one upstream reset or bot decision may take
-
-
-class FourRoomsS13(FourRoomsEnv):
-    """Upstream's four rooms, smaller: what upstream would do under a row of ours."""
-
-    def __init__(self, **kwargs: Any) -> None:
-        self._agent_default_pos = self._goal_default_pos = None
-        missions = MissionSpace(mission_func=self._gen_mission)
-        MiniGridEnv.__init__(self, missions, width=13, height=13, max_steps=100, **kwargs)
-
-
-gymnasium.register("MetaRIMs-FourRoomsS13-v0", f"{__name__}:FourRoomsS13")
 
 
 @dataclass

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from functools import partial
 from typing import Any
 
@@ -43,6 +45,27 @@ def test_one_and_4096_give_the_same_trajectory(level):
         single.reset(seed=10 + i)
         for a, row in zip(actions, expected, strict=True):
             assert torch.equal(rows(single.step(a[i : i + 1]))[0], row[place])
+
+
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda env: pickle.loads(pickle.dumps(env))])
+@pytest.mark.parametrize("level", [DYNAMIC, [DOOR_KEY, LOCAL]])
+def test_a_copy_goes_on_alike_and_by_itself(level, duplicate):
+    env = envs.make(level, num_envs=6, seed=5, view=5)
+    fresh = duplicate(env)
+    assert torch.equal(fresh.reset()["image"], env.reset()["image"])
+    actions = actions_for(6, 60)
+    for a in actions[:30]:
+        env.step(a)
+    other = duplicate(env)
+    assert other.missions() == env.missions()
+    expected = [rows(env.step(a)) for a in actions[30:]]
+    again = [rows(other.step(a)) for a in actions[30:]]
+    assert all(torch.equal(a, b) for a, b in zip(expected, again, strict=True))
+
+
+def test_no_step_comes_before_the_first_reset():
+    with pytest.raises(ValueError, match=r"reset\(\) comes before the first step\(\)"):
+        envs.make(LOCAL, num_envs=2).step(torch.zeros(2, dtype=torch.int64))
 
 
 @pytest.mark.parametrize("level", [DYNAMIC, LOCAL, [DOOR_KEY, LOCAL]])

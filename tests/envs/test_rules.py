@@ -8,7 +8,6 @@ from gymnasium.envs.registration import load_env_creator
 from minigrid.core.actions import Actions
 
 import envs
-import tests.parity  # noqa: F401 (what upstream would have for rows of ours)
 from envs import level
 from envs.registry import LEVELS
 from envs.rules import ACTIONS, RULES, rule_number

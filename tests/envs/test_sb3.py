@@ -70,6 +70,7 @@ def test_attributes_and_pictures():
     env.reset()
     assert env.get_attr("render_mode", [0, 2]) == ["rgb_array"] * 2
     assert env.get_attr("level_ids") == [[SHORT]] * 4
+    assert env.get_attr("spec") == [None] * 4
     assert not env.has_attr("nonsense")
     assert env.env_is_wrapped(gymnasium.Wrapper, 1) == [False]
     assert env.render().shape == (320, 320, 3)
