@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
 from .errors import UsageError, check_positive
-from .protocols import Agent, Environment, State
+from .protocols import Agent, Environment, Observation, State
 from .rollout import Cursor, advance, begin, forward_step, sample
 from .statistics import bootstrap_interval, wilson_interval
+
+FindEvents = Callable[[Observation], dict[str, Tensor]]  # bool [B] by name
 
 GLANCE = 32  # turns between looks at whether a GPU's environments are done
 SEED = 10_000  # of episodes that no training saw: its own seeds count on from 1
@@ -25,12 +28,19 @@ class Evaluation:
         env: the level's id.
         successes: bool [episodes].
         returns, lengths: float64 [episodes].
+        events: by name whether each was seen in an episode, bool [episodes].
     """
 
     env: str
     successes: Tensor
     returns: Tensor
     lengths: Tensor
+    events: dict[str, Tensor] = field(default_factory=dict)
+
+    def share_with(self, succeeded: bool) -> dict[str, float]:
+        """Of the episodes that succeeded, or of those that failed, the share with each event."""
+        chosen = self.successes == succeeded
+        return {name: float(seen[chosen].double().mean()) for name, seen in self.events.items()}
 
     @property
     def success_rate(self) -> float:
@@ -71,7 +81,12 @@ class Evaluation:
 
 @torch.no_grad()
 def evaluate(
-    agent: Agent, env: Environment, episodes: int, seed: int = SEED, greedy: bool = False
+    agent: Agent,
+    env: Environment,
+    episodes: int,
+    seed: int = SEED,
+    greedy: bool = False,
+    find_events: FindEvents | None = None,
 ) -> Evaluation:
     """Let the agent act through `episodes` fresh episodes of one level.
 
@@ -84,20 +99,26 @@ def evaluate(
         episodes: how many.
         seed: of the environments (counted on) and of the actions.
         greedy: whether to take the likeliest action.
+        find_events: what to look for in what the agent sees.
     """
     check_positive(episodes=episodes)
     if len(env.level_ids) != 1:
         raise UsageError(f"evaluate takes one level at a time, got {', '.join(env.level_ids)}")
-    generator = torch.Generator(env.device).manual_seed(seed)
+    generator = seeded(env.device, seed)
     rank = torch.arange(env.num_envs, device=env.device)
     wanted = (episodes - 1 - rank) // env.num_envs + 1  # shares that differ by one at most
     cursor = begin(env, agent, seed)
     so_far, done = cursor.so_far, torch.zeros_like(rank)
+    find = find_events or (lambda obs: {})
+    events = find(cursor.obs)
+    seen = torch.zeros(len(events), len(rank), dtype=torch.bool, device=env.device)
     results, counts = [], []
     for turn in itertools.count():
         rows = _at_work(rank, done < wanted, turn)
         if not len(rows):
             break
+        for mark, event in zip(seen, find(cursor.obs).values(), strict=True):
+            mark |= event
         output = forward_step(agent, _only(cursor, rows))
         logits = output.logits[0]
         chosen = logits.argmax(-1) if greedy else sample(logits, generator)
@@ -106,12 +127,18 @@ def evaluate(
         so_far = so_far + torch.stack([step.reward.double(), torch.ones_like(so_far[1])])
         counted = cursor.starts & (done < wanted)
         success = step.terminated & (step.reward > 0)
-        results.append(torch.stack([success.double(), *so_far]))
+        results.append(torch.stack([success.double(), *so_far, *seen.double()]))
         counts.append(counted)
         done = done + cursor.starts
-        so_far = so_far * ~cursor.starts
-    successes, returns, lengths = torch.cat(results, 1)[:, torch.cat(counts)].cpu()
-    return Evaluation(env.level_ids[0], successes.bool(), returns, lengths)
+        so_far, seen = so_far * ~cursor.starts, seen & ~cursor.starts
+    successes, returns, lengths, *met = torch.cat(results, 1)[:, torch.cat(counts)].cpu()
+    found = {name: row.bool() for name, row in zip(events, met, strict=True)}
+    return Evaluation(env.level_ids[0], successes.bool(), returns, lengths, found)
+
+
+def seeded(device: torch.device, seed: int) -> torch.Generator:
+    """What actions are drawn with."""
+    return torch.Generator(device).manual_seed(seed)
 
 
 def _at_work(everyone: Tensor, working: Tensor, turn: int) -> Tensor:

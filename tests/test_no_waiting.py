@@ -126,8 +126,7 @@ def test_an_evaluation_reads_back_now_and_then(preset, monkeypatch):
         return looks > 2
 
     monkeypatch.setattr("metarims.evaluation.is_over", look)
-    unseeded = SimpleNamespace(manual_seed=lambda seed: None)
-    monkeypatch.setattr(torch, "Generator", lambda device: unseeded)  # there are no fake ones
+    monkeypatch.setattr("metarims.evaluation.seeded", lambda device, seed: None)  # none is fake
     with FakeTensorMode(), pytest.raises(DynamicOutputShapeException):  # the results, at the end
         evaluate(fake_agent(agent), fake_environments(env), 3)
     assert looks == 3

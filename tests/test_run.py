@@ -146,6 +146,18 @@ def test_from_training_to_evaluation(capsys, trained, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["results.json"]
 
 
+def test_an_evaluation_says_how_far_episodes_came(capsys, trained, tmp_path):
+    results = tmp_path / "results.json"
+    args = ["--episodes", "6", "--events", "--device", "cpu", "--json", str(results)]
+    assert main(["evaluate", str(trained), *args]) == 0
+    assert "  of those that succeeded: " in capsys.readouterr().out
+    (report,) = json.loads(results.read_text(), parse_constant=pytest.fail)
+    assert set(report["events"]) == {"failed", "succeeded"}
+    shares = report["events"]["succeeded"]
+    assert shares["facing the goal"] in (1.0, None)  # who reaches it was before it
+    assert shares["facing a key"] in (0.0, None)
+
+
 def test_what_has_no_modules_has_none_to_knock_out(capsys, trained):
     line = complaint(capsys, "evaluate", trained, "--knock-out", "1")
     assert "agent 'lstm' has no modules to knock out" in line

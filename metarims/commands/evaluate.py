@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,6 +36,8 @@ class Evaluate:
             it is of (default: the newest).
         knock_out: evaluate as well with so many of the active modules switched off, drawn anew each
             step, for each of these numbers, and with each module switched off for good.
+        events: say as well in how many of the episodes that failed, and of those that succeeded,
+            the agent carried something, faced a door, a key, the goal ...
         device: "auto", "cpu" or "cuda".
         json: file for the results.
     """
@@ -46,6 +48,7 @@ class Evaluate:
     seed: int = SEED
     checkpoint: str = ""
     knock_out: tuple[int, ...] = ()
+    events: bool = False
     device: str = "auto"
     json: Path | None = None
 
@@ -65,12 +68,19 @@ class Evaluate:
             env = make_env(make, [level], trained.observation, count, device, self.seed)
             for off, agent in lesions.items():
                 made = load_agent(run, env, agent, self.checkpoint)
-                found = evaluate(made, env, self.episodes, self.seed)
-                reports.append(found.as_json() | ({"knocked_out": off} if self.knock_out else {}))
+                find = wiring.simulator.find_events if self.events else None
+                found = evaluate(made, env, self.episodes, self.seed, find_events=find)
+                report = found.as_json() | ({"knocked_out": off} if self.knock_out else {})
                 print(line(found, off))
+                if self.events:
+                    shares = {name: found.share_with(ok) for name, ok in OUTCOMES.items()}
+                    report["events"] = shares
+                    print("\n".join(events_line(name, share) for name, share in shares.items()))
+                reports.append(report)
         write_json(self.json, reports)
 
 
+OUTCOMES = {"failed": False, "succeeded": True}
 HEAD = f"{'level':36}{'episodes':>9}{'success':>9}   {'95 %':17}{'return':>8}{'steps':>8}"
 
 
@@ -84,6 +94,12 @@ def lesioned(run: Run, counts: Sequence[int]) -> dict[str, AgentConfig]:
             raise UsageError(f"agent {run.config.preset!r} has no modules to knock out")
         found |= lesions
     return found
+
+
+def events_line(outcome: str, shares: Mapping[str, float]) -> str:
+    """In how many of some episodes each event was seen; those seen in none are left out."""
+    told = ", ".join(f"{name} {share:.0%}" for name, share in shares.items() if share > 0)
+    return f"  of those that {outcome}: {told or 'none'}"
 
 
 def line(found: Evaluation, off: str) -> str:
