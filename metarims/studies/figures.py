@@ -9,6 +9,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter
 from torch import Tensor
 
 from ..files import aside, make_folder
@@ -53,6 +54,7 @@ def draw_curves(runs: Iterable[Run], path: Path) -> None:
             for label, curves in agents.items():
                 _draw_band(axis, f"{label} ({len(curves)})", curves, cost)
             axis.set(xlabel=title, ylabel="success rate", ylim=(-0.02, 1.02))
+            axis.xaxis.set_major_formatter(EngFormatter(sep=""))
         column[0].set_title(level, fontsize="medium")
         column[0].legend(loc="best", fontsize="x-small")
     save_figure(figure, path)
@@ -83,7 +85,7 @@ def draw_matrix(rows: Matrix, title: str, path: Path) -> None:
     axis = figure.subplots()
     axis.imshow(values, vmin=0, vmax=1, cmap="viridis", aspect="auto")
     axis.set(xticks=range(len(levels)), yticks=range(len(rows)), title=title)
-    axis.set_xticklabels(levels, fontsize="small")
+    axis.set_xticklabels([level.replace(", ", "\n") for level in levels], fontsize="small")
     axis.set_yticklabels(labels, fontsize="small")
     for y, cells in enumerate(rows.values()):
         for x, level in enumerate(levels):
