@@ -20,7 +20,8 @@ PASSED_OVER = ("env", "out", "from", "frames", "until", "seed", "device", "check
 
 @dataclass(frozen=True)
 class Comparison:
-    """Runs alike but for their seeds: interquartile means with 95 % intervals, medians of what it
+    """Runs alike but for their seeds: interquartile means with 95 % intervals (of the success rate
+    over as many frames as all runs of the level are known for, and at the end), medians of what it
     took to the target, and means of the modules' figures."""
 
     env: str
@@ -49,7 +50,10 @@ def compare(runs: Iterable[Run], target: float = TARGET) -> list[Comparison]:
         config = run.config
         key = ("+".join(config.environment.env), config.preset, changed_settings(run))
         groups.setdefault(key, []).append(read_curve(run, target))
-    rows = [_summarise(key, curves) for key, curves in groups.items()]
+    ends: dict[str, float] = {}  # as far as all runs of a level are known
+    for (level, *_), curves in groups.items():
+        ends[level] = min([ends.get(level, math.inf), *(curve.end for curve in curves)])
+    rows = [_summarise(key, curves, ends[key[0]]) for key, curves in groups.items()]
     return sorted(rows, key=lambda row: (row.env, -row.area))
 
 
@@ -77,8 +81,8 @@ def _levels_of(origin: str) -> str:
         return "another run"
 
 
-def _summarise(key: tuple[str, str, str], curves: list[Curve]) -> Comparison:
-    areas, finals = [c.area for c in curves], [c.final for c in curves]
+def _summarise(key: tuple[str, str, str], curves: list[Curve], end: float) -> Comparison:
+    areas, finals = [c.area(end) for c in curves], [c.final for c in curves]
     return Comparison(
         *key,
         len(curves),

@@ -43,13 +43,17 @@ class Curve:
     learnt: bool
 
     @property
-    def area(self) -> float:
-        """The mean success rate over the frames from 0 to the last; a run that ended because it had
-        learnt goes on as it ended.
-        """
-        end = self.planned if self.learnt else self.frames[-1]
-        frames, success = [0, *self.frames, end], [0, *self.success, self.final]
-        return float(np.trapezoid(success, frames) / end)
+    def end(self) -> float:
+        """How far it is known, in frames; one that ended because it had learnt goes on so."""
+        return max(self.planned, self.frames[-1]) if self.learnt else float(self.frames[-1])
+
+    def area(self, end: float | None = None) -> float:
+        """The mean success rate over the frames from 0 to `end`, by default to its own."""
+        end = end or self.end
+        frames = np.array([0, *self.frames[self.frames < end], end])
+        return float(
+            np.trapezoid(np.interp(frames, [-1, *self.frames], [0, *self.success]), frames) / end
+        )
 
     @property
     def final(self) -> float:

@@ -111,6 +111,6 @@ def _scored(
         for level in base.environment.env
         for seed in seeds
     ]
-    areas = np.array([read_curve(run).area for run in train(configs)])
+    areas = np.array([read_curve(run).area() for run in train(configs)])
     means = areas.reshape(len(points), -1).mean(1).tolist()
     return [Trial(*point, mean) for point, mean in zip(points, means, strict=True)]

@@ -51,7 +51,8 @@ def test_the_newest_whole_line_of_metrics(tmp_path):
 
 def test_curve_by_hand(tmp_path):
     curve = read_curve(make_run(tmp_path / "a", [0.5, 1.0]))
-    assert curve.area == pytest.approx((0.25 + 0.75) / 2)  # two trapezoids from 0
+    assert curve.area() == pytest.approx((0.25 + 0.75) / 2)  # two trapezoids from 0
+    assert curve.area(150) == pytest.approx((0.25 + (0.5 + 0.75) / 4) / 1.5)
     assert curve.final == 1.0
     assert (curve.frames_to_target, curve.episodes_to_target) == (200, 600)
     assert math.isinf(read_curve(make_run(tmp_path / "b", [0.5])).frames_to_target)
@@ -70,7 +71,7 @@ def test_the_target_is_reached_by_200_episodes(tmp_path):
 def test_a_run_that_has_learnt_what_it_was_to_be_trained_until(tmp_path):
     curve = read_curve(make_run(tmp_path / "a", [0.5, 0.9], until=0.9, frames=1000))
     assert curve.learnt
-    assert curve.area == pytest.approx((0.25 + 0.7 + 8 * 0.9) / 10)  # it goes on as it ended
+    assert curve.area() == pytest.approx((0.25 + 0.7 + 8 * 0.9) / 10)  # it goes on as it ended
     assert not read_curve(make_run(tmp_path / "b", [0.5, 0.8], until=0.9)).learnt
     assert not read_curve(make_run(tmp_path / "c", [0.5, 1.0])).learnt
 
