@@ -51,9 +51,8 @@ class Curve:
         """The mean success rate over the frames from 0 to `end`, by default to its own."""
         end = end or self.end
         frames = np.array([0, *self.frames[self.frames < end], end])
-        return float(
-            np.trapezoid(np.interp(frames, [-1, *self.frames], [0, *self.success]), frames) / end
-        )
+        success = np.interp(frames, self.frames, self.success)  # 0 before it, the last one after
+        return float(np.trapezoid(success, frames) / end)
 
     @property
     def final(self) -> float:
