@@ -38,7 +38,7 @@ def rollout_of(image=None, **changes) -> Rollout:
         "novelty": torch.zeros(4, 1),
         "task": torch.zeros(1, dtype=torch.int64),
         "diagnostics": {},
-        "episodes": torch.zeros(0, 4),
+        "ends": torch.zeros(4, 1, 4),
     }
     return Rollout(**{**fields, **changes})
 
