@@ -11,7 +11,7 @@ import agents.bench
 import envs
 import envs.bench
 from agents.classify.command import Classify
-from metarims import cli
+from metarims import cli, ranks
 from metarims.commands import (
     Bench,
     Compare,
@@ -59,4 +59,4 @@ def main(args: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    ranks.exit_with(main())

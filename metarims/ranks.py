@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 from collections.abc import Callable, Iterable
+from typing import NoReturn
 
 import torch
 import torch.distributed as dist
@@ -40,6 +42,17 @@ def wait_for_all() -> None:
     """Until every rank is here: one that left earlier would take the others' connections along."""
     if size() > 1:
         _call(dist.barrier)
+
+
+def exit_with(code: int) -> NoReturn:
+    """End this process; one of several ends at once, all being written: a group's threads do not
+    always let it end in good order ("terminate called without an active exception").
+    """
+    if are_several():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def leave() -> None:

@@ -124,8 +124,6 @@ def told_how_to_resume(folder: str, count: int) -> Iterator[None]:
             more = f" --ranks {count}" if count > 1 else ""
             print(f"\nstopped; go on with: python run.py resume {folder}{more}", file=sys.stderr)
         raise
-    finally:
-        ranks.leave()
 
 
 def said(built: tuple[Stage, Agent]) -> tuple[Stage, Agent]:
