@@ -55,12 +55,6 @@ def exit_with(code: int) -> NoReturn:
     sys.exit(code)
 
 
-def leave() -> None:
-    """Part from the others."""
-    if dist.is_initialized():
-        dist.destroy_process_group()
-
-
 def rank() -> int:
     """This process's, counted from 0."""
     return dist.get_rank() if dist.is_initialized() else 0

@@ -62,7 +62,7 @@ def in_a_rank(rank, of, port, folder):
     averaged = torch.tensor([rank, 0.1])
     ranks.average([averaged])
     save_file(tensors | {"averaged": averaged}, f"{folder}/{rank}.safetensors")
-    ranks.leave()
+    ranks.exit_with(0)
 
 
 def test_two_ranks_have_the_gradients_of_one_with_the_joint_batch(tmp_path):
