@@ -23,6 +23,7 @@ TYPES, COLORS, STATES = 11, 6, 4  # of a cell, upstream's
 TRAITS = TYPES + COLORS + STATES
 CODES = TYPES * COLORS * STATES
 
+Looks = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]  # what `look` takes
 Seen = tuple[Tensor, Tensor]  # every cell's vector [N, K, C], and their largest numbers [N, C]
 
 
@@ -73,7 +74,7 @@ class _Look(torch.autograd.Function):
         ctx: Any, cells: Tensor, which: Tensor, table: Tensor, scale: Tensor, shift: Tensor
     ) -> Seen:
         width, cells, which = table.shape[1], cells.contiguous(), which.contiguous()
-        table, scale, shift = map(_whole_rows, (table, scale, shift))
+        table, scale, shift = map(whole_rows, (table, scale, shift))
         seen = table.new_empty(*cells.shape[:2], table.shape[1])
         most = table.new_empty(len(cells), table.shape[1])
         memory = tuple(x.data_ptr() for x in (seen, most, table, scale, shift))
@@ -87,7 +88,7 @@ class _Look(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, d_seen: Tensor, d_most: Tensor) -> tuple[Tensor | None, ...]:
         cells, which, table, scale, shift, seen, most = ctx.saved_tensors
-        arrived, of_most = _whole_rows(d_seen), _whole_rows(d_most)
+        arrived, of_most = whole_rows(d_seen), whole_rows(d_most)
         found = tuple(torch.zeros_like(x) for x in (table, scale, shift))
         own = (seen, most, arrived, of_most, table, scale, *found)
         memory = tuple(x.data_ptr() for x in own)
@@ -97,7 +98,7 @@ class _Look(torch.autograd.Function):
         return None, None, *(x[:, : ctx.width] for x in found)
 
 
-def _whole_rows(x: Tensor) -> Tensor:
+def whole_rows(x: Tensor) -> Tensor:
     """x [..., C] in one piece, its last axis filled up with zeros to rows of lanes."""
     more = padding(x.shape[-1])
     return (pad(x, (0, more)) if more else x).contiguous()

@@ -11,8 +11,10 @@ from torch import Tensor, nn
 from metarims.errors import check_positive
 from metarims.protocols import Observation
 
-from .cells import look
-from .views import CELLS, SYMBOLS, find_different, view_of
+from .cells import Looks, look
+from .missions import Instruction
+from .places import weigh
+from .views import CELLS, SYMBOLS, view_of
 
 NEAR = slice(26, 28)  # the cell ahead of the agent, and its own, which shows what it carries
 
@@ -65,16 +67,15 @@ class Cells(nn.Module):
         self.traits = nn.Parameter(torch.randn(self.view.numbers, config.cell) / self.view.norm)
         self.film = nn.Linear(config.width, 2 * config.cell)
 
-    def forward(self, obs: Observation) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Vectors of cells [T · B, 49, C] and their largest numbers [T · B, C], the different
-        missions [M, width], and which of them each is, int64 [T · B].
+    def forward(self, obs: Observation) -> tuple[Tensor, Tensor, Looks]:
+        """The different missions [M, width], which of them each is, int64 [T · B], and what `look`
+        takes: cells, which, table, scale and shift.
         """
         different, which = self.instruction(obs["mission"].flatten(0, 1))
         scale, shift = self.film(different).chunk(2, 1)
         cells, descriptions = self.view(obs["image"].flatten(0, 1))
         table = descriptions.to(self.traits.dtype) @ self.traits
-        seen, most = look(cells, which, table, 1 + scale, shift)
-        return seen, most, different, which
+        return different, which, (cells, which, table, 1 + scale, shift)
 
 
 class Encoder(nn.Module):
@@ -96,12 +97,13 @@ class Encoder(nn.Module):
 
     def forward(self, obs: Observation) -> Tensor:
         """Images uint8 [T, B, ...] and missions int16 [T, B, L] to features [T, B, D]."""
-        seen, most, different, which = self.cells(obs)
-        cell = seen.shape[2]
+        different, which, cells = self.cells(obs)
+        cell = self.most.in_features
         around = NEAR.start * cell, (CELLS - NEAR.stop) * cell
         weight = self.places.weight + F.pad(self.near.weight, around)
-        x = F.linear(seen.flatten(1), weight, self.places.bias) + self.most(most)
-        x = torch.relu(x + F.embedding(which, self.mission(different)))
+        weighed, most = weigh(cells, weight)
+        asked = self.mission(different) + self.places.bias
+        x = torch.relu(weighed + self.most(most) + F.embedding(which, asked))
         return torch.relu(self.project(x)).view(*obs["image"].shape[:2], -1)
 
 
@@ -120,36 +122,11 @@ class SlotEncoder(nn.Module):
 
     def forward(self, obs: Observation) -> Tensor:
         """Images uint8 [T, B, ...] and missions int16 [T, B, L] to slots [T, B, 50, D]."""
-        seen, _, different, which = self.cells(obs)
+        different, which, cells = self.cells(obs)
+        seen, _ = look(*cells)
         mission = F.embedding(which, self.mission(different)).unsqueeze(1)
         slots = torch.cat([self.project(seen) + self.places, mission], 1)
         return torch.relu(slots).view(*obs["image"].shape[:2], CELLS + 1, -1)
-
-
-class Instruction(nn.Module):
-    """An LSTM over the mission's words, torch's own: on a CPU it is twice as fast as its GRU."""
-
-    def __init__(self, vocabulary: int, words: int, width: int) -> None:
-        super().__init__()
-        self.words = nn.Embedding(vocabulary, words, padding_idx=0)
-        self.lstm = nn.LSTM(words, width)
-
-    def _load_from_state_dict(self, state: dict[str, Tensor], prefix: str, *rest: object) -> None:
-        """Words that came after a checkpoint was written keep their first vectors."""
-        name, own = f"{prefix}words.weight", self.words.weight.detach()
-        if name in state and len(state[name]) < len(own):
-            state[name] = torch.cat([state[name], own[len(state[name]) :].to(state[name])])
-        super()._load_from_state_dict(state, prefix, *rest)
-
-    def forward(self, mission: Tensor) -> tuple[Tensor, Tensor]:
-        """Missions int16 [N, L] to the last state of each different one [M, width], and which of
-        them each is, int64 [N].
-        """
-        which, examples = find_different(mission)
-        different = mission[examples]
-        states: Tensor = self.lstm(self.words(different.T.int()))[0]  # [L, M, width]
-        last = (different != 0).sum(1).clamp_min(1) - 1
-        return states[last, torch.arange(len(last), device=last.device)], which
 
 
 def _orthogonal(inputs: int, outputs: int) -> nn.Linear:

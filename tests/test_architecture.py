@@ -37,8 +37,9 @@ FLOORS = {
     ],
     "agents": [
         ["kernels"],
-        ["cells"],
+        ["cells", "places"],
         ["views"],
+        ["missions"],
         ["encoder", "cores"],
         ["policy"],
         ["presets", "experiments"],

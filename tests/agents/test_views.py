@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from agents.cells import look
 from agents.encoder import EncoderConfig
 from agents.kernels.compiling import definitions
 from agents.views import CELLS, SYMBOLS, Tiles, find_different, view_of
@@ -57,7 +58,8 @@ def test_all_that_the_engine_paints_is_told_apart():
 def test_an_encoder_reads_each_tile_by_a_linear_layer():
     obs, which, tiles = observations(6)
     cells = EncoderConfig().build(9, SHAPE).cells
-    seen, most, different, mission = cells(obs)
+    different, mission, looks = cells(obs)
+    seen, most = look(*looks)
     scale, shift = cells.film(different).chunk(2, 1)
     plain = torch.nn.functional.linear(tiles[which].flatten(2) / cells.view.white, cells.traits.T)
     plain = torch.relu(plain * (1 + scale[mission].unsqueeze(1)) + shift[mission].unsqueeze(1))
