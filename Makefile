@@ -1,4 +1,4 @@
-# make train | test | coverage | lint | bench | gpu-check: each builds the virtual environment
+# make train | test | coverage | lint | docs | bench | gpu-check: each builds the virtual environment
 # when it has to.
 PYTHON ?= python3
 VENV := .venv
@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 RUN ?= runs/metarims-$(shell date +%Y%m%d-%H%M%S)
 FRAMES ?= 500000
 
-.PHONY: train test coverage lint bench gpu-check
+.PHONY: train test coverage lint docs bench gpu-check
 
 train: $(STAMP)
 	$(VENV)/bin/python run.py train --env MiniGrid-DoorKey-5x5-v0 --agent metarims --frames $(FRAMES) --until 0.98 --seed 1 --out $(RUN)
@@ -23,6 +23,9 @@ lint: $(STAMP)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
+
+docs: $(STAMP)
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict --quiet --site-dir site
 
 gpu-check: $(STAMP)
 	$(VENV)/bin/python -c "import sys, torch; torch.cuda.is_available() or sys.exit('there is no CUDA device: nothing was checked')"

@@ -14,25 +14,36 @@ from metarims.cli import parse
 from run import COMMANDS, main
 
 ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text()
-RESULTS = (ROOT / "docs" / "results.md").read_text()
+README = ROOT / "README.md"
+DOCUMENTS = [README, *sorted((ROOT / "docs").glob("*.md"))]
 LEVEL = "BabyAI-GoToObj-v0"
 SMALL = ["--frames", "1", "--num-envs", "4", "--device", "cpu"]
 
 
-def run_blocks(folder):
-    """Run every Python block of the README as a file of its own, as a reader would."""
-    blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    for number, block in enumerate(blocks):
-        path = folder / f"readme_block{number}.py"
+def blocks(document):
+    return re.findall(r"```python\n(.*?)```", document.read_text(), re.DOTALL)
+
+
+def run_blocks(document, folder):
+    """Run every Python block of a document as a file of its own, as a reader would."""
+    for number, block in enumerate(blocks(document)):
+        path = folder / f"{document.stem.lower()}_block{number}.py"
         path.write_text(block)
         runpy.run_path(str(path), run_name=path.stem)
-    return len(blocks)
+
+
+@pytest.mark.parametrize(
+    "document", [d for d in DOCUMENTS if d != README and blocks(d)], ids=lambda d: d.name
+)
+def test_the_python_of_the_documents_runs(document, tmp_path, monkeypatch):
+    monkeypatch.setattr(envs.registry, "LEVELS", dict(envs.registry.LEVELS))
+    run_blocks(document, tmp_path)
 
 
 def test_the_python_of_the_readme_runs(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(envs.registry, "LEVELS", dict(envs.registry.LEVELS))
-    assert run_blocks(tmp_path) == 2
+    assert len(blocks(README)) == 2
+    run_blocks(README, tmp_path)
     assert capsys.readouterr().out.startswith("go to ")
     env = envs.make(["My-Pond-v0", "My-Lake-v0"], num_envs=64, seed=3)
     env.reset()
@@ -73,8 +84,8 @@ def spelt(command, folder):
 
 
 def described():
-    """Every command of the README and the results, once."""
-    whole = {c for text in (README, RESULTS) for c in commands(text)}
+    """Every command of the README and the documents, once."""
+    whole = {c for document in DOCUMENTS for c in commands(document.read_text())}
     return sorted(c for c in whole if " " in c or c in ("classify", "levels"))
 
 
