@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import itertools
 import math
-import os
 from collections.abc import Sequence
-from functools import partial
 
-import gymnasium
 import numpy as np
 import torch
 from torch import Tensor
 
-from .devices import find_device, find_launcher
-from .foreign import make_foreign_level
+from .devices import find_launcher
 from .interface import UPSTREAM_VIEW, Observation, Options, Step
 from .jit import Compiled
 from .kernels import MAX_ATTEMPTS
-from .layouts import Factory, Layouts
+from .layouts import Layouts
 from .record import MISSION_OFFSET, RECORD, X_OFFSET, record_bytes, view_records
-from .registry import LEVELS, Level, find_level
+from .registry import Level, find_level
 from .render import render
 from .rgb import Painter
 from .rng import seed_records
@@ -58,10 +54,11 @@ class Environments:
         options: Options,
     ) -> None:
         num_envs = sum(shares)
+        levels = [level.limited(options.max_steps) for level in levels]
         self.num_envs, self.device, self.options = num_envs, device, options
         self.level_ids = [level.id for level in levels]
         self.mission_length = max(level.words for level in levels)
-        self.levels = list(levels)
+        self.levels = levels
         self._seed: int | None = seed
         self._begun = False
         self._draws_missions = any(level.draws_mission for level in levels)
@@ -179,7 +176,7 @@ class Environments:
         seed_records(view_records(memory.numpy(), self.num_envs, self._bytes), rows)
         self._memory.copy_(memory)
 
-    def step(self, actions: Tensor) -> Step:
+    def step(self, actions: Tensor, anew: Tensor | None = None) -> Step:
         """Act once everywhere; with autoreset, environments whose episode ends begin the next one.
 
         Without, they go on past the end, as upstream does.
@@ -187,6 +184,7 @@ class Environments:
         Args:
             actions: integers [B] on the environments' device, 0 to 6. On a GPU their range is not
                 checked: it would wait for the device. Others do nothing.
+            anew: bool [B], environments that begin a new episode instead of acting, with no reward.
 
         Raises:
             ValueError: wrong shape, an action out of range, or no reset before.
@@ -200,9 +198,15 @@ class Environments:
         chosen = actions.to(torch.int64).contiguous()
         self._launcher.check_actions(chosen)
         image, direction = self._empty_view(self.num_envs)
-        reward = torch.empty(self.num_envs, dtype=torch.float32, device=self.device)
+        reward = torch.empty(self.num_envs, dtype=torch.float64, device=self.device)
         ends = torch.empty(2, self.num_envs, dtype=torch.bool, device=self.device)
+        idle = self._everyone[:0] if anew is None else self._choose(anew)
+        before = self._rows[idle] if len(idle) else None
         self._launch(self._advance_kernel, self.num_envs, chosen, image, direction, reward, ends)
+        if before is not None:
+            self._rows[idle], reward[idle], ends[:, idle] = before, 0, False
+            self._begin_episodes(idle)
+            self._observe(idle, image, direction)
         kept = ended = self._everyone[:0]
         if self.options.autoreset:
             kept, ended = self._launcher.find_ended(ends, self._everyone)
@@ -366,79 +370,3 @@ def _column(rows: Tensor, name: str) -> np.ndarray:
     """One field of every record, a copy on the host."""
     kind, offset = RECORD.fields[name][:2]  # type: ignore[index]
     return rows[:, offset : offset + kind.itemsize].cpu().numpy().copy().view(kind)[:, 0]
-
-
-def make(
-    levels: str | Factory | Sequence[str | Factory],
-    num_envs: int,
-    device: str | torch.device = "cpu",
-    seed: int = 0,
-    observation: str = Options.observation,
-    view: int = Options.view,
-    tile_size: int = Options.tile_size,
-    autoreset: bool = Options.autoreset,
-    workers: int | None = None,
-    part: tuple[int, int] = (0, 1),
-) -> Environments:
-    """A batch of environments of one level, or equal shares of several.
-
-    Args:
-        levels: one or a sequence of ids from ``envs.levels()``, of other ids that Gymnasium knows,
-            or of functions that make an upstream ``MiniGridEnv`` of one's own. Layouts of the
-            latter two are drawn by their own code, their dynamics must be upstream's.
-        num_envs: environments in all, at least one a level.
-        device: "cpu" or "cuda".
-        seed: environment i is seeded with ``seed + i`` at the first ``reset()``.
-        observation: "symbolic", upstream's (type, color, state) for each cell of the agent's view;
-            "rgb", that view in pixels, as upstream's ``RGBImgPartialObsWrapper``; "full", the whole
-            grid's symbols, as upstream's ``FullyObsWrapper``.
-        view: cells of the agent's square view, odd, 3 to 31, as upstream's ``ViewSizeWrapper``.
-        tile_size: pixels of a cell's side in "rgb".
-        autoreset: an environment whose episode ends begins its next one in the same step; without,
-            ``reset(mask=...)`` begins it.
-        workers: processes that draw layouts which are not the engine's own (default: one a core);
-            with 0 this one does.
-        part: (k, n) for the k-th of n equal parts of such a batch, a process each: ``num_envs`` are
-            all parts' together, and the first environment's seed is given to each part's ``reset``.
-
-    Raises:
-        ValueError: an unknown level (the message names the nearest), an environment with rules of
-            its own, or a number out of range.
-    """
-    given = [levels] if isinstance(levels, str) or callable(levels) else list(levels)
-    if not given or num_envs < len(given):
-        raise ValueError(
-            f"num_envs must be at least one a level, {max(len(given), 1)}, got {num_envs}"
-        )
-    if seed < 0:
-        raise ValueError(f"seed must not be negative, got {seed}")
-    if workers is not None and workers < 0:
-        raise ValueError(f"workers must not be negative, got {workers}")
-    options = Options(observation, view, tile_size, autoreset)
-    found = [_find(level, os.cpu_count() or 1 if workers is None else workers) for level in given]
-    shares = [num_envs // len(found) + (k < num_envs % len(found)) for k in range(len(found))]
-    return Environments(found, _cut(shares, part), find_device(device), seed, options)
-
-
-def _cut(shares: Sequence[int], part: tuple[int, int]) -> list[int]:
-    """How much of each level's share falls into one of equal parts of the whole batch."""
-    number, count = part
-    if sum(shares) % count:
-        raise ValueError(f"num_envs must be a multiple of the {count} parts, got {sum(shares)}")
-    size = sum(shares) // count
-    ends = list(itertools.accumulate(shares))
-    first, last = number * size, (number + 1) * size
-    return [
-        max(0, min(end, last) - max(end - share, first))
-        for share, end in zip(shares, ends, strict=True)
-    ]
-
-
-def _find(level: str | Factory, workers: int) -> Level:
-    """The engine's own level of that id, or one that upstream's code draws."""
-    if callable(level):
-        return make_foreign_level(level, workers)
-    if level not in LEVELS and level in gymnasium.registry:
-        factory = partial(gymnasium.make, level, disable_env_checker=True)
-        return make_foreign_level(factory, workers, level)
-    return find_level(level)

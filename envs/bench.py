@@ -19,7 +19,7 @@ import minigrid  # noqa: F401 (registers upstream's levels)
 import numpy as np
 import torch
 
-from .batch import make
+from .making import make
 
 LEVELS = ("MiniGrid-DoorKey-8x8-v0", "BabyAI-GoToLocal-v0", "BabyAI-BossLevel-v0")
 NUM_ENVS = 8192

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import io
+from functools import partial
 from typing import Any
 
+import gymnasium
 import numpy as np
 from minigrid.envs.babyai.core.roomgrid_level import BabyAIMissionSpace
 from minigrid.minigrid_env import MiniGridEnv
@@ -29,6 +31,12 @@ def learn_missions(env: MiniGridEnv) -> int:
         for option in options:
             encode(option)
     return max(len(encode(space.mission_func(*longest))), len(encode(env.mission)))
+
+
+def upstream_factory(id: str, max_steps: int | None = None) -> Factory:
+    """What makes Gymnasium's environment of that id, with a step limit or its own."""
+    limit = {} if max_steps is None else {"max_steps": max_steps}
+    return partial(gymnasium.make, id, disable_env_checker=True, **limit)
 
 
 def make_foreign_level(factory: Factory, workers: int, id: str | None = None) -> Level:

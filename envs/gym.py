@@ -1,8 +1,8 @@
 """Gymnasium's doors: importing ``envs`` registers every level as ``metarims/<upstream's id>``.
 
 ``gymnasium.make_vec("metarims/BabyAI-GoToLocal-v0", num_envs=64)`` gives a ``GymVectorEnv``,
-``gymnasium.make`` a ``GymEnv``. Both observe NumPy arrays; missions are tokens (``envs.make`` has
-the sentences).
+``gymnasium.make`` a ``GymEnv``. Both observe NumPy arrays; missions are tokens or, with
+``mission="text"``, sentences: then all that they give, spaces included, is what upstream's give.
 """
 
 from __future__ import annotations
@@ -16,16 +16,19 @@ import torch
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
-from minigrid.core.constants import OBJECT_TO_IDX
+from minigrid.minigrid_env import MiniGridEnv
 
-from .batch import Environments, make
+from .arrays import RENDER_MODES, Arrays, as_arrays, check_render_mode, observation_space
+from .batch import Environments
 from .interface import EngineOptions, Observation
+from .making import make
 from .registry import LEVELS
+from .translation.environments import write_environment
+from .upstream import make_likeness
 
 NAMESPACE = "metarims"
-RENDER_MODES = ["rgb_array"]
-RENDERING: dict[str, Any] = {"render_modes": RENDER_MODES, "render_fps": 10}
-Arrays = dict[str, np.ndarray]
+LAYOUT = ("grid", "width", "height", "mission", "max_steps", "see_through_walls", "agent_view_size")
+STATE = {*LAYOUT, "agent_pos", "agent_dir", "carrying", "step_count"}  # to be read, not to be set
 
 
 def register_levels() -> None:
@@ -39,26 +42,6 @@ def register_levels() -> None:
         )
 
 
-def observation_space(env: Environments) -> spaces.Dict:
-    """What one environment shows: image uint8, direction 0 to 3, mission int16 tokens."""
-    brightest = 255 if env.options.observation == "rgb" else max(OBJECT_TO_IDX.values())
-    words = env.vocabulary_size - 1
-    return spaces.Dict(
-        {
-            "image": spaces.Box(0, brightest, env.image_shape, np.uint8),
-            "direction": spaces.Discrete(4),
-            "mission": spaces.Box(0, words, (env.mission_length,), np.int16),
-        }
-    )
-
-
-def as_arrays(obs: Observation) -> Arrays:
-    """Observations as the batched space holds them, the caller's own to change."""
-    arrays = {name: tensor.cpu().numpy() for name, tensor in obs.items()}
-    mission = arrays["mission"].copy()  # steps share it for as long as it stays the same
-    return {**arrays, "direction": arrays["direction"].astype(np.int64), "mission": mission}
-
-
 def rows_of(arrays: Arrays, chosen: np.ndarray) -> np.ndarray:
     """An object array [B]: an observation of its own where chosen, None elsewhere."""
     rows = np.full(len(chosen), None, dtype=object)
@@ -68,27 +51,41 @@ def rows_of(arrays: Arrays, chosen: np.ndarray) -> np.ndarray:
 
 
 class GymVectorEnv(VectorEnv[Arrays, np.ndarray, np.ndarray]):
-    """Environments as a Gymnasium ``VectorEnv`` of NumPy arrays.
+    """Environments as a Gymnasium ``VectorEnv`` of NumPy arrays, rewards float64 as upstream's.
 
-    Its autoreset mode is SAME_STEP, or DISABLED for environments made with ``autoreset=False``.
+    Args:
+        engine: the environments.
+        render_mode: None or "rgb_array".
+        autoreset_mode: NEXT_STEP or DISABLED for environments made with ``autoreset=False``
+            (default: DISABLED), SAME_STEP for others.
+        mission: "tokens" or "text", a tuple of sentences.
 
     Attributes:
         engine: the environments.
-        autoreset_mode: which of the two it is, as in ``metadata``.
+        autoreset_mode: which of the three it is, as in ``metadata``.
+
+    Raises:
+        ValueError: environments of the other kind, or a word that is none of the above.
     """
 
-    def __init__(self, engine: Environments, render_mode: str | None = None) -> None:
-        same_step = engine.options.autoreset
-        mode = AutoresetMode.SAME_STEP if same_step else AutoresetMode.DISABLED
-        self.metadata = {**RENDERING, "autoreset_mode": mode}
-        self.autoreset_mode = mode  # where some clients look for it
-        self.render_mode = check_render_mode(render_mode)
-        self.engine, self.num_envs = engine, engine.num_envs
-        self.single_observation_space = observation_space(engine)
+    def __init__(
+        self,
+        engine: Environments,
+        render_mode: str | None = None,
+        autoreset_mode: str | AutoresetMode | None = None,
+        mission: str = "tokens",
+    ) -> None:
+        self.autoreset_mode = check_autoreset(engine, autoreset_mode)
+        self.metadata = {"render_modes": RENDER_MODES, "render_fps": 10}
+        self.metadata["autoreset_mode"] = self.autoreset_mode
+        self.render_mode = check_render_mode(render_mode, RENDER_MODES)
+        self.engine, self.num_envs, self._mission = engine, engine.num_envs, mission
+        self.single_observation_space = observation_space(engine, mission)
         self.single_action_space = spaces.Discrete(engine.num_actions)
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
         self._seeded = False
+        self._over = np.zeros(self.num_envs, bool)  # where the next step begins an episode
 
     def reset(
         self,
@@ -103,27 +100,34 @@ class GymVectorEnv(VectorEnv[Arrays, np.ndarray, np.ndarray]):
         if seed is None and not self._seeded:
             seed = int(self.np_random.integers(1 << 31))
         self._seeded = True
-        mask = (options or {}).get("reset_mask")
-        if mask is not None:
-            mask = torch.from_numpy(check_reset_mask(mask))
-        return as_arrays(self.engine.reset(seed=seed, mask=mask)), {}
+        chosen = (options or {}).get("reset_mask")
+        mask = None if chosen is None else torch.from_numpy(check_reset_mask(chosen))
+        obs = self.engine.reset(seed=seed, mask=mask)
+        self._over = np.zeros(self.num_envs, bool) if chosen is None else self._over & ~chosen
+        return as_arrays(obs, self._mission), {}
 
     def step(
         self, actions: np.ndarray
     ) -> tuple[Arrays, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Act once everywhere.
 
-        Where episodes end under SAME_STEP, the info's ``final_obs`` holds their last observations.
+        Where episodes end under SAME_STEP, the info's ``final_obs`` holds their last observations;
+        under NEXT_STEP they are what is returned, and the next step begins an episode there and
+        neither acts nor rewards.
         """
-        step = self.engine.step(torch.as_tensor(actions, device=self.engine.device))
+        anew = torch.from_numpy(self._over) if self._over.any() else None
+        step = self.engine.step(torch.as_tensor(actions, device=self.engine.device), anew)
         terminated, truncated = step.terminated.cpu().numpy(), step.truncated.cpu().numpy()
         ended = terminated | truncated
         info: dict[str, Any] = {}
-        if self.engine.options.autoreset and ended.any():
-            final = rows_of(as_arrays(step.final_obs), ended)
+        if self.autoreset_mode == AutoresetMode.SAME_STEP and ended.any():
+            final = rows_of(as_arrays(step.final_obs, self._mission), ended)
             info = {"final_obs": final, "final_info": {}}
             info |= {"_final_obs": ended, "_final_info": ended.copy()}
-        return as_arrays(step.obs), step.reward.cpu().numpy(), terminated, truncated, info
+        if self.autoreset_mode == AutoresetMode.NEXT_STEP:
+            self._over = ended
+        reward = step.exact_reward.cpu().numpy()
+        return as_arrays(step.obs, self._mission), reward, terminated, truncated, info
 
     def render(self) -> tuple[np.ndarray, ...] | None:
         """Every environment's picture, if the render mode is "rgb_array"."""
@@ -137,18 +141,35 @@ class GymVectorEnv(VectorEnv[Arrays, np.ndarray, np.ndarray]):
 
 
 class GymEnv(gymnasium.Env[dict[str, Any], np.int64]):
-    """One environment of a level, for ``gymnasium.make``; many at once are what is fast."""
+    """One environment of a level, for ``gymnasium.make``; many at once are what is fast.
 
-    metadata = RENDERING
+    It has the attributes of upstream's (``grid``, ``agent_pos``, ``carrying``, ``get_frame()`` ...)
+    for its wrappers and whoever looks: they are those of ``upstream``, and not to be set.
+
+    Args:
+        level: its id.
+        render_mode: None, "rgb_array" or "human", a window as upstream's.
+        mission: "tokens" or "text".
+        options: further arguments of ``envs.make``.
+    """
+
+    metadata = MiniGridEnv.metadata
 
     def __init__(
-        self, level: str, render_mode: str | None = None, **options: Unpack[EngineOptions]
+        self,
+        level: str,
+        render_mode: str | None = None,
+        mission: str = "tokens",
+        **options: Unpack[EngineOptions],
     ) -> None:
-        self.render_mode = check_render_mode(render_mode)
+        self.render_mode = check_render_mode(render_mode, self.metadata["render_modes"])
         self.engine = make(level, num_envs=1, autoreset=False, **options)
-        self.observation_space = observation_space(self.engine)
+        self._in = mission
+        self.observation_space = observation_space(self.engine, mission)
         self.action_space = spaces.Discrete(self.engine.num_actions)
         self._seeded = False
+        self._likeness: MiniGridEnv | None = None
+        self._alike = True
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -158,20 +179,55 @@ class GymEnv(gymnasium.Env[dict[str, Any], np.int64]):
         if seed is None and not self._seeded:
             seed = int(self.np_random.integers(1 << 31))
         self._seeded = True
-        return self._first(self.engine.reset(seed=seed)), {}
+        return self._observe(self.engine.reset(seed=seed)), {}
 
     def step(self, action: np.int64 | int) -> tuple[Arrays, float, bool, bool, dict[str, Any]]:
         """Act once: observation, reward, terminated, truncated and an empty info."""
         step = self.engine.step(torch.tensor([int(action)], device=self.engine.device))
-        obs = self._first(step.obs)
-        return obs, float(step.reward), bool(step.terminated), bool(step.truncated), {}
+        obs = self._observe(step.obs)
+        return obs, float(step.exact_reward), bool(step.terminated), bool(step.truncated), {}
 
-    def _first(self, obs: Observation) -> Arrays:
-        return {name: array[0] for name, array in as_arrays(obs).items()}
+    def _observe(self, obs: Observation) -> Arrays:
+        self._alike = False
+        if self.render_mode == "human":
+            self.render()
+        return {name: array[0] for name, array in as_arrays(obs, self._in).items()}
 
     def render(self) -> np.ndarray | None:
-        """The environment's picture, if the render mode is "rgb_array"."""
-        return None if self.render_mode is None else self.engine.render(0)
+        """The environment's picture if the render mode is "rgb_array"; "human" has a window."""
+        if self.render_mode == "human":
+            self.upstream.render()
+        return self.engine.render(0) if self.render_mode == "rgb_array" else None
+
+    @property
+    def upstream(self) -> MiniGridEnv:
+        """Upstream's environment in this one's state, to be looked at: nothing follows from it."""
+        if self._likeness is None:
+            self._likeness = make_likeness(self.engine.levels[0], self.engine.options)
+            self._likeness.render_mode = self.render_mode
+        if not self._alike:
+            write_environment(self._likeness, self.engine.record(0))
+            self._alike = True
+        return self._likeness
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") or "_alike" not in vars(self):
+            raise AttributeError(f"{type(self).__name__} has no attribute '{name}'")
+        return getattr(self.upstream, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in STATE:
+            raise AttributeError(f"'{name}' is the engine's: it can be read, not set")
+        super().__setattr__(name, value)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_likeness": None, "_alike": not self._seeded}
+
+    def close(self) -> None:
+        """Close the window, and end the processes that draw layouts, where there are any."""
+        if self._likeness is not None:
+            self._likeness.close()
+        self.engine.close()
 
 
 def make_vector_env(
@@ -179,25 +235,27 @@ def make_vector_env(
     num_envs: int,
     autoreset_mode: str | AutoresetMode = AutoresetMode.SAME_STEP,
     render_mode: str | None = None,
+    mission: str = "tokens",
     **options: Unpack[EngineOptions],
 ) -> GymVectorEnv:
     """What ``gymnasium.make_vec`` calls; the further options are ``envs.make``'s.
 
     Raises:
-        ValueError: an autoreset or render mode that there is not.
+        ValueError: an autoreset mode, a render mode or missions that there are not.
     """
     mode = AutoresetMode(autoreset_mode)
-    if mode == AutoresetMode.NEXT_STEP:
-        raise ValueError("autoreset_mode must be SAME_STEP or DISABLED, got NEXT_STEP")
     engine = make(level, num_envs, autoreset=mode == AutoresetMode.SAME_STEP, **options)
-    return GymVectorEnv(engine, render_mode)
+    return GymVectorEnv(engine, render_mode, mode, mission)
 
 
-def check_render_mode(render_mode: str | None) -> str | None:
-    """Refuse a render mode that there is not."""
-    if render_mode not in (None, *RENDER_MODES):
-        raise ValueError(f"render_mode must be None or 'rgb_array', got '{render_mode}'")
-    return render_mode
+def check_autoreset(engine: Environments, asked: str | AutoresetMode | None) -> AutoresetMode:
+    """The autoreset mode asked for, or the environments' own; refuse what these cannot do."""
+    same_step = engine.options.autoreset
+    own = AutoresetMode.SAME_STEP if same_step else AutoresetMode.DISABLED
+    mode = own if asked is None else AutoresetMode(asked)
+    if same_step != (mode == AutoresetMode.SAME_STEP):
+        raise ValueError(f"{mode.name} needs environments made with autoreset={not same_step}")
+    return mode
 
 
 def check_reset_mask(mask: object) -> np.ndarray:

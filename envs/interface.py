@@ -26,6 +26,7 @@ class Options:
     view: int = UPSTREAM_VIEW
     tile_size: int = 8
     autoreset: bool = True
+    max_steps: int | None = None
 
     def __post_init__(self) -> None:
         if self.observation not in OBSERVATIONS:
@@ -34,6 +35,8 @@ class Options:
             raise ValueError(f"view must be odd, 3 to 31, got {self.view}")
         if not 1 <= self.tile_size <= 64:
             raise ValueError(f"tile_size must be 1 to 64, got {self.tile_size}")
+        if self.max_steps is not None and not 1 <= self.max_steps < 2**31:
+            raise ValueError(f"max_steps must be 1 to {2**31 - 1}, got {self.max_steps}")
 
 
 class ViewOptions(TypedDict, total=False):
@@ -50,6 +53,7 @@ class EngineOptions(ViewOptions, total=False):
     device: str | torch.device
     seed: int
     workers: int | None
+    max_steps: int | None
 
 
 class MakeOptions(EngineOptions, total=False):
@@ -67,18 +71,23 @@ class Step:
             [B, W, H, 3], indexed [x, y, channel], or pixels [B, V * T, V * T, 3]; ``direction``
             uint8 [B]; ``mission`` int16 [B, L]. With autoreset a finished environment's is its new
             episode's first.
-        reward: float32 [B].
+        exact_reward: float64 [B], what upstream gives (on a GPU, but for its last bit).
         terminated, truncated: bool [B]; both may hold.
         task: int64 [B], each environment's level as an index into ``Environments.level_ids``.
     """
 
     obs: Observation
-    reward: Tensor
+    exact_reward: Tensor
     terminated: Tensor
     truncated: Tensor
     task: Tensor
     _ended: Tensor
     _last: Observation
+
+    @cached_property
+    def reward(self) -> Tensor:
+        """float32 [B]."""
+        return self.exact_reward.to(torch.float32)
 
     @cached_property
     def final_obs(self) -> Observation:

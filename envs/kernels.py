@@ -1,7 +1,7 @@
 """The functions that are run over a batch, as source: a launcher compiles them for its device.
 
 Each takes one environment's record and, where it reports, the batch's arrays with its own index:
-image uint8 [B, V * V * 3], direction uint8 [B], mission int16 [B, L], reward float32 [B], ends bool
+image uint8 [B, V * V * 3], direction uint8 [B], mission int16 [B, L], reward float64 [B], ends bool
 [2, B] (terminated, truncated).
 """
 

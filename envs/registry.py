@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import cast
 
 import gymnasium
@@ -68,6 +68,10 @@ class Level:
         if not 0 < self.words <= MAX_WORDS:
             raise ValueError(f"{self.id}: words must be 1 to {MAX_WORDS}, got {self.words}")
         rule_number(self.rule)
+
+    def limited(self, max_steps: int | None) -> Level:
+        """The same level with another step limit; None: its own."""
+        return self if max_steps is None else replace(self, max_steps=max_steps)
 
     def set_up(self, records: np.ndarray) -> None:
         """Write what the level fixes once into its records [n]."""

@@ -12,9 +12,10 @@ from gymnasium import spaces
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvStepReturn
 
-from .batch import Environments, make
-from .gym import Arrays, as_arrays, check_render_mode, observation_space
-from .interface import MakeOptions
+from .arrays import RENDER_MODES, Arrays, as_arrays, check_render_mode, observation_space
+from .batch import Environments
+from .interface import MakeOptions, Observation
+from .making import make
 
 
 class SB3VecEnv(VecEnv):
@@ -24,6 +25,7 @@ class SB3VecEnv(VecEnv):
         levels: what ``envs.make`` takes, or environments that it made (with autoreset).
         num_envs: B, unless environments are given.
         render_mode: None or "rgb_array".
+        mission: "tokens", or "text" for wrappers that make something of strings [B].
         options: further arguments of ``envs.make``.
 
     Attributes:
@@ -41,6 +43,7 @@ class SB3VecEnv(VecEnv):
         levels: str | Sequence[str] | Environments,
         num_envs: int = 1,
         render_mode: str | None = None,
+        mission: str = "tokens",
         **options: Unpack[MakeOptions],
     ) -> None:
         self.engine: Environments = (
@@ -48,9 +51,13 @@ class SB3VecEnv(VecEnv):
         )
         if not self.engine.options.autoreset:
             raise ValueError("Stable-Baselines3 needs environments with autoreset")
-        self._render_mode = check_render_mode(render_mode)
+        self._render_mode = check_render_mode(render_mode, RENDER_MODES)
+        self._mission = mission
+        seen = observation_space(self.engine, mission)
+        if mission == "text":  # what may reach 255 is a picture to its algorithms
+            seen = spaces.Dict({**seen.spaces, "image": observation_space(self.engine)["image"]})
         actions = spaces.Discrete(self.engine.num_actions)
-        super().__init__(self.engine.num_envs, observation_space(self.engine), actions)
+        super().__init__(self.engine.num_envs, seen, actions)
 
     def reset(self) -> Arrays:
         """Begin new episodes everywhere; seeds and options given before are used up."""
@@ -58,7 +65,11 @@ class SB3VecEnv(VecEnv):
         obs = self.engine.reset(seed=self._seeds if seeded else None)
         self._reset_seeds()
         self._reset_options()
-        return as_arrays(obs)
+        return self._as_arrays(obs)
+
+    def _as_arrays(self, obs: Observation) -> Arrays:
+        arrays = as_arrays(obs, self._mission)
+        return {**arrays, "mission": np.asarray(arrays["mission"])}
 
     def step_async(self, actions: np.ndarray) -> None:
         """Keep the actions, integers [B], for ``step_wait``."""
@@ -71,10 +82,10 @@ class SB3VecEnv(VecEnv):
         cut = (step.truncated & ~step.terminated).tolist()
         infos: list[dict[str, Any]] = [{"TimeLimit.truncated": c} for c in cut]
         if ended.any():
-            final = as_arrays(step.final_obs)
+            final = self._as_arrays(step.final_obs)
             for i in np.flatnonzero(ended):
                 infos[i]["terminal_observation"] = {name: a[i] for name, a in final.items()}
-        return as_arrays(step.obs), step.reward.cpu().numpy(), ended, infos
+        return self._as_arrays(step.obs), step.reward.cpu().numpy(), ended, infos
 
     def close(self) -> None:
         """End the processes that draw layouts, where there are any."""

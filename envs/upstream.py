@@ -11,11 +11,14 @@ from typing import Any, Unpack
 import gymnasium
 import numpy as np
 import torch
+from gymnasium import spaces
+from minigrid.core.mission import MissionSpace
+from minigrid.envs.babyai.core.roomgrid_level import BabyAIMissionSpace
 from minigrid.minigrid_env import MiniGridEnv
 
 from .batch import Environments
 from .devices import find_device
-from .foreign import make_foreign_level
+from .foreign import make_foreign_level, upstream_factory
 from .interface import Options, ViewOptions
 from .layouts import Layouts
 from .record import RECORD
@@ -101,6 +104,22 @@ def read_row(row: np.ndarray, env: MiniGridEnv) -> np.ndarray:
 # --- and back -----------------------------------------------------------------------------------
 
 
+class Likeness(MiniGridEnv):
+    """An environment of a level that upstream lacks: it shows states and draws no layouts."""
+
+    def __init__(self, level: Level) -> None:
+        super().__init__(
+            BabyAIMissionSpace(),
+            width=level.width,
+            height=level.height,
+            max_steps=max(1, level.max_steps),
+            see_through_walls=level.see_through,
+        )
+
+    def _gen_grid(self, width: int, height: int) -> None:
+        raise NotImplementedError("this environment only shows the engine's state")
+
+
 def dump(env: Environments, i: int) -> MiniGridEnv:
     """An upstream environment in the state of environment i; both go on alike.
 
@@ -109,15 +128,35 @@ def dump(env: Environments, i: int) -> MiniGridEnv:
         ValueError: its level is not one of upstream's.
     """
     record = env.record(i)
-    made = make_upstream(env.levels[int(env.task[i])])
+    level = env.levels[int(env.task[i])]
+    if not is_upstreams(level):
+        raise ValueError(f"'{level.id}' is not a level of upstream's")
+    made = make_likeness(level, env.options)
     write_environment(made, record)
     return made
 
 
-def make_upstream(level: Level) -> MiniGridEnv:
-    """An upstream environment of a level, in no state yet."""
+def is_upstreams(level: Level) -> bool:
+    """Whether upstream's code can make an environment of a level."""
+    return isinstance(level.generate, Layouts) or level.id in gymnasium.registry
+
+
+def make_likeness(level: Level, options: Options) -> MiniGridEnv:
+    """An environment of a level, upstream's own where it has it, in no state yet."""
     if isinstance(level.generate, Layouts):
-        return unwrap(level.generate.factory())
-    if level.id not in gymnasium.registry:
-        raise ValueError(f"'{level.id}' is not a level of upstream's")
-    return unwrap(gymnasium.make(level.id, disable_env_checker=True))
+        made = unwrap(level.generate.factory())
+    elif is_upstreams(level):
+        made = unwrap(upstream_factory(level.id, options.max_steps)())
+    else:
+        made = Likeness(level)
+    image = spaces.Box(0, 255, (options.view, options.view, 3), np.uint8)
+    made.agent_view_size = options.view
+    made.observation_space = spaces.Dict({**made.observation_space.spaces, "image": image})
+    return made
+
+
+def mission_space(env: Environments) -> MissionSpace:
+    """Upstream's space of a batch's missions; that of any, where its levels have several."""
+    found = [make_likeness(each, env.options).observation_space["mission"] for each in env.levels]
+    alike = all(space == found[0] for space in found)
+    return found[0] if alike else BabyAIMissionSpace()

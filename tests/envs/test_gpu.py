@@ -34,7 +34,7 @@ def compile_for(capability, kernel, signature, monkeypatch):
     return ptx
 
 
-REWARDS, ENDS = types.Array(types.float32, 1, "C"), types.Array(types.boolean, 2, "C")
+REWARDS, ENDS = types.Array(types.float64, 1, "C"), types.Array(types.boolean, 2, "C")
 MISSIONS = types.Array(types.int16, 2, "C")
 
 

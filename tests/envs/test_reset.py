@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import gymnasium
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ import envs
 
 LOCAL = "BabyAI-GoToLocal-v0"
 SHORT = "MiniGrid-Empty-5x5-v0"  # truncates after 100 steps
+OBSTACLES = "MiniGrid-Dynamic-Obstacles-6x6-v0"  # draws while it steps
 
 
 def test_without_autoreset_environments_go_on_past_the_end():
@@ -51,6 +54,51 @@ def test_a_mask_begins_only_the_chosen_anew(autoreset, observation):
         m for m, new in zip(missions, mask, strict=True) if not new
     ]
     assert not torch.equal(obs["image"][mask], last["image"][mask])
+
+
+@pytest.mark.parametrize("autoreset", [True, False])
+def test_some_begin_anew_instead_of_acting(autoreset):
+    """As a step of the others and a reset of these: streams, missions, rewards and ends."""
+    env, apart = (envs.make(OBSTACLES, 6, autoreset=autoreset, max_steps=9) for _ in range(2))
+    anew = torch.tensor([True, False, False, True, False, False])
+    for each in (env, apart):
+        each.reset(seed=4)
+        for _ in range(8):
+            each.step(torch.full((6,), 6))
+    step = env.step(torch.full((6,), 6), anew=anew)
+    before = apart.state
+    whole = apart.step(torch.full((6,), 6))
+    apart.state = torch.where(anew[:, None], before, apart.state)
+    apart.reset(mask=anew)
+    assert torch.equal(env.state, apart.state)
+    assert torch.equal(step.truncated, ~anew)
+    assert torch.equal(step.reward, whole.reward.masked_fill(anew, 0))
+    assert torch.equal(step.obs["image"][~anew], whole.obs["image"][~anew])
+    assert torch.equal(step.final_obs["image"][~anew], whole.final_obs["image"][~anew])
+
+
+@pytest.mark.parametrize("id", [SHORT, LOCAL])
+def test_max_steps_is_upstreams(id):
+    env, upstream = envs.make(id, 1, max_steps=12), gymnasium.make(id, max_steps=12)
+    env.reset(seed=1)
+    upstream.reset(seed=1)
+    for number in range(30):
+        step = env.step(torch.tensor([(2, 2, 1)[number % 3]]))
+        _, reward, *ends, _ = upstream.step((2, 2, 1)[number % 3])
+        assert (step.exact_reward.item(), [step.terminated.item(), step.truncated.item()]) == (
+            reward,
+            ends,
+        )
+        if any(ends):
+            upstream.reset()
+    assert pickle.loads(pickle.dumps(env)).options.max_steps == 12
+
+
+def test_max_steps_out_of_place_is_refused():
+    with pytest.raises(ValueError, match="max_steps must be 1 to"):
+        envs.make(SHORT, 1, max_steps=0)
+    with pytest.raises(ValueError, match="max_steps is for ids"):
+        envs.make(lambda: gymnasium.make(SHORT), 1, max_steps=5)
 
 
 def test_a_masked_reset_seeds_only_the_chosen():

@@ -81,6 +81,17 @@ def test_attributes_and_pictures():
         env.set_attr("speed", 2)
 
 
+def test_missions_in_words_and_a_limit():
+    env = SB3VecEnv(LOCAL, num_envs=3, mission="text", max_steps=2)
+    first = env.reset()["mission"]
+    assert all(mission.startswith("go to") for mission in first)
+    env.step(np.full(3, 6))
+    obs, _, ended, infos = env.step(np.full(3, 6))
+    assert ended.all()
+    assert [info["terminal_observation"]["mission"] for info in infos] == list(first)
+    assert obs["mission"].tolist() == env.engine.missions()
+
+
 def test_autoreset_is_needed():
     with pytest.raises(ValueError, match="autoreset"):
         SB3VecEnv(SHORT, autoreset=False)

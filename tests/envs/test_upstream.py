@@ -98,6 +98,16 @@ def test_what_cannot_be_loaded_is_named():
         load([gymnasium.make("MiniGrid-Empty-5x5-v0")])
 
 
+def test_a_dumped_environment_keeps_its_view_and_limit():
+    batch = envs.make("BabyAI-GoToObj-v0", 1, view=5, max_steps=9)
+    image = batch.reset(seed=0)["image"][0]
+    env = dump(batch, 0)
+    assert np.array_equal(image, env.gen_obs()["image"])
+    assert env.gen_obs() in env.observation_space
+    env.reset(seed=0)
+    assert (env.max_steps, env.agent_view_size) == (9, 5)
+
+
 def test_a_level_of_ones_own_cannot_be_dumped(tmp_path):
     from envs.registry import level
     from envs.world import goal_in_corner, set_agent, walled

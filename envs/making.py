@@ -1,0 +1,98 @@
+"""Making a batch: its levels by their ids, or by functions of one's own."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Sequence
+
+import gymnasium
+import torch
+
+from .batch import Environments
+from .devices import find_device
+from .foreign import make_foreign_level, upstream_factory
+from .interface import Options
+from .layouts import Factory
+from .registry import LEVELS, Level, find_level
+
+
+def make(
+    levels: str | Factory | Sequence[str | Factory],
+    num_envs: int,
+    device: str | torch.device = "cpu",
+    seed: int = 0,
+    observation: str = Options.observation,
+    view: int = Options.view,
+    tile_size: int = Options.tile_size,
+    autoreset: bool = Options.autoreset,
+    max_steps: int | None = Options.max_steps,
+    workers: int | None = None,
+    part: tuple[int, int] = (0, 1),
+) -> Environments:
+    """A batch of environments of one level, or equal shares of several.
+
+    Args:
+        levels: one or a sequence of ids from ``envs.levels()``, of other ids that Gymnasium knows,
+            or of functions that make an upstream ``MiniGridEnv`` of one's own. Layouts of the
+            latter two are drawn by their own code, their dynamics must be upstream's.
+        num_envs: environments in all, at least one a level.
+        device: "cpu" or "cuda".
+        seed: environment i is seeded with ``seed + i`` at the first ``reset()``.
+        observation: "symbolic", upstream's (type, color, state) for each cell of the agent's view;
+            "rgb", that view in pixels, as upstream's ``RGBImgPartialObsWrapper``; "full", the whole
+            grid's symbols, as upstream's ``FullyObsWrapper``.
+        view: cells of the agent's square view, odd, 3 to 31, as upstream's ``ViewSizeWrapper``.
+        tile_size: pixels of a cell's side in "rgb".
+        autoreset: an environment whose episode ends begins its next one in the same step; without,
+            ``reset(mask=...)`` begins it.
+        max_steps: steps until an episode is truncated, as upstream's own argument; default: the
+            level's.
+        workers: processes that draw layouts which are not the engine's own (default: one a core);
+            with 0 this one does.
+        part: (k, n) for the k-th of n equal parts of such a batch, a process each: ``num_envs`` are
+            all parts' together, and the first environment's seed is given to each part's ``reset``.
+
+    Raises:
+        ValueError: an unknown level (the message names the nearest), an environment with rules of
+            its own, or a number out of range.
+    """
+    given = [levels] if isinstance(levels, str) or callable(levels) else list(levels)
+    if not given or num_envs < len(given):
+        raise ValueError(
+            f"num_envs must be at least one a level, {max(len(given), 1)}, got {num_envs}"
+        )
+    if seed < 0:
+        raise ValueError(f"seed must not be negative, got {seed}")
+    if workers is not None and workers < 0:
+        raise ValueError(f"workers must not be negative, got {workers}")
+    options = Options(observation, view, tile_size, autoreset, max_steps)
+    count = os.cpu_count() or 1 if workers is None else workers
+    found = [_find(level, count, max_steps) for level in given]
+    shares = [num_envs // len(found) + (k < num_envs % len(found)) for k in range(len(found))]
+    return Environments(found, _cut(shares, part), find_device(device), seed, options)
+
+
+def _cut(shares: Sequence[int], part: tuple[int, int]) -> list[int]:
+    """How much of each level's share falls into one of equal parts of the whole batch."""
+    number, count = part
+    if sum(shares) % count:
+        raise ValueError(f"num_envs must be a multiple of the {count} parts, got {sum(shares)}")
+    size = sum(shares) // count
+    ends = list(itertools.accumulate(shares))
+    first, last = number * size, (number + 1) * size
+    return [
+        max(0, min(end, last) - max(end - share, first))
+        for share, end in zip(shares, ends, strict=True)
+    ]
+
+
+def _find(level: str | Factory, workers: int, max_steps: int | None) -> Level:
+    """The engine's own level of that id, or one that upstream's code draws."""
+    if callable(level):
+        if max_steps is not None:
+            raise ValueError("max_steps is for ids: a function of one's own makes its own limit")
+        return make_foreign_level(level, workers)
+    if level not in LEVELS and level in gymnasium.registry:
+        return make_foreign_level(upstream_factory(level, max_steps), workers, level)
+    return find_level(level)
