@@ -1,7 +1,7 @@
-"""Checkpoints: tensors in safetensors beside a JSON manifest with their SHA-256.
+"""Checkpoints: tensors in safetensors beside a JSON manifest, either with its SHA-256.
 
 A checkpoint is a folder that is written aside, flushed to the disk and only then renamed to its
-place, so one with its right name is whole; should it be damaged later, the digest tells. Nothing
+place, so one with its right name is whole; should it be damaged later, the digests tell. Nothing
 that could run code when loaded (pickle) is read or written.
 """
 
@@ -10,29 +10,35 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 from safetensors import SafetensorError
 from safetensors.torch import load as tensors_from_bytes
 from safetensors.torch import save as tensors_to_bytes
 from torch import Tensor
 
-from .errors import UsageError
+from .errors import UsageError, note
 from .files import aside, make_folder
+from .settings import Json
 
 FORMAT = 2
 TENSORS, MANIFEST = "tensors.safetensors", "manifest.json"
-BEST = "best"  # the name of the one that succeeds most
-KEPT = 2  # checkpoints left in a folder: should the newest be damaged, the one before it loads
+BEST = "best"  # what the one that succeeds most is called
+KEPT = 2  # of the newest: should the last be damaged, the one before it loads
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Tensors by name, and numbers that JSON can hold."""
+    """Tensors by name, numbers that JSON can hold, and the configuration that they came about by
+    (empty where that is not known).
+    """
 
     tensors: dict[str, Tensor]
     numbers: dict[str, float]
+    config: dict[str, Json] = field(default_factory=dict)
 
 
 class DamagedError(Exception):
@@ -41,7 +47,7 @@ class DamagedError(Exception):
 
 def save_checkpoint(folder: Path, frames: int, checkpoint: Checkpoint) -> Path:
     """Write a checkpoint after `frames` frames into `folder`; only the last `KEPT` remain, and
-    the first of those with the highest success rate, as "best".
+    the best one.
     """
     make_folder(folder)
     tensors = {name: tensor.detach().contiguous() for name, tensor in checkpoint.tensors.items()}
@@ -51,31 +57,17 @@ def save_checkpoint(folder: Path, frames: int, checkpoint: Checkpoint) -> Path:
         "frames": frames,
         "sha256": hashlib.sha256(data).hexdigest(),
         "numbers": checkpoint.numbers,
+        "config": checkpoint.config,
     }
-    final, best = folder / f"{frames:012d}", folder / BEST
-    places = [final]
-    if success_rate(checkpoint) > (_success_rate_in(best) if best.exists() else 0):
-        places.append(best)
-    for place in places:
-        with aside(place) as temporary:
-            temporary.mkdir()
-            (temporary / TENSORS).write_bytes(data)
-            (temporary / MANIFEST).write_text(json.dumps(manifest, indent=1))
-    for old in checkpoints(folder)[:-KEPT]:
+    final = folder / f"{frames:012d}"
+    with aside(final) as temporary:
+        temporary.mkdir()
+        (temporary / TENSORS).write_bytes(data)
+        sealed = manifest | {"seal": _seal(manifest)}
+        (temporary / MANIFEST).write_text(json.dumps(sealed, indent=1))
+    for old in {*checkpoints(folder)[:-KEPT]} - {best_checkpoint(folder)}:
         shutil.rmtree(folder / old)
     return final
-
-
-def success_rate(checkpoint: Checkpoint) -> float:
-    """Of the last episodes before it; 0 where that is not known."""
-    return checkpoint.numbers.get("success_rate", 0.0)
-
-
-def _success_rate_in(path: Path) -> float:
-    try:
-        return success_rate(read_checkpoint(path))
-    except DamagedError:
-        return 0.0
 
 
 def load_checkpoint(folder: Path, which: str = "") -> Checkpoint:
@@ -87,39 +79,89 @@ def load_checkpoint(folder: Path, which: str = "") -> Checkpoint:
     faults = []
     for name in reversed(_called(folder, which)):
         try:
-            return read_checkpoint(folder / name)
+            checkpoint = read_checkpoint(folder / name)
         except DamagedError as error:
             faults.append(f"{name}: {error}")
+            continue
+        if faults:
+            note(f"{folder}: {'; '.join(faults)}; it goes back to {int(name)} frames")
+        return checkpoint
     raise UsageError(f"no whole checkpoint in {folder} ({'; '.join(faults) or 'there is none'})")
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
     """One checkpoint; `DamagedError` says how it differs from what was written."""
+    manifest = _read_manifest(path)
     try:
-        manifest = json.loads((path / MANIFEST).read_bytes())
         data = (path / TENSORS).read_bytes()
-        if manifest["format"] != FORMAT:
-            raise DamagedError(f"format {manifest['format']}, expected {FORMAT}")
         if hashlib.sha256(data).hexdigest() != manifest["sha256"]:
             raise DamagedError(f"{TENSORS} does not have the digest in {MANIFEST}")
-        return Checkpoint(tensors_from_bytes(data), manifest["numbers"])
+        config = cast(dict[str, Json], manifest.get("config", {}))
+        return Checkpoint(tensors_from_bytes(data), _numbers(manifest), config)
     except OSError as error:
-        raise DamagedError(f"{error.strerror}: {Path(error.filename).name}") from None
-    except (ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise DamagedError(f"{TENSORS}: {error.strerror}") from None
+    except (KeyError, SafetensorError) as error:
         raise DamagedError(f"{MANIFEST} or {TENSORS} cannot be read ({error})") from None
 
 
+def _read_manifest(path: Path) -> dict[str, object]:
+    """A checkpoint's manifest; `DamagedError` where it is not what was written."""
+    try:
+        manifest = json.loads((path / MANIFEST).read_bytes())
+    except OSError as error:
+        raise DamagedError(f"{MANIFEST}: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
+        raise DamagedError(f"{MANIFEST} cannot be read ({error})") from None
+    if not isinstance(manifest, dict):
+        raise DamagedError(f"{MANIFEST} is none")
+    if manifest.get("format") != FORMAT:
+        raise DamagedError(f"format {manifest.get('format')}, expected {FORMAT}")
+    seal = manifest.pop("seal", None)  # the first of this format had none
+    if seal is not None and seal != _seal(manifest):
+        raise DamagedError(f"{MANIFEST} is not what was written")
+    return manifest
+
+
+def _seal(manifest: Mapping[str, object]) -> str:
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
+
+
+def _numbers(manifest: Mapping[str, object]) -> dict[str, float]:
+    numbers = manifest.get("numbers")
+    known = numbers.values() if isinstance(numbers, dict) else [None]
+    if not all(isinstance(number, int | float) for number in known):
+        raise DamagedError(f"{MANIFEST} has no numbers")
+    return cast(dict[str, float], numbers)
+
+
+def best_checkpoint(folder: Path) -> str:
+    """The first of the checkpoints that succeed most; "" where none is known to succeed."""
+    rates = {name: _success_rate(folder / name) for name in checkpoints(folder)}
+    best = max(rates, key=lambda name: rates[name], default="")
+    return best if rates.get(best) else ""
+
+
+def _success_rate(path: Path) -> float:
+    """Of the last episodes before a checkpoint; 0 where that is not known."""
+    try:
+        return _numbers(_read_manifest(path)).get("success_rate", 0.0)
+    except DamagedError:
+        return 0.0
+
+
 def _called(folder: Path, which: str) -> list[str]:
-    """The names of the checkpoints that are meant; all but the best one where none is named."""
-    known = checkpoints(folder)
+    """The names of the checkpoints that are meant; all where none is named."""
+    known, best = checkpoints(folder), best_checkpoint(folder) if which else ""
     if not which:
         return known
-    if which == BEST and (folder / BEST).is_dir():
-        return [BEST]
-    found = [name for name in known if which.isdecimal() and int(name) == int(which)]
+    if which == BEST and best:
+        return [best]
+    found = [name for name in known if f"{name:0>12}" == f"{which:0>12}"]
     if not found:
-        there = [*(str(int(name)) for name in known), *([BEST] if (folder / BEST).is_dir() else [])]
-        raise UsageError(f"no checkpoint {which!r} in {folder}; there are {', '.join(there)}")
+        there = [*(str(int(name)) for name in known), *([BEST] if best else [])]
+        raise UsageError(
+            f"no checkpoint {which!r} in {folder}; there are {', '.join(there) or 'none'}"
+        )
     return found
 
 
@@ -127,4 +169,5 @@ def checkpoints(folder: Path) -> list[str]:
     """The names of the checkpoints in a folder, the newest last."""
     if not folder.is_dir():
         return []
-    return sorted(path.name for path in folder.iterdir() if path.name.isdecimal())
+    names = (path.name for path in folder.iterdir())
+    return sorted((name for name in names if name.isdecimal()), key=int)

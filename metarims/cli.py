@@ -69,6 +69,10 @@ def main(commands: Mapping[str, type], wiring: object, args: Sequence[str]) -> i
     except BrokenPipeError:  # whoever reads the output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"{PROGRAM}: {where}{error.strerror or error}", file=sys.stderr)
+        return 2
     return 0
 
 

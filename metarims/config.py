@@ -51,7 +51,8 @@ class RunSettings:
         device: "auto" (the GPU where there is one), "cpu" or "cuda".
         origin: a run whose agent's parameters are the first ones of this one's.
         until: stop once the last 200 episodes succeed this often; with 0 all frames are trained.
-        checkpoint_frames: a checkpoint is written this often, and at the end.
+        checkpoint_frames: a checkpoint is written this often, at the latest after a minute, and at
+            the end.
     """
 
     out: str = ""

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from functools import cache
 
 
 class UsageError(ValueError):
     """Bad input; the command line prints it as one line and ends with exit code 2."""
+
+
+@cache
+def note(message: str) -> None:
+    """Say, once, what is amiss and has been got over."""
+    print(f"note        {message}", flush=True)
 
 
 def check_positive(**numbers: float) -> None:

@@ -54,16 +54,27 @@ def write_json(path: Path | None, content: object) -> None:
 
 def append_line(path: Path, line: str) -> None:
     """Add a line to a file; `UsageError` where the system refuses."""
-    try:
-        with path.open("a") as file:
-            file.write(line + "\n")
-    except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror}") from None
+    with refusals(path), path.open("a") as file:
+        file.write(line + "\n")
+
+
+def flush(path: Path) -> None:
+    """Make what a file holds last, if it is there."""
+    if path.exists():
+        with refusals(path):
+            _flush(path)
+
+
+def clear_aside(folder: Path) -> None:
+    """Remove what killed processes left aside in a folder."""
+    for left in folder.glob(".*.aside"):
+        with refusals(left):
+            _remove(left)
 
 
 @contextmanager
 def refusals(path: Path) -> Iterator[None]:
-    """`UsageError` where the system refuses what others write below `path`."""
+    """`UsageError` where the system refuses what is written to a file, or below a folder."""
     try:
         yield
     except OSError as error:

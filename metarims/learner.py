@@ -114,6 +114,24 @@ class Learner:
         return {name: figure.detach() for name, figure in figures.items()} | {"gradient_norm": norm}
 
 
+def nonfinite_parameter(agent: Agent) -> str:
+    """The first parameter of an agent's that is not finite everywhere; "" where all are."""
+    wrong = (name for name, value in agent.named_parameters() if not value.isfinite().all())
+    return next(wrong, "")
+
+
+def first_nonfinite(agent: Agent, iteration: Iteration) -> str:
+    """What a loss without finite gradients came from: the first of what it was made of, in the
+    order of causes, that is not finite everywhere.
+    """
+    if parameter := nonfinite_parameter(agent):
+        return f"the parameter {parameter}"
+    for name in ("rewards", "log_probs", "values"):
+        if not all(getattr(rollout, name).isfinite().all() for rollout in iteration.rollouts):
+            return f"a rollout's {name}"
+    return "the loss or its gradient"
+
+
 def _means(figures: list[Figures]) -> Figures:
     """The mean of each figure over minibatches and ranks."""
     means = [torch.stack([row[name] for row in figures]).mean() for name in figures[0]]

@@ -22,9 +22,11 @@ class Monitor:
         from torch.utils.tensorboard import SummaryWriter  # slow to import
 
         self._run, self._frames = run, frames
-        self._writer = SummaryWriter(str(run.path), purge_step=begun_at or None)
         config = json.dumps(run.config.as_json(), indent=1)
-        self._writer.add_text("config", f"```\n{config}\n```", 0)
+        with refusals(run.path):
+            # what came after the checkpoint comes again
+            self._writer = SummaryWriter(str(run.path), purge_step=begun_at + 1)
+            self._writer.add_text("config", f"```\n{config}\n```", 0)
         self._console = Console()
         self._bar = Progress(
             BarColumn(), TextColumn("{task.description}"), console=self._console, transient=False
@@ -41,6 +43,7 @@ class Monitor:
             for name, value in row.items():
                 if "/" in name:
                     self._writer.add_scalar(name, value, frames)
+            self._writer.flush()
         self._run.write_metrics(row)
         line = self._line(row)
         if self._console.is_terminal:

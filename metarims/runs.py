@@ -8,21 +8,30 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
-from .checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from .config import RunConfig
-from .errors import UsageError
-from .files import append_line, make_folder, write_json, write_text
+from .checkpoint import Checkpoint, checkpoints, load_checkpoint, save_checkpoint
+from .config import RunConfig, RunSettings
+from .errors import UsageError, note
+from .files import (
+    append_line,
+    clear_aside,
+    flush,
+    make_folder,
+    refusals,
+    write_json,
+    write_text,
+)
 from .protocols import Agent
-from .settings import Json
+from .settings import Json, differences, flatten
 
 Row = dict[str, float]
 
 TAIL = 1 << 16  # bytes that hold several lines of metrics
 CONFIG, METRICS, CHECKPOINTS = "config.json", "metrics.jsonl", "checkpoints"
+LOCK = ".lock"  # a file, for not every network's file system locks folders
 
 
 @dataclass(frozen=True)
@@ -33,12 +42,37 @@ class Run:
     config: RunConfig
 
     def save(self, frames: int, checkpoint: Checkpoint) -> Path:
-        """Keep a checkpoint, and the first of those that succeed most."""
-        return save_checkpoint(self.path / CHECKPOINTS, frames, checkpoint)
+        """Keep a checkpoint, the metrics up to it having reached the disk."""
+        flush(self.path / METRICS)
+        own = replace(checkpoint, config=self.config.as_json())
+        return save_checkpoint(self.path / CHECKPOINTS, frames, own)
 
     def load(self, which: str = "") -> Checkpoint:
-        """The newest whole checkpoint, or that of so many frames, or the "best"."""
-        return load_checkpoint(self.path / CHECKPOINTS, which)
+        """The newest whole checkpoint, or that of so many frames, or the "best".
+
+        Raises:
+            UsageError: there is none, or it came about by another configuration.
+        """
+        checkpoint = load_checkpoint(self.path / CHECKPOINTS, which)
+        if checkpoint.config:
+            self._check_config(RunConfig.from_json(checkpoint.config))
+        return checkpoint
+
+    def _check_config(self, known: RunConfig) -> None:
+        """Refuse a config.json that was damaged or changed in what decides how it goes on."""
+        own, theirs = _decisive(self.config), _decisive(known)
+        changed = [*differences(own, theirs).items()]
+        if own != theirs:
+            path, value = changed[0] if changed else ("agent", "another")
+            there = flatten(theirs).get(path, "absent")
+            raise UsageError(
+                f"{self.path / CONFIG} was changed or damaged: {path} is {value} there, "
+                f"{there} in the checkpoint"
+            )
+
+    def has_begun(self) -> bool:
+        """Whether there is anything to go on from."""
+        return bool(checkpoints(self.path / CHECKPOINTS)) or (self.path / METRICS).exists()
 
     def load_agent(self, agent: Agent, which: str = "") -> None:
         """Give `agent` a checkpoint's parameters; `UsageError` if they do not fit."""
@@ -46,31 +80,32 @@ class Run:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Within it no other process may train the run; `UsageError` where one does."""
-        folder = os.open(self.path, os.O_RDONLY)
+        """Within it no other process may train the run; what a killed one left aside is removed.
+
+        Raises:
+            UsageError: one does, or the system refuses.
+        """
+        with refusals(self.path):
+            lock = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT)
         try:
-            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with refusals(self.path):
+                _lock(lock, self.path)
+            for folder in (self.path, self.path / CHECKPOINTS):
+                clear_aside(folder)
             yield
-        except BlockingIOError:
-            raise UsageError(f"{self.path} is being trained by another process") from None
         finally:
-            os.close(folder)
+            os.close(lock)
 
     def write_metrics(self, row: Row) -> None:
         """Append one line to metrics.jsonl."""
         append_line(self.path / METRICS, json.dumps(row))
 
     def metrics(self) -> Iterator[Row]:
-        """The lines of metrics.jsonl, up to one that is cut short or damaged."""
+        """The lines of metrics.jsonl, but for those that are cut short or damaged."""
         path = self.path / METRICS
-        for line in path.read_text(errors="replace").splitlines() if path.exists() else []:
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError:
-                return
-            if not line.isascii():  # what cannot be read as text is replaced by a sign
-                return
-            yield row
+        for line in path.read_bytes().splitlines() if path.exists() else []:
+            if row := _row(line):
+                yield row
 
     def last_metrics(self) -> Row:
         """The newest whole line of metrics.jsonl, read from its end; empty where there is none."""
@@ -80,17 +115,41 @@ class Run:
         with path.open("rb") as file:
             file.seek(max(0, path.stat().st_size - TAIL))
             lines = file.read().splitlines()
-        for line in reversed(lines):
-            try:
-                return cast(Row, json.loads(line))
-            except ValueError:
-                continue
-        return {}
+        return next(filter(None, map(_row, reversed(lines))), {})
 
-    def forget_metrics_after(self, frames: int) -> None:
-        """Drop the lines that a resumed run will write again."""
+    def forget_metrics_after(self, frames: int, iterations: int) -> None:
+        """Drop the lines that a resumed run will write again; say if not all of those before are
+        there, one for each iteration.
+        """
         rows = [row for row in self.metrics() if row["frames"] <= frames]
+        if len(rows) < iterations:
+            lacking = iterations - len(rows)
+            note(f"{self.path / METRICS} lacks {lacking} of {iterations} lines: lost or damaged")
         write_text(self.path / METRICS, "".join(json.dumps(row) + "\n" for row in rows))
+
+
+def _row(line: bytes) -> Row:
+    """A line of metrics; empty where it is cut short or damaged."""
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return {}
+    if not (line.isascii() and isinstance(row, dict) and "frames" in row):
+        return {}
+    whole = all(isinstance(value, int | float) for value in row.values())
+    return cast(Row, row) if whole else {}
+
+
+def _lock(descriptor: int, path: Path) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise UsageError(f"{path} is being trained by another process") from None
+
+
+def _decisive(config: RunConfig) -> RunConfig:
+    """A configuration without what may well be another when a run goes on."""
+    return replace(config, run=RunSettings(seed=config.run.seed), preset="")
 
 
 def create_run(config: RunConfig) -> Run:
@@ -98,13 +157,21 @@ def create_run(config: RunConfig) -> Run:
     if not config.run.out:
         raise UsageError("missing: --out, a folder for the run")
     path = Path(config.run.out)
-    if path.exists() and not path.is_dir():
-        raise UsageError(f"{path} is a file; choose another folder")
-    if path.is_dir() and any(path.iterdir()):
-        what = "another run: resume it" if (path / CONFIG).exists() else "other files: empty it"
-        raise UsageError(f"{path} holds {what}, or choose another folder")
-    write_json(make_folder(path) / CONFIG, config.as_json())
-    return Run(path, config)
+    _refuse_if_taken(path)
+    run = Run(make_folder(path), config)
+    with run.held():
+        _refuse_if_taken(path)  # by another process, meanwhile
+        write_json(path / CONFIG, config.as_json())
+    return run
+
+
+def _refuse_if_taken(path: Path) -> None:
+    with refusals(path):
+        if path.exists() and not path.is_dir():
+            raise UsageError(f"{path} is a file; choose another folder")
+        if path.is_dir() and {inner.name for inner in path.iterdir()} - {LOCK}:
+            what = "another run: resume it" if (path / CONFIG).exists() else "other files: empty it"
+            raise UsageError(f"{path} holds {what}, or choose another folder")
 
 
 def load_run(path: str | Path) -> Run:
@@ -124,7 +191,7 @@ def read_config(path: Path) -> RunConfig:
         content = json.loads(path.read_text())
     except (FileNotFoundError, NotADirectoryError):
         raise UsageError(f"no run at {path.parent}{_nearest(path.parent)}") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"{path} cannot be read: {error}") from None
     if not isinstance(content, dict):
         raise UsageError(f"{path} does not hold a configuration")

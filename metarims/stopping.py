@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 HEARD = (signal.SIGINT, signal.SIGTERM)
+GRACE = 7.0  # seconds that work which is under way has to come to an end
+SERVED = "METARIMS_SERVES"  # environment variable: the process that this one was started to serve
 
 
 class Stopped(KeyboardInterrupt):
@@ -35,6 +38,10 @@ class Told:
         if self.number:
             raise Stopped(self.number)
 
+    def is_in_time(self) -> None:
+        """What was under way has come to an end, and what is left will be done, too."""
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
 
 @contextmanager
 def hearing() -> Iterator[None]:
@@ -49,8 +56,8 @@ def hearing() -> Iterator[None]:
 
 @contextmanager
 def noting() -> Iterator[Told]:
-    """Within it the first signal is noted, for work that must come to a good end; the second one
-    ends it at once.
+    """Within it the first signal is noted, for work that must come to a good end; a second one, or
+    `GRACE` running out, ends it at once.
     """
     told = Told()
 
@@ -58,18 +65,38 @@ def noting() -> Iterator[Told]:
         if told.number:
             raise Stopped(number)
         told.number = number
+        signal.setitimer(signal.ITIMER_REAL, GRACE, 1)  # again, where nobody hears an exception
 
-    with _handling(note):
-        yield told
+    def end(_: int, __: FrameType | None) -> None:
+        told.raise_if_so()
+
+    with _handling(note), _handling(end, (signal.SIGALRM,)):
+        try:
+            yield told
+        finally:
+            if told.number:
+                told.is_in_time()
+
+
+def is_left_alone() -> bool:
+    """Whether the process that this one serves, if it serves one, has ended."""
+    return os.environ.get(SERVED, str(os.getppid())) != str(os.getppid())
+
+
+def serving() -> dict[str, str]:
+    """The environment of a process that serves this one."""
+    return {**os.environ, SERVED: str(os.getpid())}
 
 
 @contextmanager
-def _handling(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
-    """Give both signals a handler, and after that their own again; only a main thread may."""
+def _handling(
+    handler: Callable[[int, FrameType | None], None], numbers: Iterable[int] = HEARD
+) -> Iterator[None]:
+    """Give signals a handler, and after that their own again; only a main thread may."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, handler) for number in HEARD}
+    before = {number: signal.signal(number, handler) for number in numbers}
     try:
         yield
     finally:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,17 +16,19 @@ from . import ranks
 from .checkpoint import Checkpoint
 from .config import RunConfig
 from .diagnostics import diagnose
-from .errors import UsageError
-from .learner import Iteration, Learner
+from .errors import UsageError, note
+from .learner import Iteration, Learner, first_nonfinite, nonfinite_parameter
 from .monitor import Monitor
 from .protocols import Agent, Environment
 from .rollout import Cursor, begin
 from .runs import Row, Run, create_run, load_run, put_parameters
 from .settings import Leaf, flatten
-from .stopping import Stopped, noting
+from .stopping import GRACE, Stopped, is_left_alone, noting
 from .tally import Tally
 
 LOST = 3  # iterations without a finite gradient after which a run gives up
+MINUTE = 60.0  # seconds, the most that a run loses when it is cut off, or one iteration
+LONG = GRACE / 2  # seconds of an iteration that may not come to an end once it is told to stop
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ class Training:
         self.cursor = begin(env, agent, seed + ranks.rank() * env.num_envs, curious)
         self.tally = Tally(before)
         self._lost = 0  # iterations in a row without a finite gradient
+        self._culprit = ""  # what was not finite in the last of them
 
     def iterate(self) -> Row:
         """One iteration and its figures, under Stable-Baselines3's names where it has one."""
@@ -63,6 +65,8 @@ class Training:
         so_far = self.tally
         self.tally = so_far.after(iteration.rollouts, self.cursor, seconds)
         self._lost = self._lost + 1 if row["train/nonfinite"] == 1 else 0
+        if self._lost:
+            self._culprit = first_nonfinite(self.agent, iteration)
         row["time/fps"] = (self.tally.frames - so_far.frames) / seconds
         return row | _tally_row(self.tally) | {"train/n_updates": self.learner.updates}
 
@@ -75,13 +79,11 @@ class Training:
         """Whether no gradient has been finite for some iterations."""
         return self._lost >= LOST
 
-    def lament(self, row: Row) -> str:
-        """What is to be said then, of the last iteration's figures."""
-        bad = [name for name, value in row.items() if not math.isfinite(value)]
+    def lament(self) -> str:
+        """What is to be said then."""
         return (
-            f"no gradient was finite for {LOST} iterations (first among the figures that are not: "
-            f"{(bad or ['none'])[0]}); the parameters are as they were before: try a lower "
-            "learning_rate"
+            f"no gradient was finite for {LOST} iterations, beginning with {self._culprit}; "
+            "the parameters are as they were before: try a lower learning_rate"
         )
 
     def checkpoint(self) -> Checkpoint:
@@ -157,10 +159,21 @@ def train(config: RunConfig, env: Environment, agent: Agent) -> Summary:
     Raises:
         UsageError: the folder holds something already, or the run to begin from has another agent.
     """
-    before = begin_from(load_run(config.run.origin), config, agent) if config.run.origin else 0
+    training = _from_the_start(config, env, agent)
     run = create_run(config) if ranks.rank() == 0 else Run(Path(config.run.out), config)
-    with run.held() if ranks.rank() == 0 else nullcontext():
-        return _go_on(run, Training(config, env, agent, before), config.run.frames)
+    with _held(run):
+        _keep(run, training)
+        return _go_on(run, training, config.run.frames)
+
+
+def _from_the_start(config: RunConfig, env: Environment, agent: Agent) -> Training:
+    before = begin_from(load_run(config.run.origin), config, agent) if config.run.origin else 0
+    return Training(config, env, agent, before)
+
+
+def _held(run: Run) -> AbstractContextManager[None]:
+    """What rank 0 holds the run's folder by."""
+    return run.held() if ranks.rank() == 0 else nullcontext()
 
 
 def begin_from(origin: Run, config: RunConfig, agent: Agent) -> int:
@@ -186,18 +199,23 @@ def _leaves_of_agent(config: RunConfig) -> dict[str, Leaf]:
 
 
 def resume(run: Run, env: Environment, agent: Agent, frames: int | None = None) -> Summary:
-    """Go on with a run from its newest whole checkpoint, to `frames` or as far as it was planned.
+    """Go on with a run from its newest whole checkpoint, to `frames` or as far as it was planned;
+    one that was cut off before there was any begins.
 
     On the CPU the result equals the uninterrupted run's bit for bit.
 
     Raises:
         UsageError: there is no whole checkpoint, or it is of another agent.
     """
-    training = Training(run.config, env, agent)
-    with run.held() if ranks.rank() == 0 else nullcontext():
-        training.restore(run.load())
+    with _held(run):
+        if run.has_begun():
+            training = Training(run.config, env, agent)
+            training.restore(run.load())
+        else:
+            note(f"{run.path} was cut off before its first checkpoint: it begins")
+            training = _from_the_start(run.config, env, agent)
         if ranks.rank() == 0:
-            run.forget_metrics_after(training.tally.frames)
+            run.forget_metrics_after(training.tally.frames, training.tally.iterations)
         return _go_on(run, training, frames or run.config.run.frames)
 
 
@@ -214,17 +232,21 @@ def _go_on(run: Run, training: Training, frames: int) -> Summary:
 
     Who is told to stop keeps the iteration that is under way and ends by `Stopped`.
     """
-    saved = training.tally.frames
+    saved, then = training.tally.frames, time.monotonic()
     with noting() as told, _shown(run, saved, frames) as report:
         while not training.is_done(frames):
-            row = training.iterate()
-            report(row)
-            stop = ranks.any_of(told.number > 0)
+            begun = time.monotonic()
+            report(training.iterate())
+            now = time.monotonic()
+            late = ranks.any_of(now - then > MINUTE or now - begun > LONG)
+            stop = ranks.any_of(told.number > 0 or is_left_alone())
             due = training.tally.frames - saved >= run.config.run.checkpoint_frames
-            if due or stop or training.is_lost() or training.is_done(frames):
-                saved = _keep(run, training)
+            if stop:
+                told.is_in_time()
+            if due or late or stop or training.is_lost() or training.is_done(frames):
+                saved, then = _keep(run, training), time.monotonic()
             if training.is_lost():
-                raise UsageError(f"{run.path}: {training.lament(row)}")
+                raise UsageError(f"{run.path}: {training.lament()}")
             if stop:
                 raise Stopped(told.number or signal.SIGTERM)
     tally = training.tally
@@ -245,7 +267,12 @@ def _shown(run: Run, begun_at: int, frames: int) -> Iterator[Callable[[Row], Non
 
 
 def _keep(run: Run, training: Training) -> int:
-    """Checkpoint all ranks; the frames of it."""
+    """Checkpoint all ranks, what is finite of it alone; the frames of it."""
+    if lost := nonfinite_parameter(training.agent):
+        raise UsageError(
+            f"{run.path}: {lost} is not finite after {training.tally.frames} frames, and is not "
+            "kept; the checkpoints before it are whole: try a lower learning_rate"
+        )
     checkpoint = training.checkpoint()
     if ranks.rank() == 0:
         run.save(training.tally.frames, checkpoint)

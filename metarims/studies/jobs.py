@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from ..config import RunConfig
 from ..errors import UsageError
 from ..files import write_json
 from ..runs import CHECKPOINTS, CONFIG, Row, Run, load_run
+from ..stopping import serving
 from ..tally import has_reached
 
 GLANCE = 0.5  # seconds between looks at how far the runs are
@@ -189,7 +189,7 @@ def _call(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONIOENCODING": "utf-8"},
+        env={**serving(), "PYTHONIOENCODING": "utf-8"},
         start_new_session=True,  # Ctrl-C is for the one that tells all others
     )
     output, errors = _communicate(process, stop.is_set)
@@ -222,5 +222,5 @@ def _communicate(process: subprocess.Popen[str], stopped: Callable[[], bool]) ->
 def _clear(out: Path) -> None:
     """Remove what a run left that was ended before its first checkpoint."""
     if (out / CONFIG).exists():
-        load_run(out)  # refuses what is no run of ours
-        shutil.rmtree(out)
+        with load_run(out).held():  # refuses what is no run of ours, or is at work
+            shutil.rmtree(out)

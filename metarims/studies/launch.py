@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import subprocess
 import sys
@@ -14,6 +13,7 @@ from pathlib import Path
 
 from ..errors import UsageError
 from ..ranks import RANK, SIZE
+from ..stopping import Stopped, serving
 
 PATIENCE = 30.0  # seconds that a process has to end when it is asked to
 GLANCE = 0.1  # seconds between looks at the processes
@@ -33,9 +33,14 @@ def launch(program: Path, arguments: Sequence[str], ranks: int) -> None:
             stack.enter_context(worker(program, arguments, rank, ranks, port, errors[rank]))
             for rank in range(ranks)
         ]
-        while any(each.poll() is None for each in workers):
-            check(workers, errors)
-            time.sleep(GLANCE)
+        try:
+            while any(each.poll() is None for each in workers):
+                check(workers, errors)
+                time.sleep(GLANCE)
+        except Stopped:
+            for each in workers:  # all at once, and then one after the other
+                each.terminate()
+            raise
         check(workers, errors)
 
 
@@ -48,7 +53,7 @@ def worker(
     with errors.open("wb") as file:
         process = subprocess.Popen(
             [sys.executable, str(program), *arguments],
-            env={**os.environ, **place, RANK: str(rank), SIZE: str(ranks)},
+            env={**serving(), **place, RANK: str(rank), SIZE: str(ranks)},
             stdout=None if rank == 0 else subprocess.DEVNULL,
             stderr=file,
             start_new_session=True,  # Ctrl-C is for the one that tells all others

@@ -1,0 +1,1 @@
+"""What may befall a run: kills, signals, full disks, damaged files, and input that is no input."""
