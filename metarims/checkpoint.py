@@ -21,11 +21,12 @@ from safetensors.torch import save as tensors_to_bytes
 from torch import Tensor
 
 from .errors import UsageError, note
-from .files import aside, make_folder
+from .files import aside, clear_aside, make_folder, refusals
 from .settings import Json
 
 FORMAT = 2
 TENSORS, MANIFEST = "tensors.safetensors", "manifest.json"
+SEAL = "seal"  # the manifest's own digest, in it
 BEST = "best"  # what the one that succeeds most is called
 KEPT = 2  # of the newest: should the last be damaged, the one before it loads
 
@@ -63,11 +64,17 @@ def save_checkpoint(folder: Path, frames: int, checkpoint: Checkpoint) -> Path:
     with aside(final) as temporary:
         temporary.mkdir()
         (temporary / TENSORS).write_bytes(data)
-        sealed = manifest | {"seal": _seal(manifest)}
-        (temporary / MANIFEST).write_text(json.dumps(sealed, indent=1))
-    for old in {*checkpoints(folder)[:-KEPT]} - {best_checkpoint(folder)}:
-        shutil.rmtree(folder / old)
+        (temporary / MANIFEST).write_text(json.dumps(sealed(manifest), indent=1))
+    tidy(folder)
     return final
+
+
+def tidy(folder: Path) -> None:
+    """Leave the last `KEPT` checkpoints and the best one, and nothing aside."""
+    clear_aside(folder)
+    for old in {*checkpoints(folder)[:-KEPT]} - {best_checkpoint(folder)}:
+        with refusals(folder):
+            shutil.rmtree(folder / old)
 
 
 def load_checkpoint(folder: Path, which: str = "") -> Checkpoint:
@@ -116,14 +123,16 @@ def _read_manifest(path: Path) -> dict[str, object]:
         raise DamagedError(f"{MANIFEST} is none")
     if manifest.get("format") != FORMAT:
         raise DamagedError(f"format {manifest.get('format')}, expected {FORMAT}")
-    seal = manifest.pop("seal", None)  # the first of this format had none
-    if seal is not None and seal != _seal(manifest):
+    own = {name: value for name, value in manifest.items() if name != SEAL}
+    if manifest.get(SEAL, sealed(own)[SEAL]) != sealed(own)[SEAL]:  # the first ones had none
         raise DamagedError(f"{MANIFEST} is not what was written")
-    return manifest
+    return own
 
 
-def _seal(manifest: Mapping[str, object]) -> str:
-    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
+def sealed(manifest: Mapping[str, object]) -> dict[str, object]:
+    """A manifest with the digest of what is in it."""
+    content = json.dumps(manifest, sort_keys=True).encode()
+    return {**manifest, SEAL: hashlib.sha256(content).hexdigest()}
 
 
 def _numbers(manifest: Mapping[str, object]) -> dict[str, float]:

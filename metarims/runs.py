@@ -12,7 +12,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
-from .checkpoint import Checkpoint, checkpoints, load_checkpoint, save_checkpoint
+from torch import Tensor
+
+from .checkpoint import Checkpoint, checkpoints, load_checkpoint, save_checkpoint, tidy
 from .config import RunConfig, RunSettings
 from .errors import UsageError, note
 from .files import (
@@ -90,8 +92,8 @@ class Run:
         try:
             with refusals(self.path):
                 _lock(lock, self.path)
-            for folder in (self.path, self.path / CHECKPOINTS):
-                clear_aside(folder)
+            clear_aside(self.path)
+            tidy(self.path / CHECKPOINTS)
             yield
         finally:
             os.close(lock)
@@ -209,11 +211,23 @@ def put_parameters(agent: Agent, checkpoint: Checkpoint) -> None:
         for name, tensor in checkpoint.tensors.items()
         if name.startswith(prefix)
     }
+    for name, now in agent.state_dict().items():
+        if name in values and values[name].dtype != now.dtype:
+            check_like(name, values[name], now)
     try:
         agent.load_state_dict(values)
     except RuntimeError as error:
         first = str(error).splitlines()[1].strip()
         raise UsageError(f"the checkpoint is of another agent: {first}") from None
+
+
+def check_like(name: str, given: Tensor, expected: Tensor) -> None:
+    """Refuse a checkpoint's tensor of another shape or type than the run's own."""
+    if (given.shape, given.dtype) != (expected.shape, expected.dtype):
+        raise UsageError(
+            f"the checkpoint is of no run like this: {name} is {tuple(given.shape)} of "
+            f"{given.dtype}, expected {tuple(expected.shape)} of {expected.dtype}"
+        )
 
 
 def _nearest(path: Path) -> str:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 HEARD = (signal.SIGINT, signal.SIGTERM)
-GRACE = 7.0  # seconds that work which is under way has to come to an end
+GRACE = 5.0  # seconds that work which is under way has to come to an end
 SERVED = "METARIMS_SERVES"  # environment variable: the process that this one was started to serve
 
 

@@ -21,7 +21,7 @@ from .learner import Iteration, Learner, first_nonfinite, nonfinite_parameter
 from .monitor import Monitor
 from .protocols import Agent, Environment
 from .rollout import Cursor, begin
-from .runs import Row, Run, create_run, load_run, put_parameters
+from .runs import Row, Run, check_like, create_run, load_run, put_parameters
 from .settings import Leaf, flatten
 from .stopping import GRACE, Stopped, is_left_alone, noting
 from .tally import Tally
@@ -86,6 +86,15 @@ class Training:
             "the parameters are as they were before: try a lower learning_rate"
         )
 
+    def _own(self) -> dict[str, Tensor]:
+        """The tensors of which each rank has its own."""
+        generator = self.learner.generator.get_state().to(self.env.device)
+        return {
+            **_cursor_tensors(self.cursor),
+            "generator": generator,
+            "environments": self.env.state,
+        }
+
     def checkpoint(self) -> Checkpoint:
         """All of it, every rank's, for `restore`."""
         tensors = {f"agent.{name}": tensor for name, tensor in self.agent.state_dict().items()}
@@ -94,10 +103,7 @@ class Training:
             for moment, tensor in moments.get(parameter, {}).items():
                 tensors[f"adam.{name}.{moment}"] = tensor
         tensors |= {"recent": self.tally.recent, "waiting": self.tally.waiting}
-        own = _cursor_tensors(self.cursor)
-        own["generator"] = self.learner.generator.get_state().to(self.env.device)
-        own["environments"] = self.env.state
-        for name, tensor in own.items():
+        for name, tensor in self._own().items():
             for rank, each in enumerate(ranks.gather(tensor)):
                 tensors[_of_rank(rank, name)] = each
         return Checkpoint(
@@ -119,13 +125,26 @@ class Training:
         """Go back to where a checkpoint was taken.
 
         Raises:
-            UsageError: it is of another agent, or of another number of ranks.
+            UsageError: it is of another agent, of another number of ranks, or of no run like this.
         """
+        try:
+            self._restore(checkpoint)
+        except UsageError:
+            raise
+        except (LookupError, RuntimeError, TypeError, ValueError, OverflowError) as error:
+            reason = str(error).splitlines()[0]
+            raise UsageError(f"the checkpoint is of no run like this: {reason}") from None
+
+    def _restore(self, checkpoint: Checkpoint) -> None:
         tensors, numbers = checkpoint.tensors, checkpoint.numbers
         if numbers["ranks"] != ranks.size():
             made = int(numbers["ranks"])
             raise UsageError(f"the run has {made} ranks: resume it with --ranks {made}")
-        own = {name: tensors[_of_rank(ranks.rank(), name)] for name in _own_names(self.cursor)}
+        own = {name: tensors[_of_rank(ranks.rank(), name)] for name in self._own()}
+        for name, now in self._own().items():
+            check_like(name, own[name], now)
+        check_like("waiting", tensors["waiting"][:0], self.tally.waiting[:0])
+        check_like("recent", tensors["recent"][:0], self.tally.recent[:0])
         put_parameters(self.agent, checkpoint)
         moments = {}
         for name, parameter in self.agent.named_parameters():
@@ -224,7 +243,9 @@ def _grown(moment: Tensor, parameter: Tensor) -> Tensor:
     if moment.dim() == 0 or moment.shape == parameter.shape:
         return moment
     missing = len(parameter) - len(moment)
-    return torch.cat([moment, moment.new_zeros(missing, *moment.shape[1:])])
+    grown = torch.cat([moment, moment.new_zeros(missing, *moment.shape[1:])])
+    check_like("a moment", grown, parameter)
+    return grown
 
 
 def _go_on(run: Run, training: Training, frames: int) -> Summary:
@@ -325,11 +346,6 @@ def _means_over_loops(row: Row, loops: Sequence[str]) -> Row:
 def _of_rank(rank: int, name: str) -> str:
     """What a rank's own tensor is called in a checkpoint."""
     return f"rank{rank}.{name}" if rank else name
-
-
-def _own_names(cursor: Cursor) -> list[str]:
-    """The tensors of which each rank has its own."""
-    return [*_cursor_tensors(cursor), "generator", "environments"]
 
 
 def _cursor_tensors(cursor: Cursor) -> dict[str, Tensor]:

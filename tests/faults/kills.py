@@ -11,7 +11,7 @@ from pathlib import Path
 
 from metarims.runs import LOCK
 
-from .lives import Life, begin, differences, fork, rows, training
+from .lives import Life, begin, differences, fork, training
 
 
 def kills(
@@ -67,11 +67,11 @@ def killed(
         yield log.read_text()
         return
     each = (time.monotonic() - begun - first) / iterations
-    random_moments, hits, at = random.Random(seed), 0, []
+    chance, hits, at = random.Random(seed), 0, []
     while hits < count:
         life = start(words(agent, other, frames, small, several), log)
-        time.sleep(random_moments.uniform(0, first + 2 * each * iterations / count))
-        victim = random_moments.choice([life.pid, *workers(life.pid)])
+        await_moment(chance, other, first, each, (iterations - 2) / count)
+        victim = chance.choice([life.pid, *workers(life.pid)])
         Life(victim, log).kill()
         code = life.end()
         if code not in (-9, 0, 2) or "Traceback" in log.read_text():
@@ -80,12 +80,40 @@ def killed(
         if code == 0:  # it was done before
             break
         hits += 1
-        at.append(len(rows(other)) if (other / "metrics.jsonl").exists() else 0)
         wait_for_lock(other)
+        at.append(done(other))
     if start(words(agent, other, frames, small, several), log).end():
         yield log.read_text()
     print(f"{agent}: {hits} kills, after so many iterations: {' '.join(map(str, at))}")
     yield from differences(whole, other)
+
+
+def await_moment(
+    chance: random.Random, run: Path, first: float, each: float, progress: float
+) -> None:
+    """Wait for a random moment: while the run is set up, or after some more iterations.
+
+    Args:
+        chance: decides.
+        run: the run's folder.
+        first: seconds that the first iteration takes to come.
+        each: seconds of any other.
+        progress: iterations that may pass, in the mean.
+    """
+    before, begun = done(run), time.monotonic()
+    if chance.random() < 0.3:
+        time.sleep(chance.uniform(0, first))
+        return
+    more = int(chance.uniform(0, 2 * progress))
+    while done(run) < before + more and time.monotonic() - begun < 100:
+        time.sleep(each / 20)
+    time.sleep(chance.uniform(0, 1.5 * each))
+
+
+def done(run: Path) -> int:
+    """The iterations that are done."""
+    file = run / "metrics.jsonl"
+    return file.read_bytes().count(b"\n") if file.exists() else 0
 
 
 def words(agent: str, out: Path, frames: int, small: bool, several: list[str]) -> list[str]:

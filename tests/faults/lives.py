@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -23,6 +24,8 @@ from metarims.checkpoint import BEST, Checkpoint, best_checkpoint, checkpoints, 
 from run import main
 
 ROOT = Path(__file__).parents[2]
+logging.getLogger("tensorboard").setLevel(logging.ERROR)  # it tells of each resumption
+
 CLOCK = {"time/fps", "time/time_elapsed"}
 LEVEL = "MiniGrid-Empty-5x5-v0"
 SHORT = ["--encoder.features", "16", "--fast.epochs", "1", "--fast.minibatches", "2"]
@@ -147,8 +150,10 @@ def scalars(run: Path) -> dict[str, list[tuple[int, float]]]:
     }
 
 
-def differences(whole: Path, other: Path) -> Iterator[str]:
-    """In what a run differs from the uninterrupted one."""
+def differences(whole: Path, other: Path, curves: bool = True) -> Iterator[str]:
+    """In what a run differs from the uninterrupted one, the curves of metrics.jsonl and
+    TensorBoard included or not.
+    """
     names = [checkpoints(run / "checkpoints") for run in (whole, other)]
     if names[0] != names[1]:
         yield f"checkpoints {names[1]}, and not {names[0]}"
@@ -156,9 +161,9 @@ def differences(whole: Path, other: Path) -> Iterator[str]:
     for which in ["", *best]:
         pair = [load_checkpoint(run / "checkpoints", which) for run in (whole, other)]
         yield from (f"checkpoint {which or 'newest'}: {each}" for each in _differ(*pair))
-    if rows(whole) != rows(other):
+    if curves and rows(whole) != rows(other):
         yield "metrics.jsonl"
-    if repr(scalars(whole)) != repr(scalars(other)):
+    if curves and repr(scalars(whole)) != repr(scalars(other)):
         yield "TensorBoard's scalars"
     yield from (f"left behind: {path}" for path in other.rglob(".*.aside"))
 
