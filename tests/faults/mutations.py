@@ -267,29 +267,36 @@ def idle() -> Iterator[None]:
 
 @st.composite
 def command_lines(draw: Draw) -> list[str]:
-    """A command with flags of its own and of others', and words that may be what they take."""
+    """A command with flags of its own, what they usually take, and words that they may not."""
     letters = st.characters(codec="utf-8", exclude_characters="\0")
     word = st.one_of(st.sampled_from(ODD_WORDS), st.text(letters, max_size=6))
     command = draw(st.sampled_from([*COMMANDS, "train", "train", "trian"]))
-    paths = [f"{field.name}" for field in fields(COMMANDS.get(command, COMMANDS["train"]))]
-    args = [command]
-    if command == "train" and draw(st.booleans()):
-        args += ["--env", LEVEL, "--num-envs", "2", "--device", "cpu", "--out", "new"]
+    kind, args = COMMANDS.get(command, COMMANDS["train"]), [command]
+    usual = {field.name: field.default for field in fields(kind)}
     if command == "train":
         agent = draw(st.sampled_from(names("preset")))
-        args += ["--agent", agent]
-        paths += [*flatten(find_preset(agent)), "config", "import", "core", "algorithm", "agent"]
+        usual |= flatten(find_preset(agent)) | {"config": "run/config.json", "agent": agent}
+        args += ["--agent", agent] if draw(st.booleans()) else []
+        if draw(st.integers(0, 3)):
+            args += ["--env", LEVEL, "--num-envs", "2", "--device", "cpu", "--out", "new"]
     elif draw(st.booleans()):
         args.append(draw(st.sampled_from(["run", "run", "nothing", LEVEL, "table1"])))
     for _ in range(draw(st.integers(0, 4))):
-        flag = f"--{draw(st.sampled_from(paths))}".replace("_", "-")
+        name = draw(st.sampled_from(sorted(usual)))
+        flag = f"--{name}".replace("_", "-")
         if draw(st.integers(0, 9)) == 0:
             at = draw(st.integers(0, len(flag) - 1))
             flag = flag[:at] + draw(st.sampled_from(["", "x", "-", "="])) + flag[at + 1 :]
-        args += [flag, *draw(st.lists(word, max_size=2))]
-    if draw(st.integers(0, 9)) == 0:
-        args = draw(st.permutations(args))
-    return args
+        odd = draw(st.lists(word, max_size=2))
+        args += [flag, *(odd if draw(st.booleans()) else spelt(usual[name]))]
+    return draw(st.permutations(args)) if draw(st.integers(0, 9)) == 0 else args
+
+
+def spelt(value: object) -> list[str]:
+    """A setting's value as the words that follow its flag."""
+    if isinstance(value, bool) or value is None:
+        return []
+    return [*map(str, value)] if isinstance(value, tuple) else [str(value)]
 
 
 def command_line(args: list[str], seen: Counter[str]) -> None:
