@@ -7,7 +7,7 @@ from dataclasses import replace
 from metarims.config import RunConfig
 from metarims.loops import FAST, SLOW, Loop, Loops
 from metarims.registry import register
-from metarims.studies.search import log_uniform, one_of
+from metarims.studies.space import Range, Space, one_of
 
 from .cores import CoreConfig
 from .cores.lstm import LSTMConfig
@@ -60,13 +60,13 @@ register("preset", "routing")(
 )
 
 # What `run.py search` varies, all at once; what a preset does not have costs it nothing.
-SEARCH_SPACE = {
-    "fast.learning_rate": log_uniform(3e-4, 3e-3),
-    "slow.learning_rate": log_uniform(3e-4, 3e-3),
+SEARCH_SPACE: Space = {
+    "fast.learning_rate": Range(3e-4, 3e-3),
+    "slow.learning_rate": Range(3e-4, 3e-3),
     "fast.epochs": one_of(2, 3, 4),
     "slow.epochs": one_of(1, 2),
     "fast.minibatches": one_of(4, 8),
     "core.attention": one_of("sparse", "null"),
-    "ppo.entropy": log_uniform(3e-3, 3e-2),
+    "ppo.entropy": Range(3e-3, 3e-2),
     "ppo.gae_lambda": one_of(0.9, 0.95, 0.99),
 }

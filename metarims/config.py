@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, cast
@@ -53,6 +54,8 @@ class RunSettings:
         until: stop once the last 200 episodes succeed this often; with 0 all frames are trained.
         checkpoint_frames: a checkpoint is written this often, at the latest after a minute, and at
             the end.
+        pictures: TensorBoard gets pictures of the agent at work after so many seconds, each time
+            that twice as many have passed, and at the end; with 0 none.
     """
 
     out: str = ""
@@ -62,11 +65,13 @@ class RunSettings:
     origin: Annotated[str, arg(name="from")] = field(default="", metadata={"path": "from"})
     until: float = 0.0
     checkpoint_frames: int = 100_000
+    pictures: float = 20.0
 
     def __post_init__(self) -> None:
         check_positive(frames=self.frames, checkpoint_frames=self.checkpoint_frames)
         check_between(0, 2**32, seed=self.seed)
         check_between(0, 1, until=self.until)
+        check_between(0, math.inf, pictures=self.pictures)
 
 
 @dataclass(frozen=True)

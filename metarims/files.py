@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import math
 import os
@@ -79,6 +80,23 @@ def refusals(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise UsageError(f"cannot write to {path}: {error.strerror or error}") from None
+
+
+@contextmanager
+def held(path: Path, wait: bool = False) -> Iterator[bool]:
+    """Whether nobody else holds a file, which is made; within it nobody else does."""
+    try:
+        file = path.open("a")
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror}") from None
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            mine = False
+        else:
+            mine = True
+        yield mine
 
 
 def make_folder(path: Path) -> Path:

@@ -75,6 +75,11 @@ def complaint(capsys, *args):
         ([*TRAIN, "--out", "x", "--import", "no.py"], ["no.py: it is no Python file"]),
         (["train", "--config", "nowhere.json"], ["nowhere.json"]),
         ([*TRAIN, "--config", "x.json"], ["it goes without --agent"]),
+        (["search", "--vary", "fast.epochz=1,2"], ["unknown setting 'fast.epochz'; nearest: "]),
+        (["search", "--vary", "fast.epochs=a..b"], ["a range has numbers for its ends"]),
+        (["search", "--vary", "fast.epochs=one,two"], ["fast.epochs must be of type int"]),
+        (["search", "--vary", "fast.epochs"], ["expected PATH=LOW..HIGH or PATH=ONE,OTHER"]),
+        (["search", "--sampler", "tpf"], ["unknown sampler 'tpf'; nearest: tpe"]),
         (["record", "nothing-here", "--out", "x.gif"], ["no run at nothing-here"]),
         (["record", "nothing-here", "--out", "nowhere/x.gif"], ["no folder nowhere"]),
     ],
@@ -277,29 +282,35 @@ def test_as_a_program(encoding):
     assert line.startswith("run.py: what must be one of envs, agents, train, got 'agnets'")
 
 
+SEARCH = ["search", "--agent", "lstm", "--env", EMPTY, "--frames", "5120", "--trials", "1"]
+
+
 def test_a_search_trains_in_processes_of_their_own_and_goes_on(capsys, tmp_path):
-    args = ["search", "--agent", "lstm", "--env", EMPTY, "--frames", "5120", "--trials", "1"]
-    args += ["--finalists", "1", "--seeds", "1", "--out", str(tmp_path / "search")]
+    out = tmp_path / "search"
+    args = [*SEARCH, "--finalists", "1", "--seeds", "1", "--out", str(out)]
     assert main(args) == 0
     first = capsys.readouterr().out
-    assert "defaults" in first
-    assert "fast.learning_rate=" in first
-    runs = sorted(path.parent for path in tmp_path.rglob("config.json"))
-    assert [path.parent.name for path in runs] == ["00", "01"]
+    assert "lstm 0  0." in first
+    assert first.endswith((out / "report.md").read_text() + "\n")
+    assert len((out / "trials.csv").read_text().splitlines()) == 2
+    runs = sorted(path.parent for path in out.rglob("config.json"))
+    assert [str(path.relative_to(out / "lstm" / "000")) for path in runs] == [
+        f"{EMPTY}-1",
+        f"{EMPTY}-2",
+    ]
     before = [(path / "metrics.jsonl").read_text() for path in runs]
     assert main(args) == 0  # nothing is left to do
     assert [(path / "metrics.jsonl").read_text() for path in runs] == before
-    assert [line for line in first.splitlines() if "mean success" in line] == [
-        line for line in capsys.readouterr().out.splitlines() if "mean success" in line
-    ]
+    assert capsys.readouterr().out.endswith((out / "report.md").read_text() + "\n")
+    line = complaint(capsys, *args, "--frames", "9")
+    assert "holds a search with other levels, frames, seed or settings" in line
 
 
 def test_a_search_whose_run_fails_says_why(capsys, tmp_path):
-    broken = tmp_path / "search" / "lstm" / "00" / f"{EMPTY}-1"
+    broken = tmp_path / "search" / "lstm" / "000" / f"{EMPTY}-1"
     broken.mkdir(parents=True)
     (broken / "config.json").write_text("{")
-    args = ["search", "--agent", "lstm", "--env", EMPTY, "--trials", "1"]
-    line = complaint(capsys, *args, "--out", tmp_path / "search")
+    line = complaint(capsys, *SEARCH, "--out", tmp_path / "search")
     assert "config.json cannot be read" in line
 
 

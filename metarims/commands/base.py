@@ -20,7 +20,7 @@ from ..protocols import Agent, AgentConfig, MakeEnvironments, Simulator, Stage
 from ..runs import Run
 from ..studies.experiments import Experiments
 from ..studies.race import Contender
-from ..studies.search import Space
+from ..studies.space import Space
 
 RunFolder = Annotated[Positional[str], tyro.conf.arg(metavar="RUN")]
 RunFolders = Annotated[Positional[tuple[str, ...]], tyro.conf.arg(metavar="RUN")]

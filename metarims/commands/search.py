@@ -2,64 +2,123 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, wait
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from ..config import find_preset
+from rich.console import Console
+
+from ..config import RunConfig, find_preset
 from ..errors import check_positive
-from ..settings import replace_at
-from ..studies.jobs import train_all
-from ..studies.search import Trial, final_round, first_round, for_all
+from ..files import held, write_text
+from ..settings import Leaf, replace_at
+from ..studies.finals import make_finals
+from ..studies.jobs import GLANCE, PLAIN_EVERY, train_all, train_one, workers
+from ..studies.search import PRUNERS, SAMPLERS, Studies
+from ..studies.search_report import as_csv, as_markdown
+from ..studies.space import check_space, read_space
 from .base import Wiring, check_levels
 
 
 @dataclass(frozen=True)
 class Search:
-    """Search for settings, with the same effort for each agent; a stopped search goes on.
+    """Search for settings by Optuna, with the same effort for each agent; a stopped one goes on.
+
+    The same command, started many times with the same --out, on many machines, shares the work.
 
     Attributes:
         agent: presets.
         env: level ids; each trial runs on each of them.
+        vary: settings as PATH=LOW..HIGH, alike in the logarithm and whole where both ends are, or
+            PATH=ONE,OTHER (default: learning rates, epochs, minibatches, attention, entropy, λ).
         frames: of each run.
-        trials: random points beside the defaults.
-        finalists: the best points, which run with more seeds.
-        seeds: of the defaults and the finalists.
-        jobs: runs at a time.
-        out: folder of the runs.
+        trials: of each agent, the first of them its defaults.
+        finalists: the best, which run again with fresh seeds, as the defaults do.
+        seeds: of these.
+        sampler: "tpe", "random" or "gp".
+        pruner: what ends trials that lag behind: "median", "hyperband" or "none".
+        seed: of what is drawn.
+        jobs: trials at a time here (default: as many as there are cores).
+        out: folder of the runs, search.journal, report.md and trials.csv.
     """
 
     agent: tuple[str, ...] = ("lstm", "rims", "metarims")
     env: tuple[str, ...] = ("MiniGrid-DoorKey-5x5-v0", "BabyAI-GoToRedBallGrey-v0")
+    vary: tuple[str, ...] = ()
     frames: int = 300_000
-    trials: int = 8
+    trials: int = 16
     finalists: int = 2
     seeds: int = 3
-    jobs: int = 2
-    out: str = "runs/search"
+    sampler: str = SAMPLERS[0]
+    pruner: str = PRUNERS[0]
+    seed: int = 0
+    jobs: int = os.cpu_count() or 1
+    out: Path = Path("runs/search")
     imported: tuple[Path, ...] = ()
 
     def run(self, wiring: Wiring) -> None:
-        """Print each agent's defaults and finalists, then all points' means over the agents."""
+        """Make the trials that are left, then the finalists' runs, and print the report."""
         check_positive(trials=self.trials, finalists=self.finalists, jobs=self.jobs)
-        check_positive(seeds=self.seeds)
+        check_positive(seeds=self.seeds, agents=len(self.agent), levels=len(self.env))
         check_levels(wiring.simulator, self.env)
-        presets = [find_preset(name) for name in self.agent]
-        train = partial(train_all, wiring.program, self.imported, self.jobs)
-        own = {"env": self.env, "frames": self.frames, "out": self.out}
-        rounds = []
-        for preset in presets:
-            base = replace_at(preset, own)
-            rounds.append(first_round(base, wiring.search_space, train, self.trials))
-            final = final_round(base, train, rounds[-1], self.finalists, self.seeds)
-            print_trials(preset.preset, final)
-        if len(rounds) > 1:
-            print_trials("all", for_all(rounds))
+        own: dict[str, Leaf] = {"env": self.env, "frames": self.frames}
+        presets = tuple(replace_at(find_preset(name), own) for name in dict.fromkeys(self.agent))
+        space = read_space(self.vary) or wiring.search_space
+        if self.vary:
+            check_space(presets, space)
+        search = Studies(
+            self.out, presets, space, self.trials, self.sampler, self.pruner, self.seed
+        )
+        self.make_trials(wiring, search)
+        if search.missing():
+            print(
+                f"{search.missing()} trials are still made by other workers: the last one writes "
+                "the report, or the same command later"
+            )
+            return
+        with held(self.out / "finals") as mine:
+            if not mine:
+                print("another worker is making the finalists' runs")
+                return
+            train = partial(train_all, wiring.program, self.imported, self.jobs)
+            finals = make_finals(search, self.finalists, self.seeds, train)
+        write_text(self.out / "trials.csv", as_csv(search, finals))
+        report = as_markdown(search, finals)
+        write_text(self.out / "report.md", report)
+        print(report)
+
+    def make_trials(self, wiring: Wiring, search: Studies) -> None:
+        """Several at a time, until none is left to begin."""
+
+        def finish(config: RunConfig, stopped: Callable[[], bool]) -> str:
+            return train_one(wiring.program, self.imported, stopped, config)
+
+        def work() -> None:
+            for line in search.work(finish, stop.is_set):
+                said.append(line)
+
+        said: list[str] = []
+        with workers(self.jobs) as (pool, stop):
+            watch(search, [pool.submit(work) for _ in range(self.jobs)], said)
 
 
-def print_trials(agent: str, trials: Sequence[Trial]) -> None:
-    """A line a trial."""
-    for trial in trials:
-        settings = " ".join(f"{name}={value}" for name, value in trial.settings.items())
-        print(f"{agent:10} mean success {trial.score:.3f}  {settings or 'defaults'}")
+def watch(search: Studies, waiting: Sequence[Future[None]], said: list[str]) -> None:
+    """Say what has ended, and how many trials there are, until all workers are done."""
+    console, shown = Console(), time.monotonic()
+    with console.status("") as status:
+        while not wait(waiting, GLANCE, FIRST_EXCEPTION).done >= {*waiting} or said:
+            for each in wait(waiting, 0).done:
+                each.result()
+            while said:
+                console.print(said.pop(0), highlight=False, soft_wrap=True)
+            if console.is_terminal:
+                status.update(search.overview())
+            elif time.monotonic() - shown > PLAIN_EVERY:
+                print(search.overview(), flush=True)
+                shown = time.monotonic()
+    for each in waiting:
+        each.result()

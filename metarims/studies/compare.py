@@ -15,7 +15,9 @@ from ..settings import differences
 from ..statistics import interquartile_interval, interquartile_mean
 from .curves import TARGET, Curve, read_curve
 
-PASSED_OVER = ("env", "out", "from", "frames", "until", "seed", "device", "checkpoint_frames")
+PASSED_OVER = (
+    *("env", "out", "from", "frames", "until", "seed", "device", "checkpoint_frames", "pictures"),
+)
 
 
 @dataclass(frozen=True)

@@ -42,9 +42,9 @@ def train_all(
     Raises:
         UsageError: one of them failed; the message has its last line.
     """
-    with tempfile.TemporaryDirectory() as folder, _pool(jobs) as (pool, stop):
-        work = partial(_train, program, imported, Path(folder), stop)
-        waiting = [pool.submit(work, number, config) for number, config in enumerate(configs)]
+    with workers(jobs) as (pool, stop):
+        work = partial(train_one, program, imported, stop.is_set)
+        waiting = [pool.submit(work, config) for config in configs]
         _watch(configs, waiting)
     return [load_run(config.run.out) for config in configs]
 
@@ -69,15 +69,15 @@ def evaluate_all(
         UsageError: one of them failed; the message has its last line.
     """
     missing = [file for file in runs if not file.exists()]
-    with _pool(jobs) as (pool, stop):
-        work = partial(_evaluate, program, imported, stop, flags)
+    with workers(jobs) as (pool, stop):
+        work = partial(_evaluate, program, imported, stop.is_set, flags)
         waiting = [pool.submit(work, runs[file], file) for file in missing]
         for number, each in enumerate(as_completed(waiting), 1):
             print(f"{number}/{len(waiting)} evaluated  {each.result()}", flush=True)
 
 
 @contextmanager
-def _pool(jobs: int) -> Iterator[tuple[ThreadPoolExecutor, threading.Event]]:
+def workers(jobs: int) -> Iterator[tuple[ThreadPoolExecutor, threading.Event]]:
     """So many threads, and what tells their work to stop, which an exception here does."""
     stop = threading.Event()
     with ThreadPoolExecutor(jobs) as pool:
@@ -92,14 +92,14 @@ def _pool(jobs: int) -> Iterator[tuple[ThreadPoolExecutor, threading.Event]]:
 def _evaluate(
     program: Path,
     imported: Sequence[Path],
-    stop: threading.Event,
+    stopped: Callable[[], bool],
     flags: Sequence[str],
     run: Run,
     file: Path,
 ) -> str:
     """Evaluate one run into the file; its folder."""
     words = ["evaluate", str(run.path), *flags, "--json", str(file)]
-    _call(program, imported, stop, words, str(run.path))
+    _call(program, imported, stopped, words, str(run.path))
     return str(run.path)
 
 
@@ -130,7 +130,9 @@ def _overview(configs: Sequence[RunConfig], done: set[int], first: int, seconds:
     most = [seen[i] if i in done else config.run.frames for i, config in enumerate(configs)]
     frames, total = sum(seen), sum(most)
     rates = [
-        row["rollout/success_rate"] for row in map(_last, configs) if "rollout/success_rate" in row
+        row["rollout/success_rate"]
+        for row in map(last_row, configs)
+        if "rollout/success_rate" in row
     ]
     success = f"{100 * sum(rates) / len(rates):.0f} %" if rates else "–"
     return (
@@ -140,10 +142,10 @@ def _overview(configs: Sequence[RunConfig], done: set[int], first: int, seconds:
 
 
 def _frames(config: RunConfig) -> int:
-    return int(_last(config).get("frames", 0))
+    return int(last_row(config).get("frames", 0))
 
 
-def _last(config: RunConfig) -> Row:
+def last_row(config: RunConfig) -> Row:
     """The last line of a run's metrics, if it is there."""
     try:
         return load_run(config.run.out).last_metrics()
@@ -151,26 +153,32 @@ def _last(config: RunConfig) -> Row:
         return {}
 
 
-def _train(
-    program: Path,
-    imported: Sequence[Path],
-    folder: Path,
-    stop: threading.Event,
-    number: int,
-    config: RunConfig,
+def train_one(
+    program: Path, imported: Sequence[Path], stopped: Callable[[], bool], config: RunConfig
 ) -> str:
-    """Finish the run, or begin it; one line on how it went."""
+    """Finish a run, or begin it; one line on how it went.
+
+    Args:
+        program: the file of the command line.
+        imported: files of one's own that it imports.
+        stopped: asked now and then whether the run is to be ended, with a checkpoint.
+        config: of the run.
+
+    Raises:
+        UsageError: it failed, or was ended; the message has its last line.
+    """
     out = Path(config.run.out)
     if _is_finished(config):
         return f"{out}: {_frames(config):,} frames, finished before"
-    if (out / CONFIG).exists() and checkpoints(out / CHECKPOINTS):
-        task = ["resume", str(out), "--frames", str(config.run.frames)]
-    else:
-        _clear(out)
-        file = folder / f"{number}.json"
-        write_json(file, config.as_json())
-        task = ["train", "--config", str(file)]
-    output = _call(program, imported, stop, task, str(out))
+    with tempfile.TemporaryDirectory() as folder:
+        if (out / CONFIG).exists() and checkpoints(out / CHECKPOINTS):
+            task = ["resume", str(out), "--frames", str(config.run.frames)]
+        else:
+            _clear(out)
+            file = Path(folder) / CONFIG
+            write_json(file, config.as_json())
+            task = ["train", "--config", str(file)]
+        output = _call(program, imported, stopped, task, str(out))
     ends = [line for line in output.splitlines() if "success rate" in line]
     return f"{out}: {ends[-1]}"
 
@@ -181,7 +189,11 @@ def import_flags(files: Sequence[Path]) -> list[str]:
 
 
 def _call(
-    program: Path, imported: Sequence[Path], stop: threading.Event, words: Sequence[str], about: str
+    program: Path,
+    imported: Sequence[Path],
+    stopped: Callable[[], bool],
+    words: Sequence[str],
+    about: str,
 ) -> str:
     """What a command of the command line's says; `UsageError` with its last line where it fails."""
     process = subprocess.Popen(
@@ -192,7 +204,7 @@ def _call(
         env={**serving(), "PYTHONIOENCODING": "utf-8"},
         start_new_session=True,  # Ctrl-C is for the one that tells all others
     )
-    output, errors = _communicate(process, stop.is_set)
+    output, errors = _communicate(process, stopped)
     if process.returncode:
         raise UsageError(f"{about}: {(errors.strip() or 'it was ended').splitlines()[-1]}")
     return output
@@ -200,7 +212,7 @@ def _call(
 
 def _is_finished(config: RunConfig) -> bool:
     """Whether there is a checkpoint at the run's end."""
-    row, saved = _last(config), checkpoints(Path(config.run.out) / CHECKPOINTS)
+    row, saved = last_row(config), checkpoints(Path(config.run.out) / CHECKPOINTS)
     if not saved or int(saved[-1]) != row.get("frames"):
         return False
     until = config.run.until

@@ -1,116 +1,305 @@
-"""A random search of equal effort for several agents."""
+"""A search by Optuna: for each preset a study, of as many trials; all in one journal.
+
+Whoever has the folder works on the same studies: a worker takes the next number of the preset that
+has the fewest trials, or a trial that its worker has left. A trial is a run on each of the levels,
+in a folder of its own; it is ended early where its success lags behind.
+"""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-
-import numpy as np
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..config import RunConfig
-from ..runs import Run
+from ..errors import UsageError, check_choice
+from ..files import held, make_folder, refusals
 from ..settings import Leaf, flatten, replace_at
-from .curves import read_curve
+from .space import Space, space_of
+from .trials import MARKS, WARM_UP, Finish, Measurement
 
-Draw = Callable[[np.random.Generator], Leaf]
+if TYPE_CHECKING:
+    from optuna import Study, Trial
+    from optuna.pruners import BasePruner
+    from optuna.samplers import BaseSampler
+    from optuna.storages import JournalStorage
+    from optuna.trial import FrozenTrial
 
-
-def log_uniform(low: float, high: float) -> Draw:
-    """Uniform in the logarithm, to two digits."""
-    return lambda random: float(f"{math.exp(random.uniform(math.log(low), math.log(high))):.1e}")
-
-
-def one_of(*choices: Leaf) -> Draw:
-    """Any of them alike."""
-    return lambda random: choices[random.integers(len(choices))]
-
-
-Space = Mapping[str, Draw]  # what is varied, all at once, by path
-Train = Callable[[list[RunConfig]], list[Run]]
-
-
-def draw_trials(space: Space, count: int, seed: int) -> list[dict[str, Leaf]]:
-    """The defaults (nothing changed), then ``count`` random points of the search space."""
-    random = np.random.default_rng(seed)
-    return [{}] + [{name: draw(random) for name, draw in space.items()} for _ in range(count)]
-
-
-def with_settings(config: RunConfig, settings: Mapping[str, Leaf]) -> RunConfig:
-    """The configuration with some settings changed; those that its agent lacks are passed over."""
-    there = flatten(config)
-    return replace_at(config, {path: leaf for path, leaf in settings.items() if path in there})
+SAMPLERS, PRUNERS = ("tpe", "random", "gp"), ("median", "hyperband", "none")
+JOURNAL, HELD = "search.journal", "held"
+SEED = 1  # of the trials' runs
+STARTING = 4  # trials of a study before any is ended early, the defaults among them
 
 
 @dataclass(frozen=True)
-class Trial:
-    """One point of the search: number, what it changes, and its mean area over its runs."""
+class Point:
+    """A trial that has ended.
+
+    Attributes:
+        number: 0 for the preset's defaults.
+        settings: what it changes of them.
+        score: the mean success rate over its frames, as far as it came.
+        pruned: whether it was ended early.
+        frames: that it was trained for.
+    """
 
     number: int
     settings: Mapping[str, Leaf]
     score: float
+    pruned: bool
+    frames: int
 
 
-def first_round(
-    base: RunConfig, space: Space, train: Train, trials: int, seed: int = 0
-) -> list[Trial]:
-    """The defaults and ``trials`` random points, the same for each preset, with one seed a level.
+@dataclass(frozen=True)
+class Studies:
+    """What is searched, alike for each preset.
 
-    Args:
-        base: the preset, its levels, frames and folder; runs lie at ``OUT/AGENT/TRIAL/LEVEL-SEED``.
-        space: what is varied.
-        train: makes the runs of some configurations, as far as they are not there yet.
-        trials: how many points beside the defaults.
-        seed: of the random points.
+    Attributes:
+        folder: of the journal and the runs.
+        presets: with their levels and the frames of a run.
+        space: what is varied, all at once.
+        trials: of each preset, the defaults among them.
+        sampler, pruner: Optuna's, see SAMPLERS and PRUNERS.
+        seed: of what is drawn.
+
+    Raises:
+        UsageError: the folder holds another search, or its journal cannot be read.
     """
-    points = list(enumerate(draw_trials(space, trials, seed)))
-    return _scored(base, points, [1], train)
 
+    folder: Path
+    presets: tuple[RunConfig, ...]
+    space: Space
+    trials: int
+    sampler: str = SAMPLERS[0]
+    pruner: str = PRUNERS[0]
+    seed: int = 0
+    names: tuple[str, ...] = field(init=False)
 
-def final_round(
-    base: RunConfig,
-    train: Train,
-    first: Sequence[Trial],
-    finalists: int,
-    seeds: int,
-) -> list[Trial]:
-    """The defaults and the ``finalists`` best others with more seeds, best first."""
-    defaults, *others = first
-    best = sorted(others, key=lambda trial: -trial.score)[:finalists]
-    points = [(trial.number, trial.settings) for trial in (defaults, *best)]
-    found = _scored(base, points, range(1, seeds + 1), train)
-    return sorted(found, key=lambda trial: -trial.score)
+    def __post_init__(self) -> None:
+        check_choice("sampler", self.sampler, SAMPLERS)
+        check_choice("pruner", self.pruner, PRUNERS)
+        object.__setattr__(self, "names", tuple(preset.preset for preset in self.presets))
+        with held(make_folder(self.folder) / HELD, wait=True):
+            for name in self.names:
+                self._begin(name)
 
+    @property
+    def levels(self) -> tuple[str, ...]:
+        """What each trial is trained on, one after the other."""
+        return self.presets[0].environment.env
 
-def for_all(rounds: Sequence[Sequence[Trial]]) -> list[Trial]:
-    """The same points' mean scores over several presets' rounds, best first."""
-    means = [
-        replace(trials[0], score=float(np.mean([trial.score for trial in trials])))
-        for trials in zip(*rounds, strict=True)
-    ]
-    return sorted(means, key=lambda trial: -trial.score)
+    def work(self, finish: Finish, stopped: Callable[[], bool]) -> Iterator[str]:
+        """Make trials for as long as there are some to begin; a line for each that ends.
 
+        Args:
+            finish: makes a run, or ends it where its second argument says so, by a `UsageError`.
+            stopped: whether to end.
 
-def _scored(
-    base: RunConfig,
-    points: Sequence[tuple[int, Mapping[str, Leaf]]],
-    seeds: Iterable[int],
-    train: Train,
-) -> list[Trial]:
-    """Each point's mean area over all levels and seeds."""
-    configs = [
-        replace_at(
-            with_settings(base, settings),
-            {
-                "env": (level,),
-                "seed": seed,
-                "out": f"{base.run.out}/{base.preset}/{number:02}/{level}-{seed}",
-            },
+        Raises:
+            UsageError: a run failed, for another reason than its settings.
+        """
+        while not stopped():
+            with refusals(self.folder), self._claimed() as claimed:
+                if claimed is None:
+                    return
+                name, trial = claimed
+                space = space_of(self._preset(name), self.space)
+                config = partial(self.config, name, trial.number)
+                made = Measurement(trial, self._preset(name), space, config)
+                yield f"{name} {trial.number}  {made.make(self.levels, finish, stopped)}"
+
+    def points(self, name: str) -> list[Point]:
+        """The trials of a preset that have ended, by number."""
+        from optuna.trial import TrialState
+
+        states = (TrialState.COMPLETE, TrialState.PRUNED)
+        return [self._point(name, trial) for trial in self._study(name).get_trials(states=states)]
+
+    def finalists(self, name: str, count: int) -> list[Point]:
+        """The defaults, and the best of the others that were not ended early."""
+        defaults, *others = self.points(name)
+        whole = [point for point in others if not point.pruned]
+        return [defaults, *sorted(whole, key=lambda point: -point.score)[:count]]
+
+    def missing(self) -> int:
+        """How many trials have not ended yet."""
+        return sum(max(self.trials - len(self.points(name)), 0) for name in self.names)
+
+    def overview(self) -> str:
+        """One line on all of it: how many trials have ended, and each preset's best score."""
+        words = [
+            f"{self.trials * len(self.names) - self.missing()}/{self.trials * len(self.names)}"
+        ]
+        for name in self.names:
+            points = self.points(name)
+            best = max((point.score for point in points), default=0.0)
+            words.append(f"{name} {len(points)}, best {best:.3f}")
+        return f"trials {' · '.join(words)}"
+
+    def config(
+        self, name: str, number: int, level: str, settings: Mapping[str, Leaf], seed: int = SEED
+    ) -> RunConfig:
+        """Of one of a trial's runs."""
+        out = self._home(name, number) / f"{level}-{seed}"
+        own = {"env": (level,), "seed": seed, "out": str(out), "pictures": 0.0}
+        return replace_at(self._preset(name), {**settings, **own})
+
+    @cached_property
+    def _storage(self) -> JournalStorage:
+        return open_journal(self.folder / JOURNAL)
+
+    def _study(self, name: str, sampler: BaseSampler | None = None) -> Study:
+        """A preset's, as the journal has it by now."""
+        from optuna import load_study
+
+        return load_study(
+            storage=self._storage,
+            study_name=name,
+            sampler=sampler or make_sampler("random", self.seed),
+            pruner=make_pruner(self.pruner, len(self.levels)),
         )
-        for number, settings in points
-        for level in base.environment.env
-        for seed in seeds
-    ]
-    areas = np.array([read_curve(run).area() for run in train(configs)])
-    means = areas.reshape(len(points), -1).mean(1).tolist()
-    return [Trial(*point, mean) for point, mean in zip(points, means, strict=True)]
+
+    def _begin(self, name: str) -> None:
+        """Make a preset's study, whose first trial is the defaults; refuse another search's."""
+        from optuna import create_study, get_all_study_names
+
+        if name not in get_all_study_names(self._storage):
+            create_study(storage=self._storage, study_name=name, direction="maximize")
+        study, defaults = self._study(name), flatten(self._preset(name))
+        space = space_of(self._preset(name), self.space)
+        varied = {path: vars(values) for path, values in space.items()}
+        asked = json.dumps([self.levels, self._preset(name).run.frames, self.seed, varied])
+        if not study.trials:
+            study.set_user_attr("asked", asked)
+            known = {path: defaults[path] for path in space if space[path].has(defaults[path])}
+            study.enqueue_trial(known)
+        elif study.user_attrs.get("asked") != asked:
+            raise UsageError(
+                f"{self.folder} holds a search with other levels, frames, seed or settings: "
+                "choose another folder"
+            )
+
+    @contextmanager
+    def _claimed(self) -> Iterator[tuple[str, Trial] | None]:
+        """A trial that nobody else makes meanwhile, and its preset; None where there is none."""
+        with ExitStack() as stack:
+            for name, number, id in self._candidates():
+                home = make_folder(self._home(name, number))
+                if stack.enter_context(held(home / HELD)) and self._is_running(name, number):
+                    yield name, self._trial(name, number, id)
+                    return
+                stack.pop_all().close()
+            yield None
+
+    def _candidates(self) -> Iterator[tuple[str, int, int]]:
+        """Preset, number and id of trials that run, which their workers may have left; then, for as
+        long as there are some, of new ones.
+        """
+        from optuna.trial import TrialState
+
+        for name in self.names:
+            for known in self._study(name).get_trials(states=(TrialState.RUNNING,)):
+                yield name, known.number, known._trial_id
+        while True:
+            begun = {name: self._begun(name) for name in self.names}
+            name = min(begun, key=lambda name: len(begun[name]))
+            if len(begun[name]) >= self.trials:
+                return
+            study = self._study(name)
+            trial = study.ask()
+            if sum(number < trial.number for number in self._begun(name)) < self.trials:
+                yield name, trial.number, trial._trial_id
+            else:  # another worker has begun the last one
+                study.tell(trial, state=TrialState.FAIL)
+
+    def _begun(self, name: str) -> list[int]:
+        """The numbers of a preset's trials that somebody makes or has made."""
+        from optuna.trial import TrialState
+
+        passed_over = (TrialState.WAITING, TrialState.FAIL)
+        trials = self._study(name).get_trials(deepcopy=False)
+        return [trial.number for trial in trials if trial.state not in passed_over]
+
+    def _is_running(self, name: str, number: int) -> bool:
+        """Whether a trial has not ended, now that it is held."""
+        return not self._study(name).trials[number].state.is_finished()
+
+    def _trial(self, name: str, number: int, id: int) -> Trial:
+        """It, drawn as its number has it, whoever makes it."""
+        from optuna import Trial
+
+        return Trial(self._study(name, make_sampler(self.sampler, self.seed + number)), id)
+
+    def _point(self, name: str, trial: FrozenTrial) -> Point:
+        from optuna.trial import TrialState
+
+        attributes = trial.user_attrs
+        return Point(
+            trial.number,
+            attributes["settings"],
+            float(trial.value or 0.0),
+            trial.state == TrialState.PRUNED,
+            attributes["frames"],
+        )
+
+    def _preset(self, name: str) -> RunConfig:
+        return self.presets[self.names.index(name)]
+
+    def _home(self, name: str, number: int) -> Path:
+        return self.folder / name / f"{number:03}"
+
+
+def open_journal(path: Path) -> JournalStorage:
+    """Optuna's log of all studies, lines of JSON; a last line that was cut short is dropped.
+
+    Raises:
+        UsageError: it cannot be read, or Optuna is not installed.
+    """
+    try:
+        import optuna
+        from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
+    except ModuleNotFoundError:
+        raise UsageError("search needs Optuna: pip install 'metarims[search]'") from None
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    lock = JournalFileSymlinkLock(str(path))
+    with refusals(path):
+        lock.acquire()
+        try:
+            whole = path.read_bytes() if path.exists() else b""
+            if whole and not whole.endswith(b"\n"):
+                os.truncate(path, whole.rfind(b"\n") + 1)
+        finally:
+            lock.release()
+    try:
+        return optuna.storages.JournalStorage(JournalFileBackend(str(path), lock))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise UsageError(f"{path} cannot be read: {error}") from None
+
+
+def make_sampler(name: str, seed: int) -> BaseSampler:
+    """Optuna's of that name."""
+    from optuna import samplers
+
+    kinds = {
+        "tpe": samplers.TPESampler,
+        "random": samplers.RandomSampler,
+        "gp": samplers.GPSampler,
+    }
+    sampler: BaseSampler = kinds[name](seed=seed)
+    return sampler
+
+
+def make_pruner(name: str, levels: int) -> BasePruner:
+    """Optuna's of that name, for trials of so many levels."""
+    from optuna import pruners
+
+    if name == "median":
+        return pruners.MedianPruner(STARTING, n_warmup_steps=WARM_UP)
+    if name == "hyperband":
+        return pruners.HyperbandPruner(WARM_UP, levels * MARKS)
+    return pruners.NopPruner()

@@ -1,28 +1,15 @@
-"""Comparisons and searches over runs that are written by hand."""
+"""Comparisons of runs that are written by hand."""
 
-import json
 import math
 
-import numpy as np
 import pytest
 
-from agents import SEARCH_SPACE
 from metarims.config import find_preset
 from metarims.errors import UsageError
 from metarims.runs import create_run
-from metarims.settings import flatten, replace_at
+from metarims.settings import replace_at
 from metarims.studies.compare import compare, comparison_table
 from metarims.studies.curves import read_curve
-from metarims.studies.search import (
-    Trial,
-    draw_trials,
-    final_round,
-    first_round,
-    for_all,
-    with_settings,
-)
-
-from ..small import configured
 
 
 def make_run(path, success, agent="lstm", seed=1, **settings):
@@ -97,51 +84,3 @@ def test_runs_are_grouped_by_settings_and_sorted(tmp_path):
     table = comparison_table([best, other])
     assert "ppo.clip=0.1" in table
     assert len(table.splitlines()) == 3
-
-
-def test_trials_begin_with_the_defaults_and_repeat():
-    trials = draw_trials(SEARCH_SPACE, 5, seed=0)
-    assert trials == draw_trials(SEARCH_SPACE, 5, seed=0)
-    assert trials[0] == {}
-    assert len({json.dumps(trial) for trial in trials}) == 6
-    rates = [
-        float(str(trial["fast.learning_rate"])) for trial in draw_trials(SEARCH_SPACE, 200, 1)[1:]
-    ]
-    assert min(rates) >= 3e-4
-    assert max(rates) <= 3e-3
-    assert np.median(rates) == pytest.approx(1e-3, rel=0.3)
-
-
-def test_search_spends_alike_and_finds_the_best(tmp_path):
-    made = []
-
-    def train(configs):
-        made.append([(config.run.out, config.run.seed) for config in configs])
-        return [make_run(tmp_path / str(len(made)) / c.run.out, [score(c)]) for c in configs]
-
-    def score(config):
-        rate = config.loops.fast.learning_rate
-        return 0.5 if rate == base.loops.fast.learning_rate else 1000 * rate % 0.4
-
-    base = configured("lstm", env=("A-v0", "B-v0"), out="out")
-    first = first_round(base, SEARCH_SPACE, train, trials=4)
-    found = final_round(base, train, first, finalists=2, seeds=3)
-    assert [len(call) for call in made] == [5 * 2, 3 * 2 * 3]
-    assert found[0].settings == {}  # 0.5 beats what lies under 0.4
-    assert len({trial.number for trial in found}) == 3
-    assert found[0].score == pytest.approx(0.25)
-
-
-def test_settings_that_an_agent_lacks_are_passed_over():
-    lstm = with_settings(configured("lstm"), {"core.attention": "sparse", "ppo.entropy": 0.5})
-    assert flatten(lstm)["ppo.entropy"] == 0.5
-    rims = with_settings(configured(), {"core.attention": "sparse"})
-    assert flatten(rims)["core.attention"] == "sparse"
-
-
-def test_a_point_for_all_is_the_best_on_average():
-    lstm = [Trial(0, {}, 0.5), Trial(1, {"epochs": 4}, 0.9), Trial(2, {"epochs": 2}, 0.6)]
-    rims = [Trial(0, {}, 0.5), Trial(1, {"epochs": 4}, 0.0), Trial(2, {"epochs": 2}, 0.7)]
-    found = for_all([lstm, rims])
-    assert [trial.number for trial in found] == [2, 0, 1]
-    assert found[0].score == pytest.approx(0.65)

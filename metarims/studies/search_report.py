@@ -1,0 +1,76 @@
+"""What a search found: a table for each preset, and its best settings as flags."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+
+from ..statistics import bootstrap_interval
+from .finals import Finalist, Finals
+from .search import Point, Studies
+from .trials import flags
+
+
+def as_markdown(search: Studies, finals: Finals) -> str:
+    """The report: effort, finalists, the best settings to be pasted."""
+    frames = search.presets[0].run.frames
+    lines = [f"# Search: {', '.join(search.names)} on {', '.join(search.levels)}\n"]
+    lines.append(
+        f"For each agent {search.trials} trials of up to {frames:,} frames a level, the defaults "
+        f"among them; sampler {search.sampler}, pruner {search.pruner}. The defaults and the best "
+        "of the others were made again with fresh seeds. Mean success is over the frames of a run "
+        "and over levels.\n"
+    )
+    lines += _table(["agent", "trials", "ended early", "frames"], _effort(search))
+    for name, found in finals.items():
+        lines.append(f"\n## {name}\n")
+        titles = ["trial", "settings", "mean success", "95 %", "as a trial"]
+        lines += _table(titles, [_row(finalist) for finalist in found])
+        lines.append(f"\n```\n{command(search, name, found[0].point)}\n```")
+    return "\n".join(lines) + "\n"
+
+
+def as_csv(search: Studies, finals: Finals) -> str:
+    """A line a trial, with a column for each setting that one of them changed."""
+    text = io.StringIO()
+    points = {name: search.points(name) for name in search.names}
+    varied = {path: None for each in points.values() for p in each for path in p.settings}
+    titles = ["agent", "trial", "ended_early", "frames", "mean_success", "with_fresh_seeds"]
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([*titles, *varied])
+    for name, each in points.items():
+        means = {finalist.point.number: finalist.mean for finalist in finals[name]}
+        for p in each:
+            own = [p.settings.get(path, "") for path in varied]
+            mean = means.get(p.number, "")
+            writer.writerow([name, p.number, p.pruned, p.frames, p.score, mean, *own])
+    return text.getvalue()
+
+
+def command(search: Studies, name: str, point: Point) -> str:
+    """What trains a point's agent."""
+    words = ["python run.py train --agent", name, flags(point.settings)]
+    words += ["--env", *search.levels, "--frames", str(search.presets[0].run.frames), "--out RUN"]
+    return " ".join(filter(None, words))
+
+
+def _effort(search: Studies) -> list[list[str]]:
+    rows = []
+    for name in search.names:
+        points = search.points(name)
+        early, frames = sum(p.pruned for p in points), sum(p.frames for p in points)
+        rows.append([name, str(len(points)), str(early), f"{frames:,}"])
+    return rows
+
+
+def _row(finalist: Finalist) -> list[str]:
+    point = finalist.point
+    low, high = bootstrap_interval(finalist.scores)
+    settings = f"`{flags(point.settings)}`" if point.settings else "the defaults"
+    interval = f"{low:.3f} – {high:.3f}"
+    return [str(point.number), settings, f"{finalist.mean:.3f}", interval, f"{point.score:.3f}"]
+
+
+def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    return [f"| {' | '.join(row)} |" for row in (titles, ["---"] * len(titles), *rows)]

@@ -1,0 +1,113 @@
+"""What a search varies: settings by path, each with its range or its choices."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ..config import RunConfig
+from ..errors import UsageError, check_choice
+from ..settings import Leaf, flatten, replace_at
+
+DIGITS = 2  # of what is drawn from a range
+
+
+@dataclass(frozen=True)
+class Range:
+    """Numbers from `low` to `high`, alike in their logarithm; whole ones where both ends are."""
+
+    low: float
+    high: float
+
+    def __post_init__(self) -> None:
+        if not 0 < self.low < self.high:
+            raise UsageError(f"a range begins above 0 and goes up, got {self.low}..{self.high}")
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether only whole numbers are meant."""
+        return isinstance(self.low, int) and isinstance(self.high, int)
+
+    def has(self, leaf: Leaf) -> bool:
+        """Whether a value lies in it."""
+        return isinstance(leaf, int | float) and self.low <= leaf <= self.high
+
+    def rounded(self, drawn: float) -> float:
+        """As it is trained with, and told."""
+        return drawn if self.is_whole else float(f"{drawn:.{DIGITS}g}")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Any of some values."""
+
+    values: tuple[str | int | float | bool, ...]
+
+    def has(self, leaf: Leaf) -> bool:
+        """Whether it is one of them."""
+        return leaf in self.values
+
+
+Space = Mapping[str, Range | Choice]
+
+
+def one_of(*values: str | int | float | bool) -> Choice:
+    """Any of them alike."""
+    return Choice(values)
+
+
+def read_space(words: Sequence[str]) -> Space:
+    """A space in words: ``PATH=LOW..HIGH`` or ``PATH=ONE,OTHER,...``; `UsageError` for others."""
+    return dict(_read(word) for word in words)
+
+
+def _read(word: str) -> tuple[str, Range | Choice]:
+    path, _, values = word.partition("=")
+    if not path or not values:
+        raise UsageError(f"expected PATH=LOW..HIGH or PATH=ONE,OTHER, got {word!r}")
+    path = path.removeprefix("--").replace("-", "_")
+    low, is_range, high = values.partition("..")
+    if not is_range:
+        return path, Choice(tuple(map(_value, values.split(","))))
+    ends = (_value(low), _value(high))
+    if any(type(end) not in (int, float) for end in ends):
+        raise UsageError(f"a range has numbers for its ends, got {word!r}")
+    return path, Range(*ends)  # type: ignore[arg-type]
+
+
+def _value(word: str) -> str | int | float | bool:
+    """The number or truth that a word spells, or the word."""
+    for kind in (int, float):
+        try:
+            return kind(word)
+        except ValueError:
+            continue
+    return {"true": True, "false": False}.get(word, word)
+
+
+def space_of(config: RunConfig, space: Space) -> dict[str, Range | Choice]:
+    """What of a space makes a difference to a preset.
+
+    Raises:
+        UsageError: a value is not one that the setting may have.
+    """
+    there, idle = flatten(config), () if config.loops.slow.groups else ("slow.",)
+    own = {
+        path: values
+        for path, values in space.items()
+        if path in there and not path.startswith(idle)
+    }
+    for path, values in own.items():
+        ends = values.values if isinstance(values, Choice) else (values.low, values.high)
+        for value in ends:
+            replace_at(config, {path: value})
+    return own
+
+
+def check_space(configs: Sequence[RunConfig], space: Space) -> None:
+    """Refuse a setting that none of the presets has, and values that it may not have."""
+    known = {path for config in configs for path in flatten(config)}
+    for path in space:
+        check_choice("setting", path, known)
+    for config in configs:
+        space_of(config, space)
