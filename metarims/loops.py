@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+
+from torch import nn
 
 from .errors import UsageError, check_choice, check_positive
 from .protocols import GROUPS
@@ -101,3 +103,26 @@ class Loops:
     def rollouts(self) -> int:
         """How many rollouts one iteration collects."""
         return sum(loop.data == "fresh" for _, loop in self.turns())
+
+    def where_learnt(
+        self, groups: Mapping[str, Sequence[nn.Parameter]]
+    ) -> list[tuple[str, str, str]]:
+        """Each of an agent's groups of parameters that has any: its name, how many they are, and
+        the loops that they learn in, at which rate.
+        """
+        rows = []
+        for name, parameters in groups.items():
+            rates = {
+                turn: loop.learning_rate * loop.rate_factor(name)
+                for turn, loop in self.turns()
+                if name in loop.groups
+            }
+            where = ", ".join(f"{turn} loop at {rate:.2g}" for turn, rate in rates.items())
+            if parameters:
+                rows.append((name, f"{count(parameters):,}", where or "does not learn"))
+        return rows
+
+
+def count(parameters: Sequence[nn.Parameter]) -> int:
+    """How many numbers they are."""
+    return sum(parameter.numel() for parameter in parameters)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-import json
+import math
 import time
+from collections.abc import Callable
 from datetime import timedelta
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
+from .board import Board, Pictures
 from .files import refusals
+from .protocols import Agent
 from .runs import Row, Run
+
+Watch = Callable[[], Pictures]
 
 PLAIN_EVERY = 10.0  # seconds between lines where the output is no terminal
 
@@ -18,21 +23,20 @@ PLAIN_EVERY = 10.0  # seconds between lines where the output is no terminal
 class Monitor:
     """Writes each iteration's figures to the run's folder and shows how far it is."""
 
-    def __init__(self, run: Run, begun_at: int, frames: int) -> None:
-        from torch.utils.tensorboard import SummaryWriter  # slow to import
-
-        self._run, self._frames = run, frames
-        config = json.dumps(run.config.as_json(), indent=1)
+    def __init__(
+        self, run: Run, agent: Agent, begun_at: int, frames: int, watch: Watch | None = None
+    ) -> None:
+        self._run, self._frames, self._watch = run, frames, watch
         with refusals(run.path):
-            # what came after the checkpoint comes again
-            self._writer = SummaryWriter(str(run.path), purge_step=begun_at + 1)
-            self._writer.add_text("config", f"```\n{config}\n```", 0)
+            self._board = Board(run, agent, begun_at)
+        self._next_look = run.config.run.pictures or math.inf  # seconds from the beginning
         self._console = Console()
         self._bar = Progress(
             BarColumn(), TextColumn("{task.description}"), console=self._console, transient=False
         )
         self._task = self._bar.add_task("", total=frames, completed=begun_at)
         self._begun_at, self._begun, self._printed = begun_at, time.monotonic(), 0.0
+        self._at, self._looked = begun_at, False
         if self._console.is_terminal:
             self._bar.start()
 
@@ -40,10 +44,7 @@ class Monitor:
         """Record one iteration: its figures by name, and ``frames``, the frames so far."""
         frames = int(row["frames"])
         with refusals(self._run.path):
-            for name, value in row.items():
-                if "/" in name:
-                    self._writer.add_scalar(name, value, frames)
-            self._writer.flush()
+            self._board.add_scalars(row, frames)
         self._run.write_metrics(row)
         line = self._line(row)
         if self._console.is_terminal:
@@ -51,11 +52,25 @@ class Monitor:
         elif time.monotonic() - self._printed > PLAIN_EVERY or frames >= self._frames:
             print(line, flush=True)
             self._printed = time.monotonic()
+        self._at, self._looked = frames, False
+        if frames < self._frames:
+            self.look()
+
+    def look(self, last: bool = False) -> None:
+        """Show the agent at work, if it is time to, or the end, and it is not shown as it is."""
+        seconds, first = time.monotonic() - self._begun, self._run.config.run.pictures
+        due = seconds >= first > 0 if last else seconds >= self._next_look
+        if self._watch is None or self._looked or not due:
+            return
+        pictures = self._watch()
+        with refusals(self._run.path):
+            self._board.add_pictures(pictures, self._at)
+        self._looked, self._next_look = True, 2 * (time.monotonic() - self._begun)
 
     def close(self) -> None:
         """Flush, and leave the terminal as it was."""
         with refusals(self._run.path):
-            self._writer.close()
+            self._board.close()
         if self._console.is_terminal:
             self._bar.stop()
 

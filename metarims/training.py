@@ -18,7 +18,7 @@ from .config import RunConfig
 from .diagnostics import diagnose
 from .errors import UsageError, note
 from .learner import Iteration, Learner, first_nonfinite, nonfinite_parameter
-from .monitor import Monitor
+from .monitor import Monitor, Watch
 from .protocols import Agent, Environment
 from .rollout import Cursor, begin
 from .runs import Row, Run, check_like, create_run, load_run, put_parameters
@@ -172,8 +172,14 @@ class Training:
         )
 
 
-def train(config: RunConfig, env: Environment, agent: Agent) -> Summary:
+def train(config: RunConfig, env: Environment, agent: Agent, watch: Watch | None = None) -> Summary:
     """Train `agent` in `env` for the run's frames into its folder, a new one.
+
+    Args:
+        config: of the run.
+        env: its environments.
+        agent: which learns.
+        watch: gives pictures of it now and then.
 
     Raises:
         UsageError: the folder holds something already, or the run to begin from has another agent.
@@ -182,7 +188,7 @@ def train(config: RunConfig, env: Environment, agent: Agent) -> Summary:
     run = create_run(config) if ranks.rank() == 0 else Run(Path(config.run.out), config)
     with _held(run):
         _keep(run, training)
-        return _go_on(run, training, config.run.frames)
+        return _go_on(run, training, config.run.frames, watch)
 
 
 def _from_the_start(config: RunConfig, env: Environment, agent: Agent) -> Training:
@@ -217,7 +223,13 @@ def _leaves_of_agent(config: RunConfig) -> dict[str, Leaf]:
     return {"observation": config.environment.observation, **flatten(config.agent)}
 
 
-def resume(run: Run, env: Environment, agent: Agent, frames: int | None = None) -> Summary:
+def resume(
+    run: Run,
+    env: Environment,
+    agent: Agent,
+    watch: Watch | None = None,
+    frames: int | None = None,
+) -> Summary:
     """Go on with a run from its newest whole checkpoint, to `frames` or as far as it was planned;
     one that was cut off before there was any begins.
 
@@ -235,7 +247,7 @@ def resume(run: Run, env: Environment, agent: Agent, frames: int | None = None) 
             training = _from_the_start(run.config, env, agent)
         if ranks.rank() == 0:
             run.forget_metrics_after(training.tally.frames, training.tally.iterations)
-        return _go_on(run, training, frames or run.config.run.frames)
+        return _go_on(run, training, frames or run.config.run.frames, watch)
 
 
 def _grown(moment: Tensor, parameter: Tensor) -> Tensor:
@@ -248,13 +260,13 @@ def _grown(moment: Tensor, parameter: Tensor) -> Tensor:
     return grown
 
 
-def _go_on(run: Run, training: Training, frames: int) -> Summary:
+def _go_on(run: Run, training: Training, frames: int, watch: Watch | None) -> Summary:
     """Train, and on rank 0 keep and show what comes of it.
 
     Who is told to stop keeps the iteration that is under way and ends by `Stopped`.
     """
     saved, then = training.tally.frames, time.monotonic()
-    with noting() as told, _shown(run, saved, frames) as report:
+    with noting() as told, _shown(run, training.agent, saved, frames, watch) as report:
         while not training.is_done(frames):
             begun = time.monotonic()
             report(training.iterate())
@@ -275,14 +287,17 @@ def _go_on(run: Run, training: Training, frames: int) -> Summary:
 
 
 @contextmanager
-def _shown(run: Run, begun_at: int, frames: int) -> Iterator[Callable[[Row], None]]:
+def _shown(
+    run: Run, agent: Agent, begun_at: int, frames: int, watch: Watch | None
+) -> Iterator[Callable[[Row], None]]:
     """What takes each iteration's figures: on rank 0 a monitor."""
     if ranks.rank() > 0:
         yield lambda row: None
         return
-    monitor = Monitor(run, begun_at, frames)
+    monitor = Monitor(run, agent, begun_at, frames, watch)
     try:
         yield monitor.report
+        monitor.look(last=True)
     finally:
         monitor.close()
 

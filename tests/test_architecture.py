@@ -31,6 +31,7 @@ FLOORS = {
         ["algorithms", "diagnostics", "evaluation", "tally"],
         ["config", "learner", "checkpoint"],
         ["runs"],
+        ["board"],
         ["monitor", "training"],
         ["studies"],
         ["commands", "cli"],

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -243,6 +244,29 @@ def test_an_agent_is_recorded(modular, tmp_path):
     assert main(["record", str(modular), "--out", str(out), "--frames", "7"]) == 0
     with Image.open(out) as gif:
         assert len(list(ImageSequence.Iterator(gif))) <= 7
+
+
+def test_an_agent_is_recorded_as_a_video(capsys, modular, tmp_path, monkeypatch):
+    ffmpeg = pytest.importorskip("imageio_ffmpeg")
+    out = tmp_path / "a.mp4"
+    assert main(["record", str(modular), "--out", str(out), "--frames", "3"]) == 0
+    assert ffmpeg.count_frames_and_secs(str(out))[0] == 9
+    assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
+    monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
+    args = ["record", modular, "--out", tmp_path / "b", "--frames", "3"]
+    line = complaint(capsys, *args, "--format", "mp4")
+    assert "MP4 needs imageio's ffmpeg: pip install 'metarims[video]'" in line
+    assert "unknown format 'mp5'; nearest: mp4" in complaint(capsys, *args, "--format", "mp5")
+    assert not (tmp_path / "b").exists()
+
+
+def test_a_run_begins_by_saying_what_learns_where(capsys, tmp_path):
+    args = [*TRAIN, "--frames", "1", "--num-envs", "8", "--agent", "metarims"]
+    assert main([*args, "--out", str(tmp_path / "run")]) == 0
+    said = capsys.readouterr().out
+    assert re.search(r"agent +metarims, [\d,]+ parameters\n", said)
+    assert re.search(r"\n  attention +[\d,]+  slow loop at 0.00039\n", said)
+    assert re.search(r"\n  encoder +[\d,]+  fast loop at 0.0013\n", said)
 
 
 def test_a_run_goes_on(capsys, trained):

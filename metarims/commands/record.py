@@ -1,4 +1,4 @@
-"""``record``: an agent at work, as an animated picture."""
+"""``record``: an agent at work, as an animated picture or a video."""
 
 from __future__ import annotations
 
@@ -6,21 +6,24 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from ..errors import check_positive
+from ..errors import check_choice, check_positive
 from ..evaluation import SEED
 from ..files import check_writable
 from ..runs import load_run
-from ..studies.recording import record_episodes, save_gif
+from ..studies.recording import record_episodes, save_gif, save_mp4
 from .base import RunFolder, Wiring, load_agent, make_env
+
+FORMATS = {"gif": save_gif, "mp4": save_mp4}
 
 
 @dataclass(frozen=True)
 class Record:
-    """Show an agent at work in an animated picture, its modules and its value beside it.
+    """Show an agent at work in an animated picture or a video, its modules and its value beside it.
 
     Attributes:
         run_folder: the run's folder.
-        out: the GIF file.
+        out: the file.
+        format: "gif" or "mp4" (default: as the file's name ends, or else "gif").
         env: a level id (default: the first of the training).
         episodes: how many.
         frames: at most so many pictures in all.
@@ -29,6 +32,7 @@ class Record:
 
     run_folder: RunFolder
     out: Path
+    format: str = ""
     env: str = ""
     episodes: int = 5
     frames: int = 500
@@ -38,10 +42,13 @@ class Record:
         """Record."""
         check_positive(episodes=self.episodes, frames=self.frames)
         check_writable(self.out)
+        ending = self.out.suffix.removeprefix(".").lower()
+        format = self.format or (ending if ending in FORMATS else "gif")
+        check_choice("format", format, FORMATS)
         run = load_run(self.run_folder)
         trained, make = run.config.environment, wiring.simulator.make
         level = self.env or trained.env[0]
         env = make_env(make, [level], trained.observation, 1, "cpu", self.seed, autoreset=False)
         episodes = record_episodes(load_agent(run, env), env, self.episodes, self.seed)
-        save_gif(list(islice(episodes, self.frames)), self.out)
+        FORMATS[format](list(islice(episodes, self.frames)), self.out)
         print(f"{self.out}: {level}")

@@ -18,10 +18,12 @@ from .. import ranks
 from ..config import RunConfig
 from ..errors import UsageError, check_positive
 from ..files import write_json
-from ..protocols import Agent, Stage
+from ..loops import count
+from ..protocols import Agent, Simulator, Stage
 from ..runs import load_run
 from ..settings import replace_at
 from ..stopping import Stopped
+from ..studies.gallery import Gallery
 from ..studies.jobs import import_flags, train_all
 from ..studies.launch import launch
 from ..training import Summary, resume, train
@@ -57,7 +59,8 @@ class Train:
             if self.ranks > 1 and not ranks.are_several():
                 self.launch(wiring, config)
             else:
-                show(train(config, *said(build(wiring.simulator.make, config))))
+                built = said(config, build(wiring.simulator.make, config))
+                show(train(config, *built, watch(wiring.simulator, config, *built)))
 
     def train_seeds(self, wiring: Wiring, config: RunConfig) -> None:
         """Train a run for each seed, as many at a time as there are cores."""
@@ -109,8 +112,9 @@ class Resume:
                 arguments = ["resume", self.run_folder, *frames, *import_flags(self.imported)]
                 launch(wiring.program, arguments, self.ranks)
             else:
-                built = said(build(wiring.simulator.make, run.config))
-                show(resume(run, *built, frames=self.frames))
+                built = said(run.config, build(wiring.simulator.make, run.config))
+                pictures = watch(wiring.simulator, run.config, *built)
+                show(resume(run, *built, pictures, frames=self.frames))
 
 
 @contextmanager
@@ -126,11 +130,24 @@ def told_how_to_resume(folder: str, count: int) -> Iterator[None]:
         raise
 
 
-def said(built: tuple[Stage, Agent]) -> tuple[Stage, Agent]:
-    """What was built, having said in which form the agent runs, once."""
-    if ranks.rank() == 0 and (form := getattr(built[1], "form", "")):
-        print(f"runs        {form}", flush=True)
+def said(config: RunConfig, built: tuple[Stage, Agent]) -> tuple[Stage, Agent]:
+    """What was built, having said how large the agent is, where its parameters learn and in which
+    form it runs, once.
+    """
+    if ranks.rank() == 0:
+        groups = built[1].groups()
+        total = sum(map(count, groups.values()))
+        print(f"agent       {config.preset}, {total:,} parameters")
+        for name, size, where in config.loops.where_learnt(groups):
+            print(f"  {name:10}{size:>9}  {where}")
+        if form := getattr(built[1], "form", ""):
+            print(f"runs        {form}", flush=True)
     return built
+
+
+def watch(simulator: Simulator, config: RunConfig, env: Stage, agent: Agent) -> Gallery:
+    """What draws the agent at work while it learns."""
+    return Gallery(simulator, config, agent, env.device)
 
 
 def show(summary: Summary) -> None:

@@ -110,12 +110,15 @@ def draw_profiles(profiles: Mapping[str, Mapping[str, Profile]], path: Path) -> 
     save_figure(figure, path)
 
 
-def draw_episodes(rollout: Rollout, events: Mapping[str, Tensor], path: Path, env: int = 0) -> None:
-    """One environment's first episodes: value, active modules, events (Madan et al. 2021, Figs. 6b,
-    7, 11 and 12).
+def draw_episodes(
+    rollout: Rollout, events: Mapping[str, Tensor], steps: int | None = None, env: int = 0
+) -> Figure:
+    """One environment's first episodes, or first steps of them: value, active modules, events
+    (Madan et al. 2021, Figs. 6b, 7, 11 and 12).
     """
     starts = rollout.starts[:, env].nonzero().squeeze(1).tolist()
     end = starts[EPISODES] if len(starts) > EPISODES else len(rollout.starts)
+    end = min(end, steps or end)
     choices = module_choices(rollout.diagnostics)
     marked = {name: event for name, event in events.items() if name in MARKED}
     heights = [3, *[2 for _ in choices], 1.2]
@@ -132,7 +135,7 @@ def draw_episodes(rollout: Rollout, events: Mapping[str, Tensor], path: Path, en
     for axis in axes:
         for start in (start for start in starts if start < end):
             axis.axvline(start - 0.5, color="tab:red", linewidth=0.8)
-    save_figure(figure, path)
+    return figure
 
 
 def _draw_raster(axis: Axes, rows: Tensor | np.ndarray, labels: Sequence[str]) -> None:
@@ -143,7 +146,7 @@ def _draw_raster(axis: Axes, rows: Tensor | np.ndarray, labels: Sequence[str]) -
     axis.set_yticks(range(len(labels)), labels)
 
 
-def draw_events(described: ChoiceReport, path: Path) -> None:
+def draw_events(described: ChoiceReport) -> Figure:
     """How much more or less each module works at an event than otherwise, with the shares."""
     events = described.events
     overall = np.array(described.use)
@@ -159,10 +162,10 @@ def draw_events(described: ChoiceReport, path: Path) -> None:
     axis.set_yticks(range(len(labels)), labels)
     axis.set(xticks=modules, xlabel="module", title="share of steps active")
     figure.colorbar(image, label="over all steps' share")
-    save_figure(figure, path)
+    return figure
 
 
-def draw_approach(approach: ValueApproach, path: Path) -> None:
+def draw_approach(approach: ValueApproach) -> Figure:
     """The value as success comes near, with its 95 % band."""
     figure = Figure(figsize=(6, 4), layout="constrained")
     axis = figure.subplots()
@@ -171,7 +174,7 @@ def draw_approach(approach: ValueApproach, path: Path) -> None:
     axis.fill_between(steps, approach.low, approach.high, alpha=0.2)
     axis.set(xlabel="steps to success", ylabel="mean value", xticks=steps[::5])
     axis.invert_xaxis()
-    save_figure(figure, path)
+    return figure
 
 
 def draw_use(run: Run, choices: Sequence[str], path: Path) -> None:
@@ -190,26 +193,35 @@ def draw_use(run: Run, choices: Sequence[str], path: Path) -> None:
     save_figure(figure, path)
 
 
-def draw_run(run: Run, rollout: Rollout, events: Mapping[str, Tensor], folder: Path) -> Behaviour:
-    """All figures of a run's agent, those of modules where it has any, and what they show.
+def draw_behaviour(
+    rollout: Rollout,
+    events: Mapping[str, Tensor],
+    levels: Sequence[str],
+    steps: int | None = None,
+) -> tuple[Behaviour, dict[str, Figure]]:
+    """What an agent is seen to do, and figures of it by name, those of modules where it has any.
 
     Args:
-        run: what was trained.
-        rollout: its agent as it acts, on the run's levels.
+        rollout: the agent as it acts.
         events: what happens at each of its steps, bool [T, B] by name.
-        folder: for the figures.
-
-    Returns:
-        What they show.
+        levels: the ids of the rollout's levels.
+        steps: that the figure of episodes has at most.
     """
-    draw_episodes(rollout, events, folder / "episodes.png")
-    levels = find_levels(rollout, run.config.environment.env)
-    seen = Behaviour(value_before_success(rollout), describe_modules(rollout, {**events, **levels}))
+    on = find_levels(rollout, levels)
+    seen = Behaviour(value_before_success(rollout), describe_modules(rollout, {**events, **on}))
+    figures = {"episodes": draw_episodes(rollout, events, steps)}
     if seen.approach.mean:
-        draw_approach(seen.approach, folder / "values.png")
+        figures["values"] = draw_approach(seen.approach)
     for choice, described in seen.choices.items():
-        name = choice.replace("modules", "events").replace("/", "_")
-        draw_events(described, folder / f"{name}.png")
+        figures[choice.replace("modules", "events").replace("/", "_")] = draw_events(described)
+    return seen, figures
+
+
+def draw_run(run: Run, rollout: Rollout, events: Mapping[str, Tensor], folder: Path) -> Behaviour:
+    """All figures of a run's agent into a folder, and what they show; see `draw_behaviour`."""
+    seen, figures = draw_behaviour(rollout, events, run.config.environment.env)
+    for name, figure in figures.items():
+        save_figure(figure, folder / f"{name}.png")
     if seen.choices:
         draw_use(run, list(seen.choices), folder / "use.png")
     return seen

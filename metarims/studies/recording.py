@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,8 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
-from ..files import aside
+from ..errors import UsageError
+from ..files import aside, write_bytes
 from ..protocols import Agent, Stage
 from ..rollout import advance, begin, forward_step, sample
 
@@ -18,6 +20,7 @@ SIDE = 320  # pixels of the picture, and of the panel beside it
 HEAD, ROW, NUMBER = 40, 20, 14  # pixels of the text above, of a module's row and of its number
 SHOWN = 40  # steps in the panel
 STEP_MS, END_MS = 150, 1000
+FPS = 20  # of a video, in which a step is three pictures
 INK, PAPER, ACTIVE, CURVE = (30, 30, 30), (255, 255, 255), (40, 90, 160), (200, 60, 40)
 
 
@@ -69,16 +72,49 @@ def record_episodes(agent: Agent, env: Stage, episodes: int, seed: int) -> Itera
 
 def save_gif(frames: Sequence[Frame], path: Path) -> None:
     """Write the frames as an animated GIF, whole or not at all."""
-    pictures = [_compose(frames, i) for i in range(len(frames))]
+    write_bytes(path, as_gif(frames))
+
+
+def as_gif(frames: Sequence[Frame]) -> bytes:
+    """The frames as an animated GIF."""
+    first, *others = [
+        _compose(frames, i).quantize(64, Image.Quantize.FASTOCTREE) for i in range(len(frames))
+    ]
+    file = io.BytesIO()
+    first.save(
+        file,
+        format="GIF",
+        save_all=True,
+        append_images=others,
+        duration=[END_MS if frame.last else STEP_MS for frame in frames],
+        loop=0,
+    )
+    return file.getvalue()
+
+
+def save_mp4(frames: Sequence[Frame], path: Path) -> None:
+    """Write the frames as a video, whole or not at all, by imageio's ffmpeg.
+
+    Raises:
+        UsageError: that is not installed.
+    """
+    try:
+        import imageio_ffmpeg
+
+        imageio_ffmpeg.get_ffmpeg_exe()
+    except (ModuleNotFoundError, RuntimeError):
+        raise UsageError("MP4 needs imageio's ffmpeg: pip install 'metarims[video]'") from None
+    size = _compose(frames, 0).size
     with aside(path) as temporary:
-        pictures[0].save(
-            temporary,
-            format="GIF",
-            save_all=True,
-            append_images=pictures[1:],
-            duration=[END_MS if frame.last else STEP_MS for frame in frames],
-            loop=0,
+        writer = imageio_ffmpeg.write_frames(
+            str(temporary), size, fps=FPS, macro_block_size=2, output_params=["-f", "mp4"]
         )
+        writer.send(None)
+        for i, frame in enumerate(frames):
+            picture = np.asarray(_compose(frames, i))
+            for _ in range(round((END_MS if frame.last else STEP_MS) * FPS / 1000)):
+                writer.send(picture)
+        writer.close()
 
 
 def _compose(frames: Sequence[Frame], now: int) -> Image.Image:
@@ -102,7 +138,7 @@ def _compose(frames: Sequence[Frame], now: int) -> Image.Image:
     for row in range(len(frame.active)):
         draw.text((left - NUMBER, HEAD + row * ROW + 2), str(row), INK, ImageFont.load_default(12))
     _draw_values(draw, [past.value for past in shown], (left, below + 8, HEAD + SIDE), width)
-    return canvas.quantize(64)
+    return canvas
 
 
 def _draw_values(

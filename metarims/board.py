@@ -1,0 +1,202 @@
+"""What TensorBoard shows of a run: scalars by group, pictures, settings and a guide to them.
+
+============== ====================================================================================
+Time series    every figure; Scalars are those alone, in groups by the word before the slash
+Custom Scalars those that belong together in one chart: each module's use, each loop's loss
+Images         the agent at work, as it was then: an episode that moves, values, modules at events
+Text           a guide, the agent's parameters and where they learn, all settings
+HParams        runs side by side by their settings, with their last success rate and return
+============== ====================================================================================
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from PIL import Image
+
+from . import registry
+from .config import find_preset
+from .loops import count
+from .protocols import Agent
+from .runs import Row, Run
+from .settings import Leaf, differences, flatten
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# What HParams compares runs by, whether they changed it or not, and how they went.
+COMPARED = ("env", "seed", "fast.learning_rate")
+OUTCOMES = ("rollout/success_rate", "rollout/ep_rew_mean", "rollout/ep_len_mean", "time/fps")
+OF_NO_MATTER = ("out", "frames", "device", "checkpoint_frames", "pictures")
+
+WIDEST = 6.0  # inches of a figure, that its text can be read in a card
+
+GUIDE = """
+How is it going? **Scalars**, `rollout/success_rate`: the share of the last 200 episodes that
+reached their goal; `rollout/ep_rew_mean` is their return, `rollout/ep_len_mean` how long they were.
+
+- **Scalars**: `rollout/` the episodes, `time/` speed, `train/` losses (those of each loop in
+  `train_fast/` and `train_slow/`), `modules/` who works
+- **Custom Scalars**: the same, with what belongs together in one chart
+- **Images**: the agent at work; an episode, values along episodes and before success, which
+  modules are active and at which events; earlier ones by the slider
+- **Text**: the agent's parameters and the loop that each group learns in; all settings
+- **HParams**: runs by their settings and how they ended, of a folder that holds several
+
+All over environment frames. `approx_kl` should stay near 0.01, `explained_variance` rise towards 1
+and `nonfinite` be 0; of the modules none should be `dead`, and `information` says how much their
+choice depends on what is seen.
+"""
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """An agent at work: figures by name, and a GIF of an episode."""
+
+    figures: Mapping[str, Figure]
+    animation: bytes
+
+
+class Board:
+    """Writes a run's events for TensorBoard.
+
+    Args:
+        run: whose folder they are written to.
+        agent: that learns.
+        begun_at: the frames at which this begins; what there is of later ones is forgotten.
+    """
+
+    def __init__(self, run: Run, agent: Agent, begun_at: int) -> None:
+        from torch.utils.tensorboard import SummaryWriter  # slow to import
+
+        # What came after the checkpoint comes again.
+        self._writer = SummaryWriter(str(run.path), purge_step=begun_at + 1)
+        self._events = self._writer._get_file_writer()
+        self._has_layout = False
+        self._end = self._begin_session(run)
+        self._writer.add_text("run/1_guide", GUIDE, begun_at)
+        self._writer.add_text("run/2_agent", agent_table(run, agent), begun_at)
+        self._writer.add_text("run/3_settings", settings_table(run), begun_at)
+
+    def add_scalars(self, row: Row, frames: int) -> None:
+        """Each figure of an iteration whose name has a slash, by the loops where there are two."""
+        own = {name: value for name, value in row.items() if "/" in name}
+        if not self._has_layout:
+            self._writer.add_custom_scalars(layout(own))
+            self._has_layout = True
+        for name, value in own.items():
+            if not name.startswith("train/joint/"):  # train/ has the same
+                self._writer.add_scalar(tag(name), value, frames)
+
+    def add_pictures(self, pictures: Pictures, frames: int) -> None:
+        """The agent as it is after so many frames."""
+        from tensorboard.compat.proto.summary_pb2 import Summary
+
+        for name, figure in pictures.figures.items():
+            width, height = figure.get_size_inches()
+            figure.set_size_inches(min(width, WIDEST), height)
+            self._writer.add_figure(f"agent/{name}", figure, frames)
+        with Image.open(io.BytesIO(pictures.animation)) as gif:
+            width, height = gif.size
+        image = Summary.Image(
+            height=height, width=width, colorspace=3, encoded_image_string=pictures.animation
+        )
+        value = Summary.Value(tag="agent/an_episode", image=image)
+        self._events.add_summary(Summary(value=[value]), frames)
+
+    def close(self) -> None:
+        """Flush; HParams counts the run as ended."""
+        self._events.add_summary(self._end)
+        self._writer.close()
+
+    def _begin_session(self, run: Run) -> object:
+        """Tell HParams of the run's settings; what tells it of the end."""
+        from torch.utils.tensorboard.summary import hparams
+
+        own = {name: words(leaf) for name, leaf in compared(run).items()}
+        experiment, begin, end = hparams(own, dict.fromkeys(OUTCOMES, 0.0))
+        for summary in (experiment, begin):
+            self._events.add_summary(summary)
+        return end
+
+
+def tag(name: str) -> str:
+    """A figure's name in TensorBoard, which groups by what is before the slash: there is one."""
+    *group, last = name.split("/")
+    return f"{'_'.join(group)}/{last}"
+
+
+def layout(row: Iterable[str]) -> dict[str, dict[str, list[object]]]:
+    """Charts that show what belongs together, by category: title to patterns of tags."""
+    charts = {
+        "episodes": {
+            "success rate": "rollout/success_rate",
+            "return": "rollout/ep_rew_mean",
+            "steps": "rollout/ep_len_mean",
+        },
+        "loops": {
+            "policy's loss": r"train(_.+)?/policy_gradient_loss",
+            "value's loss": r"train(_.+)?/value_loss",
+            "KL divergence of an update": r"train(_.+)?/approx_kl",
+            "gradient's norm": r"train(_.+)?/gradient_norm",
+        },
+        "modules": {
+            "share of steps active": r"modules.*/use_\d+",
+            "entropy of the choice, in nats": r"modules.*/(H_A|H_A_given_X|information)",
+        },
+    }
+    if not any(name.startswith("modules/") for name in row):
+        del charts["modules"]
+    return {
+        category: {title: ["Multiline", [pattern]] for title, pattern in each.items()}
+        for category, each in charts.items()
+    }
+
+
+def compared(run: Run) -> dict[str, Leaf]:
+    """What HParams has of a run: its agent, a few settings, and what it changed of its preset."""
+    leaves = flatten(run.config)
+    shown = {path: leaves[path] for path in COMPARED if path in leaves} | changed(run)
+    return {"agent": run.config.preset} | shown
+
+
+def changed(run: Run) -> dict[str, Leaf]:
+    """What a run changed of its preset, where that is known."""
+    if run.config.preset not in registry.names("preset"):
+        return {}
+    found = differences(run.config, find_preset(run.config.preset))
+    return {path: leaf for path, leaf in found.items() if path not in OF_NO_MATTER}
+
+
+def words(leaf: Leaf) -> str | int | float | bool:
+    """A setting as HParams can hold it."""
+    if isinstance(leaf, tuple):
+        return ", ".join(map(str, leaf))
+    return "" if leaf is None else leaf
+
+
+def agent_table(run: Run, agent: Agent) -> str:
+    """An agent's parameters and where they learn, in Markdown."""
+    groups = agent.groups()
+    total = sum(map(count, groups.values()))
+    rows = run.config.loops.where_learnt(groups)
+    head = f"**{run.config.preset}**, {total:,} parameters\n\n"
+    return head + _table(("group", "parameters", "learns in"), rows)
+
+
+def settings_table(run: Run) -> str:
+    """All settings by path, in Markdown; what the run changed of its preset comes first."""
+    own = changed(run)
+    leaves = {path: leaf for path, leaf in flatten(run.config).items() if path not in own}
+    rows = [(f"**{path}**", f"**{words(leaf)}**") for path, leaf in own.items()]
+    rows += [(path, str(words(leaf))) for path, leaf in leaves.items()]
+    return _table(("setting", "value"), rows)
+
+
+def _table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [titles, ["---"] * len(titles), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
