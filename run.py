@@ -15,6 +15,7 @@ from metarims import cli, ranks
 from metarims.commands import (
     Bench,
     Compare,
+    Demos,
     Evaluate,
     Levels,
     Plot,
@@ -32,6 +33,7 @@ COMMANDS = {
     "train": Train,
     "resume": Resume,
     "evaluate": Evaluate,
+    "demos": Demos,
     "plot": Plot,
     "record": Record,
     "compare": Compare,

@@ -2,12 +2,24 @@
 
 from . import levels as _levels  # noqa: F401
 from .batch import Environments
+from .demonstrations import demonstrate, read_demonstrations, read_level
 from .events import find_events
 from .gym import register_levels
 from .interface import Step
 from .making import make
 from .registry import check_level, level, levels
 
-__all__ = ["Environments", "Step", "check_level", "find_events", "level", "levels", "make"]
+__all__ = [
+    "Environments",
+    "Step",
+    "check_level",
+    "demonstrate",
+    "find_events",
+    "level",
+    "levels",
+    "make",
+    "read_demonstrations",
+    "read_level",
+]
 
 register_levels()

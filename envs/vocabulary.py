@@ -36,6 +36,21 @@ def encode(mission: str) -> list[int]:
     return [token(word) for word in mission.replace(",", " ,").split()]
 
 
+def encode_known(mission: str, length: int) -> list[int]:
+    """A mission's tokens, padded to a length.
+
+    Raises:
+        ValueError: a word is in no level's missions, or there are more of them.
+    """
+    words = mission.replace(",", " ,").split()
+    for word in words:
+        if word not in _TOKENS:
+            raise ValueError(f"the mission '{mission}' has the word '{word}', which no level has")
+    if len(words) > length:
+        raise ValueError(f"the mission '{mission}' has more than these levels' {length} words")
+    return encode(mission) + [0] * (length - len(words))
+
+
 def decode(tokens: np.ndarray) -> str:
     """The mission that ``encode`` turned into these tokens (any integers, padding dropped)."""
     return " ".join(WORDS[t] for t in tokens if t).replace(" ,", ",")

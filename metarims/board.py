@@ -91,6 +91,7 @@ class Board:
         for name, value in own.items():
             if not name.startswith("train/joint/"):  # train/ has the same
                 self._writer.add_scalar(tag(name), value, frames)
+        self._writer.flush()  # a full disk is found now
 
     def add_pictures(self, pictures: Pictures, frames: int) -> None:
         """The agent as it is after so many frames."""

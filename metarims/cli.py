@@ -107,7 +107,7 @@ def overview(commands: Mapping[str, type]) -> str:
 
 def parse_run(kind: type, command: str, args: Sequence[str]) -> Command:
     """A command about a run: a preset's or a file's, with some settings changed."""
-    base = with_choices(starting_point(args), args)
+    base = with_choices(begun_with(args), args)
     own, parts = segments(base), {f.name: getattr(base, f.name) for f in fields(base)}
     preset = parts.pop("preset")
     presets = ", ".join(registry.names("preset"))
@@ -150,6 +150,14 @@ def starting_point(args: Sequence[str]) -> RunConfig:
         return read_config(path)
     name = agents[-1] if agents else registry.names("preset")[0]
     return find_preset(name)
+
+
+def begun_with(args: Sequence[str]) -> RunConfig:
+    """The starting point, by an algorithm that imitates where there is something to imitate."""
+    base = starting_point(args)
+    if values_of("imitate", args) and not base.algorithm.imitates:
+        return replace_at(base, {"algorithm": "clone"})
+    return base
 
 
 def choices(settings: object, prefix: str = "") -> Iterator[Choice]:

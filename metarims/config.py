@@ -51,6 +51,8 @@ class RunSettings:
         seed: of parameters, actions, minibatches and, counted on, environments.
         device: "auto" (the GPU where there is one), "cpu" or "cuda".
         origin: a run whose agent's parameters are the first ones of this one's.
+        imitate: demonstrations, as `demos` leaves them, to learn from and not from what the agent
+            does itself.
         until: stop once the last 200 episodes succeed this often; with 0 all frames are trained.
         checkpoint_frames: a checkpoint is written this often, at the latest after a minute, and at
             the end.
@@ -63,6 +65,7 @@ class RunSettings:
     seed: int = 1
     device: str = "auto"
     origin: Annotated[str, arg(name="from")] = field(default="", metadata={"path": "from"})
+    imitate: str = ""
     until: float = 0.0
     checkpoint_frames: int = 100_000
     pictures: float = 20.0

@@ -25,7 +25,8 @@ def aside(path: Path) -> Iterator[Path]:
     _remove(temporary)
     try:
         yield temporary
-        _flush(temporary)
+        for written in (*temporary.rglob("*"), temporary):
+            _flush(written)
         if temporary.is_dir():
             _remove(path)
         temporary.replace(path)
@@ -127,9 +128,7 @@ def _finite(content: object) -> object:
 
 
 def _flush(path: Path) -> None:
-    """Make a file's content, or a folder's entries and the files in it, last."""
-    for inner in sorted(path.iterdir()) if path.is_dir() and path.suffix == ".aside" else ():
-        _flush(inner)
+    """Make a file's content, or a folder's entries, last."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

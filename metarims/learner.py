@@ -15,6 +15,7 @@ from .optimizer import GroupedAdam
 from .protocols import Agent, Environment
 from .rollout import Cursor, Rollout, collect_rollout
 from .sequences import Sequences, cut, minibatches, with_current_log_probs
+from .teacher import Teacher
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,10 @@ class Iteration:
 
 
 class Learner:
-    """An agent with its optimiser, and the loops and the algorithm it learns by."""
+    """An agent with its optimiser, and the loops and the algorithm it learns by.
+
+    Where there is a teacher, it learns from what that shows, as much as it steps itself.
+    """
 
     def __init__(
         self,
@@ -35,8 +39,10 @@ class Learner:
         algorithm: AlgorithmConfig,
         seed: int,
         device: torch.device,
+        teacher: Teacher | None = None,
     ) -> None:
         self.agent, self.loops, self.algorithm = agent, loops, algorithm
+        self.teacher = teacher
         self._check_ranks()
         self.optimizer = GroupedAdam(agent.groups())
         self.generator = torch.Generator(device).manual_seed(seed + (ranks.rank() << 40))
@@ -50,7 +56,8 @@ class Learner:
             if loop.data == "fresh":
                 rollout, cursor = self._sample_trajectories(env, cursor)
                 rollouts.append(rollout)
-            sequences = self._sequences(rollouts[-1], loop)
+                lesson = self._lesson(rollout)
+            sequences = self._sequences(lesson, loop)
             if loop.data == "reuse":
                 sequences = with_current_log_probs(self.agent, sequences)
             self._release(loop)
@@ -79,6 +86,12 @@ class Learner:
         return collect_rollout(
             env, self.agent, cursor, self.loops.steps, self.loops.stride, self.generator
         )
+
+    def _lesson(self, rollout: Rollout) -> Rollout:
+        """What to learn from: the rollout, or what a teacher shows."""
+        if self.teacher is None:
+            return rollout
+        return self.teacher.show(self.agent, self.loops.steps, self.loops.stride)
 
     def _sequences(self, rollout: Rollout, loop: Loop) -> Sequences:
         return cut(rollout, *self.algorithm.targets(rollout), loop.span)

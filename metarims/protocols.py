@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import ClassVar, Protocol
 
 import numpy as np
@@ -168,6 +170,7 @@ class Stage(Environment, Protocol):
     """Environments that can be seen."""
 
     num_actions: int
+    mission_length: int
 
     @property
     def image_shape(self) -> tuple[int, ...]:
@@ -203,12 +206,72 @@ class MakeEnvironments(Protocol):
         """
 
 
+class Demonstrations(Protocol):
+    """Episodes one after the other, N steps in all."""
+
+    @property
+    def level(self) -> str:
+        """The id of the level that they are of, or "" where that is not known."""
+
+    @property
+    def obs(self) -> Observation:
+        """What was seen before each step, [N, ...] by name, as the environments give it."""
+
+    @property
+    def actions(self) -> Tensor:
+        """int64 [N]."""
+
+    @property
+    def rewards(self) -> Tensor:
+        """float32 [N]."""
+
+    @property
+    def ends(self) -> Tensor:
+        """bool [N], whether an episode ends with this step."""
+
+    @property
+    def digest(self) -> str:
+        """In hexadecimal digits, of the data."""
+
+
+class Demonstrate(Protocol):
+    """Has a level walked by who knows how; a `ValueError` says why that cannot be."""
+
+    def __call__(
+        self,
+        folder: Path,
+        id: str,
+        *,
+        name: str,
+        episodes: int,
+        seed: int,
+        observation: str,
+        workers: int,
+        report: Callable[[int, Counter[str]], None],
+    ) -> None:
+        """Write so many episodes that end well, from `seed` on, into a new folder, as a dataset of
+        that name, by so many processes; after each seed `report` is told how many there are, and
+        why others were passed over.
+        """
+
+
 class Simulator(Protocol):
     """A package of environments."""
 
     @property
     def make(self) -> MakeEnvironments:
         """Makes a batch."""
+
+    @property
+    def demonstrate(self) -> Demonstrate:
+        """Writes demonstrations."""
+
+    def read_level(self, folder: Path) -> str:
+        """The id of the level that demonstrations are of, or ""; `ValueError` as for reading."""
+
+    @property
+    def read_demonstrations(self) -> Callable[[Path, Stage], Demonstrations]:
+        """Reads them as what environments show; a `ValueError` says why they cannot be had."""
 
     def levels(self) -> list[str]:
         """The ids of all levels."""

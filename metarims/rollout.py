@@ -83,7 +83,7 @@ def begin(env: Environment, agent: Agent, seed: int | None = None, curious: bool
     if curious:
         see(seen, env, obs, starts)
     return Cursor(
-        _with_last(obs, action, reward.to(device), env.task),
+        with_last(obs, action, reward.to(device), env.task),
         agent.initial_state(count),
         starts,
         torch.zeros(2, count, dtype=torch.float64, device=device),
@@ -106,7 +106,7 @@ def sample(logits: Tensor, generator: torch.Generator) -> Tensor:
 def advance(env: Environment, cursor: Cursor, state: State, actions: Tensor) -> tuple[Step, Cursor]:
     """Step the environments; the cursor after it, its `so_far` and `seen` unchanged."""
     step = env.step(actions)
-    obs = _with_last(step.obs, actions, step.reward, step.task)
+    obs = with_last(step.obs, actions, step.reward, step.task)
     return step, replace(cursor, obs=obs, state=state, starts=step.terminated | step.truncated)
 
 
@@ -174,7 +174,7 @@ def _assemble(
     cut_short, states = [m.cut_short for m in moments], [m.cursor.state for m in moments[::stride]]
     rollout = Rollout(
         obs={name: torch.stack([m.cursor.obs[name] for m in moments]) for name in cursor.obs}
-        | _joined([output.replay for output in outputs]),
+        | joined([output.replay for output in outputs]),
         starts=torch.stack([m.cursor.starts for m in moments]),
         actions=actions,
         log_probs=log_prob_of(
@@ -189,17 +189,18 @@ def _assemble(
         truncated=truncated,
         novelty=torch.stack([m.novelty for m in moments]),
         task=results[-1].task,
-        diagnostics=_joined([output.diagnostics for output in outputs]),
+        diagnostics=joined([output.diagnostics for output in outputs]),
         ends=torch.stack([returns, lengths, success.double(), begun], 2),
     )
     return rollout, replace(cursor, so_far=so_far)
 
 
-def _with_last(obs: Observation, action: Tensor, reward: Tensor, task: Tensor) -> Observation:
+def with_last(obs: Observation, action: Tensor, reward: Tensor, task: Tensor) -> Observation:
+    """What an agent sees: the environments' observations, and what came before them."""
     return {**obs, "last_action": action, "last_reward": reward, "task": task}
 
 
-def _joined(steps: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+def joined(steps: list[dict[str, Tensor]]) -> dict[str, Tensor]:
     """Tensors [1, B, ...] by name of each step to [T, B, ...]."""
     return {name: torch.cat([step[name] for step in steps]) for name in steps[0]}
 
@@ -211,7 +212,7 @@ def _cut_short(step: Step, cursor: Cursor, action: Tensor) -> CutShort | None:
         rows = rows[step.truncated & ~step.terminated]
     if not len(rows):
         return None
-    final = _with_last(step.final_obs, action, step.reward, step.task)
+    final = with_last(step.final_obs, action, step.reward, step.task)
     obs = {name: x[rows] for name, x in final.items()}
     return CutShort(rows, obs, tuple(x[rows] for x in cursor.state))
 

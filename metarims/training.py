@@ -19,12 +19,13 @@ from .diagnostics import diagnose
 from .errors import UsageError, note
 from .learner import Iteration, Learner, first_nonfinite, nonfinite_parameter
 from .monitor import Monitor, Watch
-from .protocols import Agent, Environment
+from .protocols import Agent, Demonstrations, Environment
 from .rollout import Cursor, begin
 from .runs import Row, Run, check_like, create_run, load_run, put_parameters
 from .settings import Leaf, flatten
 from .stopping import GRACE, Stopped, is_left_alone, noting
 from .tally import Tally
+from .teacher import Teacher
 
 LOST = 3  # iterations without a finite gradient after which a run gives up
 MINUTE = 60.0  # seconds, the most that a run loses when it is cut off, or one iteration
@@ -44,10 +45,20 @@ class Summary:
 class Training:
     """All that changes while a run learns."""
 
-    def __init__(self, config: RunConfig, env: Environment, agent: Agent, before: int = 0) -> None:
+    def __init__(
+        self,
+        config: RunConfig,
+        env: Environment,
+        agent: Agent,
+        shown: Demonstrations | None = None,
+        before: int = 0,
+    ) -> None:
         self.env, self.agent = env, agent
         seed, self.until = config.run.seed, config.run.until
-        self.learner = Learner(agent, config.loops, config.algorithm, seed, env.device)
+        self.teacher = Teacher(shown, agent, env, seed) if shown else None
+        self.learner = Learner(
+            agent, config.loops, config.algorithm, seed, env.device, self.teacher
+        )
         curious = config.algorithm.novelty > 0
         self.cursor = begin(env, agent, seed + ranks.rank() * env.num_envs, curious)
         self.tally = Tally(before)
@@ -86,14 +97,13 @@ class Training:
             "the parameters are as they were before: try a lower learning_rate"
         )
 
-    def _own(self) -> dict[str, Tensor]:
+    def _own_tensors(self) -> dict[str, Tensor]:
         """The tensors of which each rank has its own."""
-        generator = self.learner.generator.get_state().to(self.env.device)
-        return {
-            **_cursor_tensors(self.cursor),
-            "generator": generator,
-            "environments": self.env.state,
-        }
+        own = _cursor_tensors(self.cursor)
+        own["generator"] = self.learner.generator.get_state().to(self.env.device)
+        own["environments"] = self.env.state
+        shown = self.teacher.tensors() if self.teacher is not None else {}
+        return own | {f"teacher.{name}": x.to(self.env.device) for name, x in shown.items()}
 
     def checkpoint(self) -> Checkpoint:
         """All of it, every rank's, for `restore`."""
@@ -103,7 +113,7 @@ class Training:
             for moment, tensor in moments.get(parameter, {}).items():
                 tensors[f"adam.{name}.{moment}"] = tensor
         tensors |= {"recent": self.tally.recent, "waiting": self.tally.waiting}
-        for name, tensor in self._own().items():
+        for name, tensor in self._own_tensors().items():
             for rank, each in enumerate(ranks.gather(tensor)):
                 tensors[_of_rank(rank, name)] = each
         return Checkpoint(
@@ -140,8 +150,8 @@ class Training:
         if numbers["ranks"] != ranks.size():
             made = int(numbers["ranks"])
             raise UsageError(f"the run has {made} ranks: resume it with --ranks {made}")
-        own = {name: tensors[_of_rank(ranks.rank(), name)] for name in self._own()}
-        for name, now in self._own().items():
+        own = {name: tensors[_of_rank(ranks.rank(), name)] for name in self._own_tensors()}
+        for name, now in self._own_tensors().items():
             check_like(name, own[name], now)
         check_like("waiting", tensors["waiting"][:0], self.tally.waiting[:0])
         check_like("recent", tensors["recent"][:0], self.tally.recent[:0])
@@ -156,6 +166,8 @@ class Training:
             }
         self.learner.optimizer.restore(moments)
         self.learner.generator.set_state(own["generator"].cpu())
+        if self.teacher is not None:
+            self.teacher.restore({name: own[f"teacher.{name}"] for name in self.teacher.tensors()})
         frames = int(numbers["frames"])
         self.learner.updates, self.learner.frames = int(numbers["updates"]), frames
         self.env.state = own["environments"].to(self.env.device)
@@ -172,28 +184,37 @@ class Training:
         )
 
 
-def train(config: RunConfig, env: Environment, agent: Agent, watch: Watch | None = None) -> Summary:
+def train(
+    config: RunConfig,
+    env: Environment,
+    agent: Agent,
+    shown: Demonstrations | None = None,
+    watch: Watch | None = None,
+) -> Summary:
     """Train `agent` in `env` for the run's frames into its folder, a new one.
 
     Args:
         config: of the run.
         env: its environments.
         agent: which learns.
+        shown: what it learns from instead of what it does, which then is only reported on.
         watch: gives pictures of it now and then.
 
     Raises:
         UsageError: the folder holds something already, or the run to begin from has another agent.
     """
-    training = _from_the_start(config, env, agent)
+    training = _from_the_start(config, env, agent, shown)
     run = create_run(config) if ranks.rank() == 0 else Run(Path(config.run.out), config)
     with _held(run):
         _keep(run, training)
         return _go_on(run, training, config.run.frames, watch)
 
 
-def _from_the_start(config: RunConfig, env: Environment, agent: Agent) -> Training:
+def _from_the_start(
+    config: RunConfig, env: Environment, agent: Agent, shown: Demonstrations | None
+) -> Training:
     before = begin_from(load_run(config.run.origin), config, agent) if config.run.origin else 0
-    return Training(config, env, agent, before)
+    return Training(config, env, agent, shown, before)
 
 
 def _held(run: Run) -> AbstractContextManager[None]:
@@ -227,6 +248,7 @@ def resume(
     run: Run,
     env: Environment,
     agent: Agent,
+    shown: Demonstrations | None = None,
     watch: Watch | None = None,
     frames: int | None = None,
 ) -> Summary:
@@ -240,11 +262,11 @@ def resume(
     """
     with _held(run):
         if run.has_begun():
-            training = Training(run.config, env, agent)
+            training = Training(run.config, env, agent, shown)
             training.restore(run.load())
         else:
             note(f"{run.path} was cut off before its first checkpoint: it begins")
-            training = _from_the_start(run.config, env, agent)
+            training = _from_the_start(run.config, env, agent, shown)
         if ranks.rank() == 0:
             run.forget_metrics_after(training.tally.frames, training.tally.iterations)
         return _go_on(run, training, frames or run.config.run.frames, watch)

@@ -15,10 +15,9 @@ import contextlib
 import io
 import os
 import re
-import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -33,6 +32,7 @@ from minigrid.core.constants import DIR_TO_VEC
 from minigrid.utils.baby_ai_bot import BabyAIBot
 
 import envs
+from envs.bot import patience
 from envs.record import RECORD
 from envs.vocabulary import decode
 
@@ -59,26 +59,6 @@ class Report:
     successes: int = 0
     skipped: list[str] = field(default_factory=list)
     differences: list[str] = field(default_factory=list)
-
-
-class HungError(Exception):
-    """Upstream did not return in time."""
-
-
-@contextlib.contextmanager
-def patience(seconds: float) -> Iterator[None]:
-    """Raise `HungError` inside the block when it takes longer; works in a main thread only."""
-
-    def give_up(*_: Any) -> None:
-        raise HungError(f"no answer in {seconds:g} s")
-
-    before = signal.signal(signal.SIGALRM, give_up)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
 
 
 def make_upstream(id: str) -> Any:

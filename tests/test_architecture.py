@@ -27,7 +27,7 @@ FLOORS = {
         ["settings", "statistics"],
         ["protocols", "losses", "returns"],
         ["novelty"],
-        ["loops", "rollout", "sequences"],
+        ["loops", "rollout", "sequences", "teacher"],
         ["algorithms", "diagnostics", "evaluation", "tally"],
         ["config", "learner", "checkpoint"],
         ["runs"],

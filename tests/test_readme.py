@@ -76,6 +76,7 @@ def spelt(command, folder):
         "ID": LEVEL, "ENV": LEVEL, "NAME": "lstm", "AGENT": "lstm", "RUN": run, "FRAMES": "1",
         "SEED": "1", "FIGURES": out, "FOLDER": out, "FILE.gif": f"{out}.gif", "FILE": f"{out}.json",
         "PATTERN": "DoorKey", "runs/one/config.json": f"{run}/config.json", "CLONE": out,
+        "DEMOS": str(folder / "demos"),
     }  # fmt: skip
     words = [given.get(word, word) for word in shlex.split(plain)]
     if "--out" in words and words[0] == "train":
@@ -91,14 +92,16 @@ def described():
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Where there is a run."""
+    """Where there is a run, and demonstrations."""
     folder = tmp_path_factory.mktemp("reader")
     args = ["train", "--env", LEVEL, "--agent", "metarims", "--out", str(folder / "run"), *SMALL]
     assert main(args) == 0
+    assert main(["demos", LEVEL, "--out", str(folder / "demos"), *QUICK["demos"]]) == 0
     return folder
 
 
 QUICK = {
+    "demos": ["--episodes", "4", "--jobs", "1"],
     "evaluate": ["--episodes", "4", "--device", "cpu"],
     "record": ["--frames", "5"],
     "plot": ["--steps", "40", "--device", "cpu"],
@@ -126,4 +129,6 @@ def test_a_command_that_is_told_runs(command, folder, tmp_path, monkeypatch):
             words = [w if w != str(folder / "trained") else str(tmp_path / "run") for w in words]
             words += ["--out", str(tmp_path / "run")] if "--out" not in words else []
             words = [w if w != "10" else "2" for w in words]
+        if words[0] == "demos":
+            words[words.index("--out") + 1] = str(tmp_path / "demos")
         assert main([*words, *QUICK[words[0]]]) == 0, words

@@ -16,6 +16,7 @@ from run import WIRING, main
 
 ROOT = Path(__file__).parent.parent
 EMPTY = "MiniGrid-Empty-5x5-v0"
+DEMOS = ["demos", "--out", "x"]
 TRAIN = ["train", "--env", EMPTY, "--agent", "lstm", "--device", "cpu"]
 
 
@@ -81,6 +82,15 @@ def complaint(capsys, *args):
         (["search", "--vary", "fast.epochs=one,two"], ["fast.epochs must be of type int"]),
         (["search", "--vary", "fast.epochs"], ["expected PATH=LOW..HIGH or PATH=ONE,OTHER"]),
         (["search", "--sampler", "tpf"], ["unknown sampler 'tpf'; nearest: tpe"]),
+        ([*DEMOS, "MiniGrid-DoorKey-5x5-v0"], ["no instruction", "BabyAI-GoToLocal-v0"]),
+        ([*DEMOS, "BabyAI-GoToLocl-v0"], ["unknown level", "BabyAI-GoToLocal-v0"]),
+        ([*DEMOS, "BabyAI-GoToLocal-v0", "--episodes", "0"], ["episodes must be positive"]),
+        ([*DEMOS, "BabyAI-GoToLocal-v0", "--observation", "rbg"], ["nearest: rgb"]),
+        (["demos", "BabyAI-GoToLocal-v0"], ["missing: --out"]),
+        (["train", "--imitate", "no/thing", "--out", "x"], ["no demonstrations at no/thing"]),
+        ([*TRAIN, "--imitate", "no/thing", "--out", "x"], ["no demonstrations at no/thing"]),
+        ([*TRAIN, "--algorithm", "clone", "--out", "x"], ["missing: --imitate"]),
+        ([*TRAIN, "--imitate", "x", "--algorithm", "ppo"], ["the algorithm ppo does not imitate"]),
         (["record", "nothing-here", "--out", "x.gif"], ["no run at nothing-here"]),
         (["record", "nothing-here", "--out", "nowhere/x.gif"], ["no folder nowhere"]),
     ],

@@ -36,6 +36,8 @@ class Loss:
 class AlgorithmConfig(Variant):
     """Settings of all algorithms; one of its own adds to them.
 
+    One that sets `imitates` learns from demonstrations in place of the agent's own rollouts.
+
     Attributes:
         discount: γ.
         reward_scale: factor on rewards in the loss; reported returns are the environment's.
@@ -46,6 +48,7 @@ class AlgorithmConfig(Variant):
     """
 
     kind: ClassVar[str] = "algorithm"
+    imitates: ClassVar[bool] = False
 
     discount: float = 0.99
     reward_scale: float = 1.0

@@ -3,6 +3,7 @@
 from .base import Wiring
 from .bench import Bench
 from .compare import Compare
+from .demos import Demos
 from .evaluate import Evaluate
 from .levels import Levels
 from .plot import Plot
@@ -15,6 +16,7 @@ from .transfer import Transfer
 __all__ = [
     "Bench",
     "Compare",
+    "Demos",
     "Evaluate",
     "Levels",
     "Plot",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -16,7 +16,14 @@ from .. import ranks
 from ..config import RunConfig
 from ..errors import UsageError
 from ..memory import keep_freed_memory
-from ..protocols import Agent, AgentConfig, MakeEnvironments, Simulator, Stage
+from ..protocols import (
+    Agent,
+    AgentConfig,
+    Demonstrations,
+    MakeEnvironments,
+    Simulator,
+    Stage,
+)
 from ..runs import Run
 from ..studies.experiments import Experiments
 from ..studies.race import Contender
@@ -76,7 +83,7 @@ def make_env(
     if device == "cpu":  # small products gain nothing from a second core's waiting threads
         torch.set_num_threads(1)
         keep_freed_memory()
-    try:
+    with as_usage_errors():
         return make(
             list(ids),
             num_envs=num_envs,
@@ -86,17 +93,13 @@ def make_env(
             part=part,
             observation=observation,
         )
-    except ValueError as error:
-        raise UsageError(str(error)) from error
 
 
 def check_levels(simulator: Simulator, ids: Sequence[str]) -> None:
     """Refuse levels that there are not, before any work is done."""
     for id in ids:
-        try:
+        with as_usage_errors():
             simulator.check_level(id)
-        except ValueError as error:
-            raise UsageError(str(error)) from None
 
 
 def build(make: MakeEnvironments, config: RunConfig) -> tuple[Stage, Agent]:
@@ -109,6 +112,30 @@ def build(make: MakeEnvironments, config: RunConfig) -> tuple[Stage, Agent]:
     seen = environment.observation
     env = make_env(make, environment.env, seen, count, device, run.seed, part=part)
     return env, config.agent.make(env, run.seed)
+
+
+def find_demonstrations(
+    simulator: Simulator, config: RunConfig, env: Stage
+) -> Demonstrations | None:
+    """What a run imitates, if it does."""
+    path, algorithm = config.run.imitate, config.algorithm
+    if algorithm.imitates and not path:
+        raise UsageError(f"missing: --imitate, demonstrations for the algorithm {algorithm.name}")
+    if path and not algorithm.imitates:
+        raise UsageError(f"the algorithm {algorithm.name} does not imitate; clone does")
+    if not path:
+        return None
+    with as_usage_errors():
+        return simulator.read_demonstrations(Path(path), env)
+
+
+@contextmanager
+def as_usage_errors() -> Iterator[None]:
+    """What the environments refuse is the user's to mend."""
+    try:
+        yield
+    except ValueError as error:
+        raise UsageError(str(error)) from error
 
 
 def load_agent(

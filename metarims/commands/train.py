@@ -27,7 +27,14 @@ from ..studies.gallery import Gallery
 from ..studies.jobs import import_flags, train_all
 from ..studies.launch import launch
 from ..training import Summary, resume, train
-from .base import RunFolder, Wiring, build, resolve_device
+from .base import (
+    RunFolder,
+    Wiring,
+    as_usage_errors,
+    build,
+    find_demonstrations,
+    resolve_device,
+)
 
 Ranks = Annotated[
     int,
@@ -52,6 +59,7 @@ class Train:
         """Train and say where everything is."""
         check_positive(ranks=self.ranks, seeds=self.seeds)
         config = replace_at(self.config, {"device": resolve_device(self.config.run.device)})
+        config = on_demonstrated_level(wiring.simulator, config)
         if self.seeds > 1:
             self.train_seeds(wiring, config)
             return
@@ -59,8 +67,9 @@ class Train:
             if self.ranks > 1 and not ranks.are_several():
                 self.launch(wiring, config)
             else:
-                built = said(config, build(wiring.simulator.make, config))
-                show(train(config, *built, watch(wiring.simulator, config, *built)))
+                env, agent = said(config, build(wiring.simulator.make, config))
+                shown = find_demonstrations(wiring.simulator, config, env)
+                show(train(config, env, agent, shown, watch(wiring.simulator, config, env, agent)))
 
     def train_seeds(self, wiring: Wiring, config: RunConfig) -> None:
         """Train a run for each seed, as many at a time as there are cores."""
@@ -112,9 +121,20 @@ class Resume:
                 arguments = ["resume", self.run_folder, *frames, *import_flags(self.imported)]
                 launch(wiring.program, arguments, self.ranks)
             else:
-                built = said(run.config, build(wiring.simulator.make, run.config))
-                pictures = watch(wiring.simulator, run.config, *built)
-                show(resume(run, *built, pictures, frames=self.frames))
+                env, agent = said(run.config, build(wiring.simulator.make, run.config))
+                shown = find_demonstrations(wiring.simulator, run.config, env)
+                pictures = watch(wiring.simulator, run.config, env, agent)
+                show(resume(run, env, agent, shown, pictures, self.frames))
+
+
+def on_demonstrated_level(simulator: Simulator, config: RunConfig) -> RunConfig:
+    """Trained, unless a level is named, on the one that demonstrations are of."""
+    path = config.run.imitate
+    if config.environment.env or not path:
+        return config
+    with as_usage_errors():
+        level = simulator.read_level(Path(path))
+    return replace_at(config, {"env": (level,)}) if level else config
 
 
 @contextmanager

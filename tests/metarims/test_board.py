@@ -42,7 +42,7 @@ def shown(tmp_path_factory):
     out = tmp_path_factory.mktemp("board")
     run = configured(env=("probe-0",), out=str(out), frames=320, seed=3, pictures=1e-9)
     run = replace_at(run, {"fast.learning_rate": 0.01})
-    metarims.train(run, Contexts(8), agent_of(run), still)
+    metarims.train(run, Contexts(8), agent_of(run), watch=still)
     return read(out)
 
 
@@ -100,7 +100,7 @@ def test_without_pictures_nobody_looks(tmp_path):
     for name, pictures in (("never", 0.0), ("later", 1e9)):
         out = str(tmp_path / name)
         run = configured(env=("probe-0",), out=out, frames=160, pictures=pictures)
-        metarims.train(run, Contexts(8), agent_of(run), look)
+        metarims.train(run, Contexts(8), agent_of(run), watch=look)
     assert compared(metarims.load_run(out))["seed"] == 1
 
 
@@ -113,7 +113,7 @@ def test_a_run_that_is_looked_at_learns_the_same_to_the_bit(tmp_path, preset):
         )
         env = envs.make(LEVEL, num_envs=8, seed=1)
         agent = run.agent.make(env, 1)
-        metarims.train(run, env, agent, Gallery(envs, run, agent, env.device))
+        metarims.train(run, env, agent, watch=Gallery(envs, run, agent, env.device))
         left[name] = metarims.load_run(tmp_path / name).load().tensors
     assert set(read(tmp_path / "seen").Tags()["images"]) >= {"agent/an_episode", "agent/episodes"}
     assert left["alone"].keys() == left["seen"].keys()

@@ -67,6 +67,8 @@ def test_every_depth_of_a_routing_network_has_its_figure(tmp_path):
 class Shown(Recall):
     """Recall as it might look."""
 
+    mission_length = 1
+
     def render(self, i: int = 0) -> np.ndarray:
         return np.full((4, 6, 3), 10 * int(self.state[i, 0]), np.uint8)
 

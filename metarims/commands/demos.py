@@ -1,0 +1,91 @@
+"""``demos``: what a bot does, to be imitated."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from rich.console import Console
+from tyro.conf import Positional
+
+from ..config import EnvironmentConfig
+from ..errors import UsageError, check_positive
+from ..files import aside, make_folder
+from .base import Wiring, as_usage_errors
+
+PLAIN_EVERY = 10.0  # seconds between lines where the output is no terminal
+LevelId = Annotated[Positional[str], tyro.conf.arg(metavar="ID")]
+
+
+@dataclass(frozen=True)
+class Demos:
+    """Let BabyAI's bot walk a level, to a dataset in Minari's format.
+
+    Attributes:
+        env: a level of BabyAI's.
+        out: folder for the dataset, which `minari.MinariDataset(OUT/data)` reads.
+        episodes: that end well; seeds where the bot gives up are passed over.
+        seed: of the first episode, counted on; far from those of training and evaluation.
+        observation: "symbolic" or "rgb", as for `train`.
+        jobs: processes (default: as many as there are cores).
+    """
+
+    env: LevelId
+    out: Path
+    episodes: int = 10_000
+    seed: int = 1_000_000
+    observation: str = EnvironmentConfig.observation
+    jobs: int = os.cpu_count() or 1
+
+    def run(self, wiring: Wiring) -> None:
+        """Walk, write and say what was passed over."""
+        check_positive(episodes=self.episodes, jobs=self.jobs)
+        EnvironmentConfig((self.env,), observation=self.observation)
+        if self.out.exists() and (not self.out.is_dir() or any(self.out.iterdir())):
+            raise UsageError(f"{self.out} holds something already; choose another folder")
+        make_folder(self.out.parent)
+        with as_usage_errors(), aside(self.out) as folder, progress(self.episodes) as report:
+            wiring.simulator.demonstrate(
+                folder,
+                self.env,
+                name=self.out.name,
+                episodes=self.episodes,
+                seed=self.seed,
+                observation=self.observation,
+                workers=self.jobs,
+                report=report,
+            )
+        print(f"{self.out}: {self.episodes:,} episodes of {self.env}")
+
+
+@contextmanager
+def progress(wanted: int) -> Iterator[Callable[[int, Counter[str]], None]]:
+    """What shows how many episodes there are; at the end it says why seeds were passed over."""
+    console, begun = Console(), time.monotonic()
+    shown, failures = begun, Counter[str]()
+    with console.status("") as status:
+
+        def report(count: int, passed_over: Counter[str]) -> None:
+            nonlocal shown, failures
+            failures = passed_over
+            now = time.monotonic()
+            line = (
+                f"{count:,}/{wanted:,} episodes · {count / max(now - begun, 1e-9):,.0f}/s · "
+                f"{passed_over.total():,} seeds passed over"
+            )
+            if console.is_terminal:
+                status.update(line)
+            elif now - shown > PLAIN_EVERY:
+                print(line, flush=True)
+                shown = now
+
+        yield report
+    for failure, count in failures.most_common():
+        print(f"passed over {count:,} seeds  {failure}")
