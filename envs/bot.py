@@ -32,7 +32,7 @@ from .translation.environments import unwrap
 from .upstream import dump
 
 PATIENCE = 10.0  # seconds that one decision of the bot may take
-SEEDS_A_TASK = 32  # that a worker walks at a time
+SEEDS_A_TASK = 8  # that a worker walks at a time
 TASKS_A_WORKER = 3  # under way or done and waiting for those before them
 RESTS = 0  # an action for a row whose episode is over
 

@@ -125,6 +125,8 @@ def find_demonstrations(
         raise UsageError(f"the algorithm {algorithm.name} does not imitate; clone does")
     if not path:
         return None
+    if ranks.rank() == 0:
+        print(f"imitates    {path}", flush=True)
     with as_usage_errors():
         return simulator.read_demonstrations(Path(path), env)
 

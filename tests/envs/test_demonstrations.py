@@ -156,6 +156,11 @@ def garble(folder):
     (folder / "data" / METADATA).write_text('{"total_episodes": 3')
 
 
+def miscount(folder):
+    metadata = json.loads((folder / "data" / METADATA).read_text())
+    (folder / "data" / METADATA).write_text(json.dumps(metadata | {"total_episodes": 4}))
+
+
 def rename(folder):
     (folder / "data" / METADATA).write_text('{"data_format": "arrow"}')
 
@@ -171,6 +176,7 @@ def lose(folder):
         (flip_a_bit, "is not what was written"),
         (cut_short_and_signed, "cannot be read as demonstrations"),
         (garble, "cannot be read as demonstrations"),
+        (miscount, "there are 40 episodes in it, not 4"),
         (rename, "its format is arrow, expected hdf5"),
         (lose, "there is no .*main_data.hdf5"),
         (shutil.rmtree, "no demonstrations at"),
