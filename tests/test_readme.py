@@ -42,7 +42,7 @@ def test_the_python_of_the_documents_runs(document, tmp_path, monkeypatch):
 
 def test_the_python_of_the_readme_runs(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(envs.registry, "LEVELS", dict(envs.registry.LEVELS))
-    assert len(blocks(README)) == 2
+    assert len(blocks(README)) == 3
     run_blocks(README, tmp_path)
     assert capsys.readouterr().out.startswith("go to ")
     env = envs.make(["My-Pond-v0", "My-Lake-v0"], num_envs=64, seed=3)
