@@ -30,15 +30,19 @@ class EnvironmentConfig:
         num_envs: environments stepped together.
         observation: "symbolic", a type, color and state for each cell of the view, or "rgb", the
             view in pixels.
+        max_steps: steps until an episode is cut, while training; by default the levels' own number.
     """
 
     env: tuple[str, ...] = ()
     num_envs: int = 64
     observation: str = "symbolic"
+    max_steps: int | None = None
 
     def __post_init__(self) -> None:
         check_choice("observation", self.observation, OBSERVATIONS)
         check_positive(num_envs=self.num_envs)
+        if self.max_steps is not None:
+            check_positive(max_steps=self.max_steps)
 
 
 @dataclass(frozen=True)

@@ -200,9 +200,10 @@ class MakeEnvironments(Protocol):
         autoreset: bool,
         part: tuple[int, int],
         observation: str,
+        max_steps: int | None,
     ) -> Stage:
         """Environments of the levels `ids`, an equal share each, or the k-th of n parts of them,
-        seen in "symbolic" or "rgb" images.
+        seen in "symbolic" or "rgb" images; episodes are cut after `max_steps`, None: the levels'.
         """
 
 

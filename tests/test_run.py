@@ -60,6 +60,7 @@ def complaint(capsys, *args):
         ([*TRAIN, "--out", "x", "--frames", "many"], ["--frames", "'many'"]),
         ([*TRAIN, "--out", "x", "--frames", "-5"], ["frames must be positive, got -5"]),
         ([*TRAIN, "--out", "x", "--num-envs", "0"], ["num_envs must be positive, got 0"]),
+        ([*TRAIN, "--out", "x", "--max-steps", "0"], ["max_steps must be positive, got 0"]),
         (["bench", "agnets"], ["must be one of envs, agents, train, got 'agnets'"]),
         (["bench", "--rounds", "0"], ["rounds must be positive, got 0"]),
         (["bench", "--env", "MiniGrid-DoorKey-8x9-v0"], ["unknown level", "DoorKey-8x8"]),
@@ -160,6 +161,13 @@ def test_from_training_to_evaluation(capsys, trained, tmp_path):
     assert 0 <= low <= first["success_rate"] <= high <= 1
     assert other in capsys.readouterr().out
     assert [path.name for path in tmp_path.iterdir()] == ["results.json"]
+
+
+def test_episodes_are_cut_where_asked(tmp_path):
+    args = ["--frames", "1", "--num-envs", "8", "--max-steps", "5", "--out", str(tmp_path / "cut")]
+    assert main([*TRAIN, *args]) == 0
+    last = json.loads((tmp_path / "cut" / "metrics.jsonl").read_text().splitlines()[-1])
+    assert 0 < last["rollout/ep_len_mean"] <= 5
 
 
 def test_an_evaluation_says_how_far_episodes_came(capsys, trained, tmp_path):

@@ -78,6 +78,7 @@ def make_env(
     seed: int,
     autoreset: bool = True,
     part: tuple[int, int] = (0, 1),
+    max_steps: int | None = None,
 ) -> Stage:
     """The environments, and one core to work on; what they refuse is the user's to mend."""
     if device == "cpu":  # small products gain nothing from a second core's waiting threads
@@ -92,6 +93,7 @@ def make_env(
             autoreset=autoreset,
             part=part,
             observation=observation,
+            max_steps=max_steps,
         )
 
 
@@ -109,8 +111,8 @@ def build(make: MakeEnvironments, config: RunConfig) -> tuple[Stage, Agent]:
         raise UsageError("missing: --env, the levels to train on")
     device = ranks.join(resolve_device(run.device))
     part, count = (ranks.rank(), ranks.size()), environment.num_envs
-    seen = environment.observation
-    env = make_env(make, environment.env, seen, count, device, run.seed, part=part)
+    seen, limit = environment.observation, environment.max_steps
+    env = make_env(make, environment.env, seen, count, device, run.seed, True, part, limit)
     return env, config.agent.make(env, run.seed)
 
 
