@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 HEARD = (signal.SIGINT, signal.SIGTERM)
 GRACE = 5.0  # seconds that work which is under way has to come to an end
+AGAIN = 0.05  # seconds until one is raised again that nobody heard
 SERVED = "METARIMS_SERVES"  # environment variable: the process that this one was started to serve
 
 
@@ -46,9 +48,12 @@ class Told:
 @contextmanager
 def hearing() -> Iterator[None]:
     """Within it both signals end the command by `Stopped`."""
+    told = Told()
 
     def stop(number: int, _: FrameType | None) -> None:
-        raise Stopped(number)
+        if number in HEARD:
+            told.number = number
+        told.raise_if_so()
 
     with _handling(stop):
         yield
@@ -62,15 +67,15 @@ def noting() -> Iterator[Told]:
     told = Told()
 
     def note(number: int, _: FrameType | None) -> None:
-        if told.number:
+        if number in HEARD and not told.number:
+            told.number = number
+            signal.setitimer(signal.ITIMER_REAL, GRACE)
+        elif number in HEARD:
             raise Stopped(number)
-        told.number = number
-        signal.setitimer(signal.ITIMER_REAL, GRACE, 1)  # again, where nobody hears an exception
+        else:
+            told.raise_if_so()
 
-    def end(_: int, __: FrameType | None) -> None:
-        told.raise_if_so()
-
-    with _handling(note), _handling(end, (signal.SIGALRM,)):
+    with _handling(note):
         try:
             yield told
         finally:
@@ -89,16 +94,25 @@ def serving() -> dict[str, str]:
 
 
 @contextmanager
-def _handling(
-    handler: Callable[[int, FrameType | None], None], numbers: Iterable[int] = HEARD
-) -> Iterator[None]:
-    """Give signals a handler, and after that their own again; only a main thread may."""
+def _handling(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Give both signals and the alarm a handler, and after that their own again; only a main thread
+    may. A `Stopped` raised where nobody hears it, as in a compiler's call back, comes again.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, handler) for number in numbers}
+
+    def unheard(lost: sys.UnraisableHookArgs) -> None:
+        if isinstance(lost.exc_value, Stopped):
+            signal.setitimer(signal.ITIMER_REAL, AGAIN)
+        else:
+            hook(lost)
+
+    before = {number: signal.signal(number, handler) for number in (*HEARD, signal.SIGALRM)}
+    hook, sys.unraisablehook = sys.unraisablehook, unheard
     try:
         yield
     finally:
+        sys.unraisablehook = hook
         for number, old in before.items():
             signal.signal(number, old)

@@ -9,6 +9,7 @@ import tyro
 from .damage import faults
 from .kills import kills
 from .mutations import mutated_checkpoints, mutated_configurations, random_lines
+from .signals import signals
 
 COMMANDS: dict[str, Callable[..., Any]] = {
     "kills": kills,
@@ -16,6 +17,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "checkpoints": mutated_checkpoints,
     "configurations": mutated_configurations,
     "lines": random_lines,
+    "signals": signals,
 }
 
 if __name__ == "__main__":

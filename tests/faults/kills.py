@@ -100,14 +100,12 @@ def await_moment(
         each: seconds of any other.
         progress: iterations that may pass, in the mean.
     """
-    before, begun = done(run), time.monotonic()
-    if chance.random() < 0.3:
-        time.sleep(chance.uniform(0, first))
-        return
-    more = int(chance.uniform(0, 2 * progress))
-    while done(run) < before + more and time.monotonic() - begun < 100:
+    early, more = chance.random() < 0.3, int(chance.uniform(0, 2 * progress))
+    end = done(run) + (1 if early else more)
+    until = time.monotonic() + (chance.uniform(0, first) if early else 600)
+    while done(run) < end and time.monotonic() < until:
         time.sleep(each / 20)
-    time.sleep(chance.uniform(0, 1.5 * each))
+    time.sleep(0 if early else chance.uniform(0, each))
 
 
 def done(run: Path) -> int:

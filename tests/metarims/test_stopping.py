@@ -61,6 +61,38 @@ def test_the_first_signal_is_noted_and_the_second_one_comes_through():
     assert signal.getsignal(signal.SIGINT) is before
 
 
+class Deaf:
+    """What does not let exceptions through, as a compiler's call back does not."""
+
+    def __del__(self) -> None:
+        tell(signal.SIGTERM)
+
+
+def test_a_stop_that_nobody_hears_comes_again():
+    def lose_it() -> None:
+        Deaf()
+        time.sleep(5)
+
+    with hearing(), pytest.raises(Stopped) as stopped:
+        lose_it()
+    assert stopped.value.number == signal.SIGTERM
+
+
+def test_work_that_does_not_come_to_an_end_is_ended(monkeypatch):
+    monkeypatch.setattr("metarims.stopping.GRACE", 0.2)
+    begun = time.monotonic()
+    with noting() as told:
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert told.number == signal.SIGTERM
+        with pytest.raises(Stopped):
+            time.sleep(5)
+    assert time.monotonic() - begun < 4
+    with noting() as told:
+        os.kill(os.getpid(), signal.SIGTERM)
+        told.is_in_time()
+        time.sleep(0.5)
+
+
 def test_who_is_told_to_stop_keeps_the_iteration_and_goes_on_to_the_bit(tmp_path):
     config = run_config(tmp_path)
     whole = agent_of(config, 1)

@@ -1,0 +1,103 @@
+"""SIGTERM at several moments: how soon a run ends, and what it leaves."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from metarims.checkpoint import checkpoints
+from metarims.runs import load_run
+
+from .lives import begin, call, training
+
+SOON = 10.0  # seconds
+Wait = Callable[[Path], bool]
+
+
+def signals(tries: int = 3, seed: int = 0, cold: bool = True) -> int:
+    """Tell commands to stop; say how long they took, and check what they left.
+
+    Args:
+        tries: of each kind.
+        seed: of the moments.
+        cold: whether to try without compiled functions, too.
+    """
+    chance, slow = random.Random(seed), 0
+    with tempfile.TemporaryDirectory() as folder:
+        for number in range(tries):
+            for name, (args, wait, empty) in moments(Path(folder) / str(number)).items():
+                if empty and not cold:
+                    continue
+                seconds, left = told(args, wait, chance, Path(folder) / f"cache-{number}", empty)
+                slow += seconds > SOON
+                print(f"{name:28}{seconds:6.1f} s  {left}", flush=True)
+    return int(slow > 0)
+
+
+def moments(folder: Path) -> dict[str, tuple[list[str], Wait, bool]]:
+    """Commands, what to wait for before they are told to stop, and whether nothing is compiled."""
+    folder.mkdir()
+    long, trained = 10**9, folder / "trained"
+    assert call(training("lstm", trained, 320, small=True)).code == 0
+    agents = {
+        agent: (training(agent, folder / agent, long)) for agent in ("lstm", "metarims", "routing")
+    }
+    ranks, seeds = (training("lstm", folder / name, long) for name in ("ranks", "seeds"))
+    running = {agent: (args, has_metrics, False) for agent, args in agents.items()}
+    starting = training("metarims", folder / "cold", long)
+    at_work = ["evaluate", str(trained), "--episodes", "1000000", "--device", "cpu"]
+    return {
+        **running,
+        "--ranks 2": ([*ranks, "--ranks", "2"], has_metrics, False),
+        "--seeds 2": ([*seeds, "--seeds", "2"], has_metrics, False),
+        "compiling, 1st iteration": (starting, has_checkpoint, True),
+        "evaluate": (at_work, lambda _: True, False),
+    }
+
+
+def has_metrics(out: Path) -> bool:
+    """Whether there is an iteration, of a run or of all runs in a folder."""
+    runs = [path.parent for path in out.rglob("config.json")]
+    return bool(runs) and all((run / "metrics.jsonl").exists() for run in runs)
+
+
+def has_checkpoint(out: Path) -> bool:
+    """Whether there is a checkpoint."""
+    return bool(checkpoints(out / "checkpoints"))
+
+
+def told(
+    args: list[str], wait: Wait, chance: random.Random, cache: Path, empty: bool
+) -> tuple[float, str]:
+    """Tell a command to stop; the seconds that it took, and what it left."""
+    out = Path(args[args.index("--out") + 1]) if "--out" in args else cache
+    if empty:
+        os.environ["NUMBA_CACHE_DIR"] = str(cache)
+    life = begin(args, cache.with_name("log"))
+    os.environ.pop("NUMBA_CACHE_DIR", None)
+    while not wait(out):
+        time.sleep(0.02)
+    time.sleep(chance.uniform(0, 3) + (10 if out == cache else 0))
+    then = time.monotonic()
+    life.kill(signal.SIGTERM)
+    code = life.end()
+    seconds = time.monotonic() - then
+    log = life.log.read_text()
+    assert code == 128 + signal.SIGTERM, (code, log)
+    assert "Traceback" not in log, log
+    return seconds, ", ".join(left(path.parent) for path in out.rglob("config.json"))
+
+
+def left(run: Path) -> str:
+    """What a run left: its last checkpoint is of its last iteration."""
+    saved, frames = (
+        checkpoints(run / "checkpoints")[-1],
+        load_run(run).last_metrics().get("frames", 0),
+    )
+    assert int(saved) == frames, (saved, frames)
+    return f"checkpoint of {frames} frames"
