@@ -103,7 +103,9 @@ def read_checkpoint(path: Path) -> Checkpoint:
         data = (path / TENSORS).read_bytes()
         if hashlib.sha256(data).hexdigest() != manifest["sha256"]:
             raise DamagedError(f"{TENSORS} does not have the digest in {MANIFEST}")
-        config = cast(dict[str, Json], manifest.get("config", {}))
+        config = manifest.get("config", {})
+        if not isinstance(config, dict):
+            raise DamagedError(f"{MANIFEST} has no configuration")
         return Checkpoint(tensors_from_bytes(data), _numbers(manifest), config)
     except OSError as error:
         raise DamagedError(f"{TENSORS}: {error.strerror}") from None

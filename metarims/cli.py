@@ -61,7 +61,7 @@ def main(commands: Mapping[str, type], wiring: object, args: Sequence[str]) -> i
         return 2
     except Stopped as stopped:
         return stopped.exit_code
-    except (MemoryError, RuntimeError) as error:
+    except (MemoryError, RuntimeError, TypeError, ValueError, OverflowError) as error:
         if not ran_out_of_memory(error):
             raise
         print(f"{PROGRAM}: not enough memory: try fewer --num-envs", file=sys.stderr)

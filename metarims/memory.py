@@ -10,10 +10,15 @@ import torch
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 
 
+TOO_LARGE = ("can't allocate memory", "overflow", "too large", "too big", "dimension exceeded")
+
+
 def ran_out_of_memory(error: Exception) -> bool:
-    """Whether that is what an error of PyTorch's or Python's is about, on the host or a GPU."""
-    kinds = (MemoryError, torch.OutOfMemoryError)
-    return isinstance(error, kinds) or "can't allocate memory" in str(error)
+    """Whether that is what an error of PyTorch's, NumPy's or Python's is about, on the host or a
+    GPU: memory that is not there, or that no machine has.
+    """
+    kinds = (MemoryError, torch.OutOfMemoryError, OverflowError)
+    return isinstance(error, kinds) or any(words in str(error).lower() for words in TOO_LARGE)
 
 
 def keep_freed_memory() -> None:

@@ -16,7 +16,7 @@ from . import ranks
 from .checkpoint import Checkpoint
 from .config import RunConfig
 from .diagnostics import diagnose
-from .errors import UsageError, note
+from .errors import UsageError, check_between, note
 from .learner import Iteration, Learner, first_nonfinite, nonfinite_parameter
 from .monitor import Monitor, Watch
 from .protocols import Agent, Demonstrations, Environment
@@ -28,6 +28,7 @@ from .tally import Tally
 from .teacher import Teacher
 
 LOST = 3  # iterations without a finite gradient after which a run gives up
+MOST = 2**62  # of whatever is counted
 MINUTE = 60.0  # seconds, the most that a run loses when it is cut off, or one iteration
 LONG = GRACE / 2  # seconds of an iteration that may not come to an end once it is told to stop
 
@@ -147,6 +148,7 @@ class Training:
 
     def _restore(self, checkpoint: Checkpoint) -> None:
         tensors, numbers = checkpoint.tensors, checkpoint.numbers
+        check_between(0, MOST, **numbers)
         if numbers["ranks"] != ranks.size():
             made = int(numbers["ranks"])
             raise UsageError(f"the run has {made} ranks: resume it with --ranks {made}")

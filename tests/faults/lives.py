@@ -75,7 +75,10 @@ def begin(args: Sequence[str], log: Path) -> Life:
     """A process of its own, as a user would start it."""
     with log.open("wb") as file:
         process = subprocess.Popen(
-            [sys.executable, "run.py", *args], cwd=ROOT, stdout=file, stderr=subprocess.STDOUT
+            [sys.executable, "-u", "run.py", *args],
+            cwd=ROOT,
+            stdout=file,
+            stderr=subprocess.STDOUT,
         )
     process.returncode = 0  # whoever has its number waits for it
     return Life(process.pid, log)

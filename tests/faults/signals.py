@@ -16,7 +16,7 @@ from metarims.runs import load_run
 from .lives import begin, call, training
 
 SOON = 10.0  # seconds
-Wait = Callable[[Path], bool]
+Wait = Callable[[Path, Path], bool]  # for a run's folder, and for what was said
 
 
 def signals(tries: int = 3, seed: int = 0, cold: bool = True) -> int:
@@ -56,19 +56,24 @@ def moments(folder: Path) -> dict[str, tuple[list[str], Wait, bool]]:
         "--ranks 2": ([*ranks, "--ranks", "2"], has_metrics, False),
         "--seeds 2": ([*seeds, "--seeds", "2"], has_metrics, False),
         "compiling, 1st iteration": (starting, has_checkpoint, True),
-        "evaluate": (at_work, lambda _: True, False),
+        "evaluate": (at_work, has_spoken, False),
     }
 
 
-def has_metrics(out: Path) -> bool:
+def has_metrics(out: Path, log: Path) -> bool:
     """Whether there is an iteration, of a run or of all runs in a folder."""
     runs = [path.parent for path in out.rglob("config.json")]
     return bool(runs) and all((run / "metrics.jsonl").exists() for run in runs)
 
 
-def has_checkpoint(out: Path) -> bool:
+def has_checkpoint(out: Path, log: Path) -> bool:
     """Whether there is a checkpoint."""
     return bool(checkpoints(out / "checkpoints"))
+
+
+def has_spoken(out: Path, log: Path) -> bool:
+    """Whether anything was said."""
+    return log.stat().st_size > 0
 
 
 def told(
@@ -80,9 +85,9 @@ def told(
         os.environ["NUMBA_CACHE_DIR"] = str(cache)
     life = begin(args, cache.with_name("log"))
     os.environ.pop("NUMBA_CACHE_DIR", None)
-    while not wait(out):
+    while not wait(out, life.log):
         time.sleep(0.02)
-    time.sleep(chance.uniform(0, 3) + (10 if out == cache else 0))
+    time.sleep(chance.uniform(0, 3))
     then = time.monotonic()
     life.kill(signal.SIGTERM)
     code = life.end()
