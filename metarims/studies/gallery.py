@@ -57,4 +57,5 @@ class Gallery:
             autoreset=autoreset,
             part=(0, 1),
             observation=self._environment.observation,
+            max_steps=self._environment.max_steps,
         )
