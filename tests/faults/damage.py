@@ -90,8 +90,10 @@ def faults(writes: int = 25, fillings: int = 25, seed: int = 0, few: bool = Fals
             log = Path(folder) / "log"
             assert fork(training("lstm", path, iterations * FRAMES, small=True), log).end() == 0
         tries = [partial(cut_off, at) for at in spread(1, 120, writes)]
-        tries += [partial(limited, size) for size in spread(0, 120_000, writes)]
-        tries += [partial(filled, left) for left in spread(0, 120, fillings if can_mount() else 0)]
+        tries += [partial(limited, size * size) for size in spread(0, 1100, writes)]  # bytes
+        tries += [
+            partial(filled, left) for left in spread(0, 1200, fillings if can_mount() else 0)
+        ]  # KB
         for number in range(len(files(run))):
             some = [chance.choice(DAMAGES)] if few else DAMAGES
             tries += [partial(damaged, number, damage, chance) for damage in some]

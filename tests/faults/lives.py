@@ -58,6 +58,10 @@ class Life:
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, number)
 
+    def is_there(self) -> bool:
+        """Whether it has not ended."""
+        return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+
     def end(self, patience: float = 600) -> int:
         """Wait for it; its exit code, a signal's number below 0."""
         until = time.monotonic() + patience

@@ -33,9 +33,10 @@ def signals(tries: int = 3, seed: int = 0, cold: bool = True) -> int:
             for name, (args, wait, empty) in moments(Path(folder) / str(number)).items():
                 if empty and not cold:
                     continue
-                seconds, left = told(args, wait, chance, Path(folder) / f"cache-{number}", empty)
-                slow += seconds > SOON
-                print(f"{name:28}{seconds:6.1f} s  {left}", flush=True)
+                cache = Path(folder) / f"cache-{number}"
+                saved, ended, left = told(args, wait, chance, cache, empty)
+                slow += saved > SOON
+                print(f"{name:26} saved {saved:4.1f} s, ended {ended:4.1f} s: {left}", flush=True)
     return int(slow > 0)
 
 
@@ -78,8 +79,8 @@ def has_spoken(out: Path, log: Path) -> bool:
 
 def told(
     args: list[str], wait: Wait, chance: random.Random, cache: Path, empty: bool
-) -> tuple[float, str]:
-    """Tell a command to stop; the seconds that it took, and what it left."""
+) -> tuple[float, float, str]:
+    """Tell a command to stop; the seconds until it said so and until it ended, and what it left."""
     out = Path(args[args.index("--out") + 1]) if "--out" in args else cache
     if empty:
         os.environ["NUMBA_CACHE_DIR"] = str(cache)
@@ -90,12 +91,15 @@ def told(
     time.sleep(chance.uniform(0, 3))
     then = time.monotonic()
     life.kill(signal.SIGTERM)
+    while "stopped;" not in life.log.read_text() and life.is_there():
+        time.sleep(0.02)
+    saved = time.monotonic() - then
     code = life.end()
-    seconds = time.monotonic() - then
+    ended = time.monotonic() - then
     log = life.log.read_text()
     assert code == 128 + signal.SIGTERM, (code, log)
     assert "Traceback" not in log, log
-    return seconds, ", ".join(left(path.parent) for path in out.rglob("config.json"))
+    return saved, ended, ", ".join(left(path.parent) for path in out.rglob("config.json"))
 
 
 def left(run: Path) -> str:
