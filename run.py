@@ -10,6 +10,7 @@ import agents
 import agents.bench
 import envs
 import envs.bench
+import envs.play
 from agents.classify.command import Classify
 from metarims import cli, ranks
 from metarims.commands import (
@@ -18,6 +19,7 @@ from metarims.commands import (
     Demos,
     Evaluate,
     Levels,
+    Play,
     Plot,
     Record,
     Reproduce,
@@ -34,6 +36,7 @@ COMMANDS = {
     "resume": Resume,
     "evaluate": Evaluate,
     "demos": Demos,
+    "play": Play,
     "plot": Plot,
     "record": Record,
     "compare": Compare,
@@ -52,6 +55,7 @@ WIRING = Wiring(
     race_cells=agents.bench.race_cells,
     experiments=agents.EXPERIMENTS,
     definitions=agents.definitions,
+    play=envs.play.play,
 )
 
 

@@ -1,10 +1,11 @@
-"""Pictures of a whole environment, equal to upstream's ``render()``."""
+"""Pictures of an environment: the whole, equal to upstream's ``render()``, and the agent's view."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from .sprites import draw_sprite
+from .cells import CELL_OF, UNSEEN
+from .sprites import UP, draw_sprite
 from .vision import make_partial_view
 
 
@@ -26,6 +27,30 @@ def render(record: np.void, view: int, tile_size: int) -> np.ndarray:
             cell = int(record["grid"][y * width + x])
             image[y, :, x] = draw_sprite(cell, agent, (x, y) in seen, tile_size)
     return image.reshape(height * tile_size, width * tile_size, 3)
+
+
+def render_agent_view(record: np.void, view: int, tile_size: int) -> np.ndarray:
+    """What the agent sees, below in the middle and looking up: uint8 [V * T, V * T, 3].
+
+    Args:
+        record: the environment.
+        view: V, cells of a side.
+        tile_size: T, pixels of a cell's side.
+    """
+    image = np.empty((view, tile_size, view, tile_size, 3), np.uint8)
+    for y, row in enumerate(agent_view_cells(record, view)):
+        for x, cell in enumerate(row):
+            agent = UP if (x, y) == (view // 2, view - 1) else None
+            image[y, :, x] = draw_sprite(int(cell), agent, cell != UNSEEN, tile_size)
+    return image.reshape(view * tile_size, view * tile_size, 3)
+
+
+def agent_view_cells(record: np.void, view: int) -> np.ndarray:
+    """What the agent sees as cells, uint8 [V, V] by row and column."""
+    image = np.empty(view * view * 3, np.uint8)
+    make_partial_view(view)(record, image)
+    rows = image.reshape(view, view, 3).swapaxes(0, 1)
+    return np.array([[CELL_OF[tuple(cell)] for cell in row] for row in rows.tolist()], np.uint8)
 
 
 def seen_cells(record: np.void, view: int) -> set[tuple[int, int]]:

@@ -6,6 +6,7 @@ from .compare import Compare
 from .demos import Demos
 from .evaluate import Evaluate
 from .levels import Levels
+from .play import Play
 from .plot import Plot
 from .record import Record
 from .reproduce import Reproduce
@@ -19,6 +20,7 @@ __all__ = [
     "Demos",
     "Evaluate",
     "Levels",
+    "Play",
     "Plot",
     "Record",
     "Reproduce",

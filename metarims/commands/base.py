@@ -47,6 +47,8 @@ class Wiring:
             device, the seconds of a round and their number; it prints a table.
         experiments: what can be reproduced, by name.
         definitions: within it agents run by their definitions and not as compiled.
+        play: lets a person play a level, given a seed, the cells of the view, whether that is all
+            that is shown and whether in a window; it tells how that went.
     """
 
     simulator: Simulator
@@ -57,6 +59,7 @@ class Wiring:
     race_cells: Callable[[Path | None, str, float, int], Sequence[Mapping[str, object]]]
     experiments: Experiments
     definitions: Callable[[], AbstractContextManager[None]]
+    play: Callable[[str, int, int, bool, bool], str]
 
 
 def resolve_device(name: str) -> str:

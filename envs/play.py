@@ -1,0 +1,222 @@
+"""A person plays: in a terminal or a window, by the keys of upstream's ``manual_control``."""
+
+from __future__ import annotations
+
+import os
+import select
+import sys
+import termios
+import textwrap
+import tty
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from rich.console import Console, Group
+from rich.live import Live
+from rich.text import Text
+
+from .actions import DONE, DROP, FORWARD, LEFT, PICKUP, RIGHT, TOGGLE
+from .batch import make
+from .render import render_agent_view
+from .text import AGENT, LEGEND, carried, draw_text
+
+QUIT, NEW = -1, -2
+KEYS = {
+    **{"left": LEFT, "right": RIGHT, "up": FORWARD, "space": TOGGLE, "enter": DONE},
+    **{"tab": PICKUP, "pageup": PICKUP, "page up": PICKUP, "return": DONE},
+    **{"left shift": DROP, "pagedown": DROP, "page down": DROP},
+    **{"backspace": NEW, "escape": QUIT},
+    **{"a": LEFT, "d": RIGHT, "w": FORWARD, "p": PICKUP, "l": DROP, "t": TOGGLE, "f": DONE},
+    **{"n": NEW, "q": QUIT},
+}
+HELP = (
+    "arrows or w a d: go and turn · tab, p: pick up · page down, l: lay down · space, t: toggle · "
+    "enter, f: done · backspace, n: new episode · escape, q: quit"
+)
+BYTES = {
+    **{b"\x1b[A": "up", b"\x1b[C": "right", b"\x1b[D": "left", b"\x1b[5~": "pageup"},
+    **{b"\x1bOA": "up", b"\x1bOC": "right", b"\x1bOD": "left", b"\x1b[6~": "pagedown"},
+    **{b"\t": "tab", b" ": "space", b"\r": "enter", b"\n": "enter"},
+    **{b"\x7f": "backspace", b"\x08": "backspace", b"\x1b": "escape"},
+}
+PATIENCE = 0.05  # seconds after which an escape is no beginning of another key
+SIDE, TEXT_HEIGHT, LINE, WRAP = 640, 120, 22, 76  # pixels of a window, characters of its lines
+
+
+class Game:
+    """One environment that a person steps.
+
+    Args:
+        id: the level.
+        seed: of its episodes.
+        view: cells of the agent's square view.
+        agent_view: whether that is all that is shown.
+
+    Raises:
+        ValueError: as `envs.make`.
+    """
+
+    def __init__(self, id: str, seed: int, view: int, agent_view: bool) -> None:
+        self._env = make(id, num_envs=1, seed=seed, view=view, autoreset=False)
+        self._view, self._agent_view = view, agent_view
+        self._env.reset()
+        self.episodes, self.successes, self._said = 0, 0, ""
+
+    def press(self, key: str) -> bool:
+        """Do what a key stands for; whether the game goes on."""
+        action = KEYS.get(key)
+        if action == NEW:
+            self._said = "a new episode"
+            self._env.reset()
+        elif action is not None and action >= 0:
+            self._step(action)
+        return action != QUIT
+
+    def _step(self, action: int) -> None:
+        step = self._env.step(torch.tensor([action]))
+        reward, steps = float(step.reward[0]), int(self._env.record(0)["steps"])
+        self._said = ""
+        if step.terminated[0] or step.truncated[0]:
+            how = "terminated" if step.terminated[0] else "truncated"
+            self._said = f"{how} after {steps} steps, reward {reward:.2f}; a new episode"
+            self.episodes += 1
+            self.successes += reward > 0
+            self._env.reset()
+
+    @property
+    def mission(self) -> str:
+        """What is to be done."""
+        return self._env.missions()[0]
+
+    @property
+    def status(self) -> str:
+        """How far the episode is, what is carried, what has just happened."""
+        record = self._env.record(0)
+        words = [f"step {record['steps']} of {record['max_steps']}"]
+        words += [f"carrying the {held}"] if (held := carried(record)) else []
+        return " · ".join([*words, *([self._said] if self._said else [])])
+
+    def text(self) -> Text:
+        """For a terminal."""
+        return draw_text(self._env.record(0), self._view, self._agent_view)
+
+    def picture(self) -> np.ndarray:
+        """For a window, uint8 [H, W, 3]."""
+        if self._agent_view:
+            return render_agent_view(self._env.record(0), self._view, 32)
+        return self._env.render(0)
+
+
+def play(id: str, seed: int, view: int, agent_view: bool, window: bool) -> str:
+    """Let a person play until there is an end to it; how that went, in a line.
+
+    Args:
+        id, seed, view, agent_view: as `Game`.
+        window: whether in a window, not in the terminal.
+
+    Raises:
+        ValueError: there is no display, or no terminal, or as `envs.make`.
+    """
+    if not window and not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise ValueError("play needs a terminal; where there is a display: --window")
+    game = Game(id, seed, view, agent_view)
+    (play_in_window if window else play_in_terminal)(game)
+    return f"{game.episodes} episodes ended, {game.successes} of them with a reward"
+
+
+def play_in_terminal(game: Game) -> None:
+    """Draw and read keys in this one."""
+    console, descriptor = Console(), sys.stdin.fileno()
+    with unbuffered(descriptor), Live(console=console, screen=True, auto_refresh=False) as live:
+        live.update(screen(game, console.height), refresh=True)
+        for key in read_keys(descriptor):
+            if not game.press(key):
+                return
+            live.update(screen(game, console.height), refresh=True)
+
+
+def screen(game: Game, height: int) -> Group:
+    """What a terminal of so many lines shows; of a grid that is too high what is near the agent."""
+    words = [Text(game.mission, "bold"), Text(game.status), Text(), Text(LEGEND), Text(HELP)]
+    rows = game.text().split("\n")
+    space = max(height - 2 * len(words), 3)
+    agent = next(i for i, row in enumerate(rows) if any(sign in row.plain for sign in AGENT))
+    top = min(max(agent - space // 2, 0), max(len(rows) - space, 0))
+    return Group(*words[:3], *rows[top : top + space], *words[2:])
+
+
+@contextmanager
+def unbuffered(descriptor: int) -> Iterator[None]:
+    """Within it a terminal gives each key at once and does not show it."""
+    before = termios.tcgetattr(descriptor)
+    tty.setcbreak(descriptor)
+    try:
+        yield
+    finally:
+        termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
+
+
+def read_keys(descriptor: int) -> Iterator[str]:
+    """The names of the keys that a terminal sends, up to its end."""
+    waiting = b""
+    while True:
+        if not waiting or (waiting == b"\x1b" and is_ready(descriptor)):
+            read = os.read(descriptor, 1024)
+            if not read:
+                return
+            waiting += read
+            continue
+        known = [keys for keys in BYTES if waiting.startswith(keys)]
+        keys = max(known, key=len, default=waiting[:1])
+        yield BYTES.get(keys, keys.decode(errors="replace"))
+        waiting = waiting[len(keys) :]
+
+
+def is_ready(descriptor: int) -> bool:
+    """Whether more comes within a moment."""
+    return bool(select.select([descriptor], [], [], PATIENCE)[0])
+
+
+def play_in_window(game: Game) -> None:
+    """Draw and read keys in a window; `ValueError` where none can be opened."""
+    os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
+    import pygame
+
+    try:
+        pygame.display.init()
+        surface = pygame.display.set_mode((SIDE, SIDE + TEXT_HEIGHT))
+    except pygame.error as error:
+        raise ValueError(f"no window can be opened: {error}") from None
+    pygame.font.init()
+    try:
+        going = True
+        while going:
+            paint(game, surface)
+            event = pygame.event.wait()
+            if event.type == pygame.KEYDOWN:
+                going = game.press(pygame.key.name(event.key))
+            going = going and event.type != pygame.QUIT
+    finally:
+        pygame.quit()
+
+
+def paint(game: Game, surface: object) -> None:
+    """Show the game as it is: its picture, and below it what is to be done and how far it is."""
+    import pygame
+
+    assert isinstance(surface, pygame.Surface)
+    picture = game.picture().swapaxes(0, 1)
+    scale = SIDE / max(picture.shape[:2])
+    size = (int(picture.shape[0] * scale), int(picture.shape[1] * scale))
+    surface.fill("white")
+    surface.blit(pygame.transform.scale(pygame.surfarray.make_surface(picture), size), (0, 0))
+    font = pygame.font.Font(None, LINE)
+    lines = [
+        part for text in (game.mission, game.status, HELP) for part in textwrap.wrap(text, WRAP)
+    ]
+    for number, line in enumerate(lines):
+        surface.blit(font.render(line, True, "black"), (8, SIDE + 8 + number * (LINE - 3)))
+    pygame.display.set_caption(game.mission)
+    pygame.display.flip()

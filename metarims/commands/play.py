@@ -1,0 +1,47 @@
+"""``play``: a person at a level."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tyro.conf import Positional
+
+from ..errors import UsageError, check_between
+from .base import Wiring, check_levels
+
+
+def has_display() -> bool:
+    """Whether there is one to open a window on."""
+    return sys.platform == "darwin" or any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY")))
+
+
+@dataclass(frozen=True)
+class Play:
+    """Play a level yourself, in a window or in the terminal; the screen tells the keys.
+
+    Attributes:
+        id: of the level.
+        seed: of the first episode.
+        view: cells of the agent's square view, odd, 3 to 31.
+        agent_view: show what the agent sees and nothing more.
+        window: in a window, not in the terminal (default: where there is a display).
+    """
+
+    id: Positional[str]
+    seed: int = 0
+    view: int = 7
+    agent_view: bool = False
+    window: bool = field(default_factory=has_display)
+    imported: tuple[Path, ...] = ()
+
+    def run(self, wiring: Wiring) -> None:
+        """Play, and say how it went."""
+        check_between(0, 2**32, seed=self.seed)
+        check_levels(wiring.simulator, (self.id,))
+        try:
+            print(wiring.play(self.id, self.seed, self.view, self.agent_view, self.window))
+        except ValueError as error:
+            raise UsageError(str(error)) from error
