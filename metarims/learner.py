@@ -29,7 +29,7 @@ class Iteration:
 class Learner:
     """An agent with its optimiser, and the loops and the algorithm it learns by.
 
-    Where there is a teacher, it learns from what that shows, as much as it steps itself.
+    Where there is a teacher, it learns from what that shows as well, as much as it steps itself.
     """
 
     def __init__(
@@ -56,8 +56,9 @@ class Learner:
             if loop.data == "fresh":
                 rollout, cursor = self._sample_trajectories(env, cursor)
                 rollouts.append(rollout)
-                lesson = self._lesson(rollout)
-            sequences = self._sequences(lesson, loop)
+                if self.teacher is not None:
+                    rollout = self.teacher.lesson(self.agent, rollout)
+            sequences = self._sequences(rollout, loop)
             if loop.data == "reuse":
                 sequences = with_current_log_probs(self.agent, sequences)
             self._release(loop)
@@ -86,12 +87,6 @@ class Learner:
         return collect_rollout(
             env, self.agent, cursor, self.loops.steps, self.loops.stride, self.generator
         )
-
-    def _lesson(self, rollout: Rollout) -> Rollout:
-        """What to learn from: the rollout, or what a teacher shows."""
-        if self.teacher is None:
-            return rollout
-        return self.teacher.show(self.agent, self.loops.steps, self.loops.stride)
 
     def _sequences(self, rollout: Rollout, loop: Loop) -> Sequences:
         return cut(rollout, *self.algorithm.targets(rollout), loop.span)

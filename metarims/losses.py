@@ -35,3 +35,13 @@ def approximate_kl(log_ratio: Tensor) -> Tensor:
 def explained_variance(values: Tensor, returns: Tensor) -> Tensor:
     """1 − Var(R − V) / Var(R); 1 is perfect, below 0 worse than the mean."""
     return 1 - (returns - values).var() / returns.var().clamp_min(1e-12)
+
+
+def mean_where(x: Tensor, where: Tensor) -> Tensor:
+    """The mean of the elements where a bool tensor like it holds, 0 where it holds nowhere."""
+    return (x * where).sum() / where.sum().clamp_min(1)
+
+
+def variance_where(x: Tensor, where: Tensor) -> Tensor:
+    """Their variance, likewise."""
+    return mean_where((x - mean_where(x, where)).square(), where)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -71,6 +72,21 @@ class Rollout:
     def episodes(self) -> Tensor:
         """Those that ended, [episodes, 4], in the order of steps; waits for the device."""
         return self.ends[self.terminated | self.truncated]
+
+
+def beside(one: Rollout, other: Rollout) -> Rollout:
+    """Two rollouts of as many steps as one of all their environments."""
+
+    def joined(name: str) -> object:
+        a, b = getattr(one, name), getattr(other, name)
+        if isinstance(a, dict):
+            return {key: torch.cat([a[key], b[key]], 1) for key in a}
+        if isinstance(a, tuple):
+            return tuple(torch.cat(pair, 1) for pair in zip(a, b, strict=True))
+        return torch.cat([a, b], min(1, a.dim() - 1)) if isinstance(a, Tensor) else a
+
+    both: dict[str, Any] = {field.name: joined(field.name) for field in fields(Rollout)}
+    return Rollout(**both)
 
 
 def begin(env: Environment, agent: Agent, seed: int | None = None, curious: bool = False) -> Cursor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -9,7 +11,7 @@ from . import ranks
 from .errors import UsageError
 from .losses import log_prob_of
 from .protocols import Agent, Demonstrations, Environment, Observation
-from .rollout import Rollout, joined, with_last
+from .rollout import Rollout, beside, joined, with_last
 
 
 class Teacher:
@@ -44,6 +46,13 @@ class Teacher:
         self._at = self._begin(count)  # the step that each is shown next
         self._before = torch.full((count,), -1)  # and the one before it
         self._state = agent.initial_state(count)
+
+    def lesson(self, agent: Agent, rollout: Rollout) -> Rollout:
+        """What is shown next, beside what the agent did itself meanwhile; the bool observation
+        `shown` tells them apart.
+        """
+        shown = self.show(agent, len(rollout.starts), rollout.stride)
+        return beside(_marked(shown, True), _marked(rollout, False))
 
     @torch.no_grad()
     def show(self, agent: Agent, steps: int, stride: int) -> Rollout:
@@ -143,3 +152,8 @@ class Teacher:
 
 def _cut(obs: Observation, part: slice) -> Observation:
     return {name: x[part] for name, x in obs.items()}
+
+
+def _marked(rollout: Rollout, shown: bool) -> Rollout:
+    mark = {"shown": torch.full_like(rollout.starts, shown)}
+    return replace(rollout, obs=rollout.obs | mark)

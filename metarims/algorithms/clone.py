@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..errors import check_between
 from ..loops import Loop
-from ..losses import entropy_of, explained_variance, log_prob_of, squared_value_loss
+from ..losses import entropy_of, log_prob_of, mean_where, variance_where
 from ..protocols import Output
 from ..registry import register
 from ..returns import generalized_advantages
@@ -23,10 +23,11 @@ from .ppo import PPO, normalized
 @register("algorithm", "clone")
 @dataclass(frozen=True)
 class Clone(AlgorithmConfig):
-    """The likelihood of the demonstrated actions; the value learns the demonstrations' returns.
+    """The likelihood of the demonstrated actions; the value is that of what the agent itself does,
+    as PPO wants it to go on from here.
 
     Attributes:
-        value_weight: weight of the value loss, so that PPO may go on from here.
+        value_weight: weight of the value loss.
     """
 
     imitates: ClassVar[bool] = True
@@ -38,31 +39,34 @@ class Clone(AlgorithmConfig):
         check_between(0, float("inf"), value_weight=self.value_weight)
 
     def targets(self, rollout: Rollout) -> tuple[Tensor, Tensor]:
-        """For agents that choose within, how likely their choices made what was done; and returns,
+        """For agents that choose within, how likely their choices made what was shown; and returns,
         to the rollout's end and then V.
         """
         rewards, ends = self.rewards(rollout), (rollout.terminated, rollout.truncated)
         values = rollout.values, rollout.next_values
         advantages = generalized_advantages(rewards, *values, *ends, self.discount, 1.0)
         likely = normalized(rollout.log_probs, PPO.least_deviation)
-        return likely, advantages + rollout.values
+        return likely * rollout.obs["shown"], advantages + rollout.values
 
     def loss(self, output: Output, batch: Sequences, loop: Loop) -> Loss:
-        """The mean of −log π(a), the value loss, and the agent's own."""
-        log_probs = output.logits.log_softmax(-1)
-        imitation_loss = -log_prob_of(log_probs, batch.actions).mean()
-        value_loss = squared_value_loss(output.value, batch.returns)
+        """The mean of −log π(a) over what was shown, the value loss over the rest, the agent's."""
+        shown, log_probs = batch.obs["shown"], output.logits.log_softmax(-1)
+        imitation_loss = -mean_where(log_prob_of(log_probs, batch.actions), shown)
+        value_loss = 0.5 * mean_where((output.value - batch.returns).square(), ~shown)
         total = imitation_loss
         if loop.value_loss:
             total = total + self.value_weight * value_loss
         if output.loss is not None:
             total = total + output.loss(batch.advantages)
         with torch.no_grad():
+            right = output.logits.argmax(-1) == batch.actions
+            unexplained = variance_where(batch.returns - output.value, ~shown)
             figures = {
                 "imitation_loss": imitation_loss,
-                "accuracy": (output.logits.argmax(-1) == batch.actions).float().mean(),
+                "accuracy": mean_where(right, shown),
                 "value_loss": value_loss,
-                "entropy_loss": -entropy_of(log_probs).mean(),
-                "explained_variance": explained_variance(output.value, batch.returns),
+                "entropy_loss": -mean_where(entropy_of(log_probs), shown),
+                "explained_variance": 1
+                - unexplained / variance_where(batch.returns, ~shown).clamp_min(1e-12),
             }
         return Loss(total, figures)

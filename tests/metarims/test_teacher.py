@@ -11,9 +11,10 @@ import metarims
 from metarims import ranks
 from metarims.algorithms.clone import Clone
 from metarims.errors import UsageError
-from metarims.evaluation import evaluate
+from metarims.evaluation import evaluate, seeded
 from metarims.learner import Learner
-from metarims.rollout import begin
+from metarims.rollout import begin, collect_rollout
+from metarims.sequences import cut, minibatches
 from metarims.settings import replace_at
 from metarims.teacher import Teacher
 
@@ -134,12 +135,24 @@ def test_ranks_share_the_episodes(monkeypatch):
     assert sorted(both[:7]) == list(range(7))
 
 
-def test_returns_are_those_of_the_demonstrations():
-    """Rewards 0, 1, 2 with γ = ½: 1, 2, 2 to the episode's end, whatever is thought of it."""
-    teacher, agent = teacher_of(numbered([3]), listeners=1)
-    likely, returns = Clone(discount=0.5).targets(teacher.show(agent, 6, 6))
-    assert returns[:, 0].tolist() == pytest.approx([1, 2, 2, 1, 2, 2], abs=1e-6)
-    assert likely.mean().item() == pytest.approx(0, abs=1e-6)
+def test_the_value_is_of_what_the_agent_does_itself():
+    """Shown are rewards 0, 1, 2 with γ = ½, so 1, 2, 2 to the end; done is what pays 0 or 1."""
+    teacher, agent = teacher_of(numbered([3]), listeners=2)
+    env = Contexts(2, tasks=2)
+    rollout, _ = collect_rollout(env, agent, begin(env, agent, 1), 12, 6, seeded(env.device, 1))
+    lesson = teacher.lesson(agent, rollout)
+    likely, returns = Clone(discount=0.5).targets(lesson)
+    assert lesson.obs["shown"].tolist() == [[True, True, False, False]] * 12
+    assert returns[:, 0].tolist() == pytest.approx([1, 2, 2] * 4, abs=1e-6)
+    assert torch.equal(likely[:, :2] != 0, torch.ones(12, 2, dtype=torch.bool))
+    assert not likely[:, 2:].any()
+    (batch,) = minibatches(cut(lesson, likely, returns, 6), 1, seeded(env.device, 1))
+    output = agent(batch.obs, batch.state, batch.starts)
+    figures = Clone(discount=0.5).loss(output, batch, configured("lstm").loops.fast).figures
+    own = torch.stack([rollout.values, returns[:, 2:]])
+    assert figures["value_loss"].item() == pytest.approx((own[0] - own[1]).square().mean() / 2)
+    shown = lesson.log_probs[:, :2]
+    assert figures["imitation_loss"].item() == pytest.approx(-shown.mean().item(), rel=1e-5)
 
 
 @pytest.mark.parametrize("preset", ["lstm", "rims", "metarims", "routing"])
