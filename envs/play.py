@@ -18,7 +18,7 @@ from rich.live import Live
 from rich.text import Text
 
 from .actions import DONE, DROP, FORWARD, LEFT, PICKUP, RIGHT, TOGGLE
-from .batch import make
+from .making import make
 from .render import render_agent_view
 from .text import AGENT, LEGEND, carried, draw_text
 

@@ -73,7 +73,7 @@ def test_a_run_begins_with_a_checkpoint_and_may_be_cut_off_before_it(run, capsys
 
 def test_what_was_once_trained_does_not_begin_again(run):
     shutil.rmtree(run.path / "checkpoints")
-    with pytest.raises(UsageError, match="no whole checkpoint .* there is none"):
+    with pytest.raises(UsageError, match=r"no whole checkpoint .* there is none"):
         go_on(run)
 
 
@@ -169,7 +169,12 @@ def test_a_long_iteration_is_kept_at_once(run, monkeypatch):
     content["run"]["checkpoint_frames"] = 10**9
     file.write_text(json.dumps(content))
     kept = []
-    monkeypatch.setattr("metarims.training._keep", lambda _, training: kept.append(training) or 0)
+
+    def keep(_, training):
+        kept.append(training)
+        return 0
+
+    monkeypatch.setattr("metarims.training._keep", keep)
     go_on(load_run(run.path), iterations=5)
     assert len(kept) == 2
 
