@@ -91,9 +91,8 @@ def faults(writes: int = 25, fillings: int = 25, seed: int = 0, few: bool = Fals
             assert fork(training("lstm", path, iterations * FRAMES, small=True), log).end() == 0
         tries = [partial(cut_off, at) for at in spread(1, 120, writes)]
         tries += [partial(limited, size * size) for size in spread(0, 1100, writes)]  # bytes
-        tries += [
-            partial(filled, left) for left in spread(0, 1200, fillings if can_mount() else 0)
-        ]  # KB
+        fillings = fillings if can_mount() else 0
+        tries += [partial(filled, left) for left in spread(0, 1200, fillings)]  # KB
         for number in range(len(files(run))):
             some = [chance.choice(DAMAGES)] if few else DAMAGES
             tries += [partial(damaged, number, damage, chance) for damage in some]

@@ -60,7 +60,7 @@ def killed(
     whole, other, log = folder / "whole", folder / "other", folder / "log"
     begun = time.monotonic()
     life = start([*training(agent, whole, frames, small), *several], log)
-    while not (whole / "metrics.jsonl").exists():
+    while not (whole / "metrics.jsonl").exists() and life.is_there():
         time.sleep(0.01)
     first = time.monotonic() - begun
     if life.end():

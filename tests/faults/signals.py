@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from metarims.checkpoint import checkpoints
+from metarims.checkpoint import MANIFEST, checkpoints
 from metarims.runs import load_run
 
 from .lives import begin, call, training
@@ -80,22 +80,21 @@ def has_spoken(out: Path, log: Path) -> bool:
 def told(
     args: list[str], wait: Wait, chance: random.Random, cache: Path, empty: bool
 ) -> tuple[float, float, str]:
-    """Tell a command to stop; the seconds until it said so and until it ended, and what it left."""
+    """Tell a command to stop; the seconds until it was kept and until it ended, and what is left."""
     out = Path(args[args.index("--out") + 1]) if "--out" in args else cache
     if empty:
         os.environ["NUMBA_CACHE_DIR"] = str(cache)
     life = begin(args, cache.with_name("log"))
     os.environ.pop("NUMBA_CACHE_DIR", None)
-    while not wait(out, life.log):
+    while not wait(out, life.log) and life.is_there():
         time.sleep(0.02)
     time.sleep(chance.uniform(0, 3))
     then = time.monotonic()
     life.kill(signal.SIGTERM)
-    while "stopped;" not in life.log.read_text() and life.is_there():
-        time.sleep(0.02)
-    saved = time.monotonic() - then
     code = life.end()
     ended = time.monotonic() - then
+    kept = [path.stat().st_mtime for path in out.rglob(MANIFEST)]
+    saved = max([ended + max(kept) - time.time(), 0.0]) if kept else ended
     log = life.log.read_text()
     assert code == 128 + signal.SIGTERM, (code, log)
     assert "Traceback" not in log, log
