@@ -80,7 +80,7 @@ def has_spoken(out: Path, log: Path) -> bool:
 def told(
     args: list[str], wait: Wait, chance: random.Random, cache: Path, empty: bool
 ) -> tuple[float, float, str]:
-    """Tell a command to stop; the seconds until it was kept and until it ended, and what is left."""
+    """Tell a command to stop; the seconds until it was kept, until it ended, and what is left."""
     out = Path(args[args.index("--out") + 1]) if "--out" in args else cache
     if empty:
         os.environ["NUMBA_CACHE_DIR"] = str(cache)
@@ -94,7 +94,7 @@ def told(
     code = life.end()
     ended = time.monotonic() - then
     kept = [path.stat().st_mtime for path in out.rglob(MANIFEST)]
-    saved = max([ended + max(kept) - time.time(), 0.0]) if kept else ended
+    saved = max(ended + max(kept) - time.time(), 0.0) if kept else ended
     log = life.log.read_text()
     assert code == 128 + signal.SIGTERM, (code, log)
     assert "Traceback" not in log, log
