@@ -186,7 +186,7 @@ def play_in_window(game: Game) -> None:
 
     try:
         pygame.display.init()
-        surface = pygame.display.set_mode((SIDE, SIDE + TEXT_HEIGHT))
+        surface = pygame.display.set_mode((SIDE, scaled(game.picture())[1] + TEXT_HEIGHT))
     except pygame.error as error:
         raise ValueError(f"no window can be opened: {error}") from None
     pygame.font.init()
@@ -202,21 +202,27 @@ def play_in_window(game: Game) -> None:
         pygame.quit()
 
 
+def scaled(picture: np.ndarray) -> tuple[int, int]:
+    """The width and height at which a picture, [H, W, 3], fits a window."""
+    height, width, _ = picture.shape
+    return SIDE * width // max(height, width), SIDE * height // max(height, width)
+
+
 def paint(game: Game, surface: object) -> None:
     """Show the game as it is: its picture, and below it what is to be done and how far it is."""
     import pygame
 
     assert isinstance(surface, pygame.Surface)
-    picture = game.picture().swapaxes(0, 1)
-    scale = SIDE / max(picture.shape[:2])
-    size = (int(picture.shape[0] * scale), int(picture.shape[1] * scale))
+    picture = game.picture()
+    size = scaled(picture)
+    pixels = pygame.surfarray.make_surface(picture.swapaxes(0, 1))
     surface.fill("white")
-    surface.blit(pygame.transform.scale(pygame.surfarray.make_surface(picture), size), (0, 0))
+    surface.blit(pygame.transform.scale(pixels, size), (0, 0))
     font = pygame.font.Font(None, LINE)
     lines = [
         part for text in (game.mission, game.status, HELP) for part in textwrap.wrap(text, WRAP)
     ]
     for number, line in enumerate(lines):
-        surface.blit(font.render(line, True, "black"), (8, SIDE + 8 + number * (LINE - 3)))
+        surface.blit(font.render(line, True, "black"), (8, size[1] + 8 + number * (LINE - 3)))
     pygame.display.set_caption(game.mission)
     pygame.display.flip()
