@@ -15,7 +15,7 @@ from .interface import UPSTREAM_VIEW, Observation, Options, Step
 from .jit import Compiled
 from .kernels import MAX_ATTEMPTS
 from .layouts import Layouts
-from .record import MISSION_OFFSET, RECORD, X_OFFSET, record_bytes, view_records
+from .record import CARRYING_OFFSET, MISSION_OFFSET, RECORD, X_OFFSET, record_bytes, view_records
 from .registry import Level, find_level
 from .render import render
 from .rgb import Painter
@@ -267,10 +267,13 @@ class Environments:
         }
 
     @property
-    def places(self) -> Tensor:
-        """The cell that each agent stands on, int64 [B]: its column, and 256 times its row."""
+    def situations(self) -> Tensor:
+        """Where each agent stands and what it carries, int64 [B]: its column, 256 times its row,
+        and 65,536 times the cell that it carries.
+        """
         both = self._rows[:, X_OFFSET : X_OFFSET + 4].view(torch.int16).long()
-        return both[:, 0] + 256 * both[:, 1]
+        carried = self._rows[:, CARRYING_OFFSET]
+        return both[:, 0] + 256 * both[:, 1] + 65536 * carried.long()
 
     def render(self, i: int = 0, tile_size: int = 32) -> np.ndarray:
         """Environment i as upstream's ``render()`` shows it: uint8 [H * T, W * T, 3].

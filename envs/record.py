@@ -146,6 +146,7 @@ def dtype_of(record: type) -> np.dtype[np.void]:
 
 RECORD = dtype_of(Record)
 
+CARRYING_OFFSET = RECORD.fields["carrying"][1]  # type: ignore[index]
 GRID_OFFSET = RECORD.fields["grid"][1]  # type: ignore[index]
 MISSION_OFFSET = RECORD.fields["mission"][1]  # type: ignore[index]
 X_OFFSET = RECORD.fields["x"][1]  # type: ignore[index]  # y comes after it

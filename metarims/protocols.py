@@ -156,8 +156,8 @@ class Environment(Protocol):
     state: Tensor
 
     @property
-    def places(self) -> Tensor:
-        """Where each agent stands, int64 [B]: the same number for the same place."""
+    def situations(self) -> Tensor:
+        """Where each agent stands and what it carries, int64 [B]: the same number for the same."""
 
     def reset(self, seed: int | None = None) -> Observation:
         """Begin anew: environment i from seed + i, or where its stream stands; [B, ...] by name."""

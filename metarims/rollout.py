@@ -97,7 +97,7 @@ def begin(env: Environment, agent: Agent, seed: int | None = None, curious: bool
     starts = torch.ones(count, dtype=torch.bool, device=device)
     seen = nothing_seen(env, curious)
     if curious:
-        see(seen, env, obs, starts)
+        see(seen, env, starts)
     return Cursor(
         with_last(obs, action, reward.to(device), env.task),
         agent.initial_state(count),
@@ -143,7 +143,7 @@ def collect_rollout(
         step, after = advance(env, cursor, output.state, action)
         cut_short, bonus = _cut_short(step, after, action), torch.zeros_like(step.reward)
         if after.seen.shape[1]:
-            bonus = see(after.seen, env, after.obs, after.starts)
+            bonus = see(after.seen, env, after.starts)
         moments.append(Moment(cursor, output, action, step, bonus, cut_short))
         cursor = after
     return _assemble(agent, moments, cursor, stride)

@@ -9,7 +9,6 @@ import envs
 from metarims.config import RunConfig, find_preset
 from metarims.errors import UsageError
 from metarims.losses import log_prob_of
-from metarims.novelty import see
 from metarims.rollout import begin, collect_rollout
 from metarims.settings import replace_at
 from run import main
@@ -111,24 +110,3 @@ def test_an_experiment_s_runs_on_pixels_have_folders_of_their_own(capsys, tmp_pa
     assert not {config.run.out for config in plain} & {config.run.out for config in pixels}
     for one, other in zip(plain, pixels, strict=True):
         assert replace_at(one, {"observation": "rgb", "out": other.run.out}) == other
-
-
-def test_what_is_new_is_new_in_pixels_as_in_symbols():
-    bonuses = []
-    for observation in ("symbolic", "rgb"):
-        env = envs.make(DOORKEY, 8, observation=observation)
-        agent = find_preset("lstm").agent.make(env, 1)
-        cursor = begin(env, agent, 1, curious=True)
-        moves = torch.randint(0, 6, (30, 8), generator=torch.Generator().manual_seed(2))
-        bonuses.append(walk(env, cursor, moves))
-    assert torch.equal(*bonuses)
-    assert 0 < bonuses[0].mean() < 1
-
-
-def walk(env, cursor, moves):
-    """The bonuses of some actions [T, B]."""
-    found = []
-    for actions in moves:
-        step = env.step(actions)
-        found.append(see(cursor.seen, env, step.obs, step.terminated | step.truncated))
-    return torch.stack(found)

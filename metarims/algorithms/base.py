@@ -41,8 +41,8 @@ class AlgorithmConfig(Variant):
     Attributes:
         discount: γ.
         reward_scale: factor on rewards in the loss; reported returns are the environment's.
-        novelty: weight of the bonus for what is new in an episode, the first time of a view from a
-            place; it is learnt from, and reported apart.
+        novelty: weight of the bonus for what is new in an episode, the first time at a place with
+            what is carried; it is learnt from, and reported apart.
         max_grad_norm: each loop's gradient is clipped to this norm.
         anneal_frames: frames over which learning rates fall to a tenth, linearly; there they stay.
     """

@@ -247,10 +247,12 @@ def test_parts_of_a_batch_are_the_whole_batch(parts):
         envs.make(ids, num_envs=8, part=(0, 3))
 
 
-def test_places_are_where_agents_stand():
-    env = envs.make("MiniGrid-FourRooms-v0", num_envs=5, seed=2)
+def test_situations_are_where_agents_stand_and_what_they_carry():
+    env = envs.make("MiniGrid-Fetch-5x5-N2-v0", num_envs=20, seed=2, autoreset=False)
     env.reset()
     for _ in range(20):
-        env.step(torch.randint(3, (5,)))
-        stand = [(int(env.record(i)["x"]), int(env.record(i)["y"])) for i in range(5)]
-        assert env.places.tolist() == [x + 256 * y for x, y in stand]
+        env.step(torch.randint(4, (20,)))
+        records = [env.record(i) for i in range(20)]
+        found = [[int(record[name]) for name in ("x", "y", "carrying")] for record in records]
+        assert env.situations.tolist() == [x + 256 * y + 65536 * thing for x, y, thing in found]
+    assert len({thing for *_, thing in found}) > 2

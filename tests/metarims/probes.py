@@ -40,7 +40,7 @@ class Probe:
         self.state = torch.zeros(num_envs, 3, dtype=torch.int64)  # count, secret, stream
 
     @property
-    def places(self) -> Tensor:
+    def situations(self) -> Tensor:
         return torch.zeros(self.num_envs, dtype=torch.int64)
 
     def reset(self, seed: int | None = None) -> Observation:

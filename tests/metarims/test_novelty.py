@@ -13,47 +13,48 @@ from .probes import Endless
 from .small import make_agent
 
 
-def seen(image=0, direction=0):
-    return {
-        "image": torch.full((1, 2, 2, 3), image, dtype=torch.uint8),
-        "direction": torch.full((1,), direction, dtype=torch.uint8),
-    }
-
-
-def at(place=0):
-    return SimpleNamespace(num_envs=1, device=torch.device("cpu"), places=torch.tensor([place]))
+def at(*situations):
+    """Environments whose agents are in these situations."""
+    count = len(situations)
+    return SimpleNamespace(
+        num_envs=count, device=torch.device("cpu"), situations=torch.tensor(situations)
+    )
 
 
 def test_the_bonus_by_hand():
-    known, no, yes = nothing_seen(at(), True), torch.tensor([False]), torch.tensor([True])
-    assert see(known, at(), seen(), yes).item() == 0  # where it begins
-    assert see(known, at(), seen(), no).item() == 0
-    for env, obs in ((at(1), seen()), (at(), seen(image=1)), (at(), seen(direction=1))):
-        assert see(known, env, obs, no).item() == 1  # another place, view, direction
-        assert see(known, env, obs, no).item() == 0
-    assert known.sum() == 4
-    assert see(known, at(), seen(), yes).item() == 0
+    known, no, yes = nothing_seen(at(0), True), torch.tensor([False]), torch.tensor([True])
+    assert see(known, at(0), yes).item() == 0  # where it begins
+    assert see(known, at(0), no).item() == 0
+    assert see(known, at(1), no).item() == 1
+    assert see(known, at(0), no).item() == 0
+    assert see(known, at(1), no).item() == 0
+    assert known.sum() == 2
+    assert see(known, at(1), yes).item() == 0
     assert known.sum() == 1  # an episode begins with nothing known
+    assert see(known, at(0), no).item() == 1
 
 
-def test_different_views_fall_into_different_slots():
-    images = torch.randint(0, 11, (1000, 7, 7, 3), dtype=torch.uint8)
-    obs = {"image": images, "direction": torch.zeros(1000, dtype=torch.uint8)}
-    slots = slots_of(obs, torch.zeros(1000, dtype=torch.int64))
+def test_environments_know_their_own():
+    known, neither = nothing_seen(at(0, 0), True), torch.tensor([False, False])
+    assert see(known, at(0, 1), neither).tolist() == [1, 1]
+    assert see(known, at(1, 1), neither).tolist() == [1, 0]
+
+
+def test_situations_fall_into_slots_as_by_chance():
+    x, y, thing = torch.meshgrid(torch.arange(25), torch.arange(25), torch.arange(3), indexing="ij")
+    situations = (x + 256 * y + 65536 * thing).flatten()
+    slots = slots_of(situations)
     assert 0 <= slots.min() <= slots.max() < SLOTS
-    assert len(slots.unique()) > 0.95 * SLOTS * (1 - (1 - 1 / SLOTS) ** 1000)  # as by chance
+    expected = SLOTS * (1 - (1 - 1 / SLOTS) ** len(situations))
+    assert len(slots.unique()) > 0.95 * expected
 
 
 class Corridor(Endless):
     """Five steps long, one place further with each, seen as such."""
 
     @property
-    def places(self):
+    def situations(self):
         return self.state[:, 0]
-
-    def _observe(self):
-        count = self.state[:, 0].to(torch.uint8)
-        return super()._observe() | {"image": count.view(-1, 1), "direction": count}
 
 
 def test_it_goes_over_rollouts_and_ends_with_the_episode():
