@@ -16,6 +16,8 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from ..config import RunConfig
 from ..errors import UsageError, check_choice
 from ..files import held, make_folder, refusals
@@ -233,7 +235,8 @@ class Studies:
         """It, drawn as its number has it, whoever makes it."""
         from optuna import Trial
 
-        return Trial(self._study(name, make_sampler(self.sampler, self.seed + number)), id)
+        drawn = int(np.random.SeedSequence([self.seed, number]).generate_state(1)[0])
+        return Trial(self._study(name, make_sampler(self.sampler, drawn)), id)
 
     def _point(self, name: str, trial: FrozenTrial) -> Point:
         from optuna.trial import TrialState
