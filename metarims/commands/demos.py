@@ -18,9 +18,9 @@ from tyro.conf import Positional
 from ..config import EnvironmentConfig
 from ..errors import UsageError, check_positive
 from ..files import aside, make_folder
+from ..monitor import PLAIN_EVERY
 from .base import Wiring, as_usage_errors
 
-PLAIN_EVERY = 10.0  # seconds between lines where the output is no terminal
 LevelId = Annotated[Positional[str], tyro.conf.arg(metavar="ID")]
 
 

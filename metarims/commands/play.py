@@ -9,8 +9,8 @@ from pathlib import Path
 
 from tyro.conf import Positional
 
-from ..errors import UsageError, check_between
-from .base import Wiring, check_levels
+from ..errors import check_between
+from .base import Wiring, as_usage_errors, check_levels
 
 
 def has_display() -> bool:
@@ -41,7 +41,5 @@ class Play:
         """Play, and say how it went."""
         check_between(0, 2**32, seed=self.seed)
         check_levels(wiring.simulator, (self.id,))
-        try:
+        with as_usage_errors():
             print(wiring.play(self.id, self.seed, self.view, self.agent_view, self.window))
-        except ValueError as error:
-            raise UsageError(str(error)) from error

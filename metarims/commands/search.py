@@ -15,9 +15,10 @@ from rich.console import Console
 from ..config import RunConfig, find_preset
 from ..errors import check_positive
 from ..files import held, write_text
+from ..monitor import PLAIN_EVERY
 from ..settings import Leaf, replace_at
 from ..studies.finals import make_finals
-from ..studies.jobs import GLANCE, PLAIN_EVERY, train_all, train_one, workers
+from ..studies.jobs import GLANCE, train_all, train_one, workers
 from ..studies.search import PRUNERS, SAMPLERS, Studies
 from ..studies.search_report import as_csv, as_markdown
 from ..studies.space import check_space, read_space

@@ -20,12 +20,12 @@ from ..checkpoint import checkpoints
 from ..config import RunConfig
 from ..errors import UsageError
 from ..files import write_json
+from ..monitor import PLAIN_EVERY
 from ..runs import CHECKPOINTS, CONFIG, Row, Run, load_run
 from ..stopping import serving
 from ..tally import has_reached
 
 GLANCE = 0.5  # seconds between looks at how far the runs are
-PLAIN_EVERY = 10.0  # seconds between lines where the output is no terminal
 
 
 def train_all(

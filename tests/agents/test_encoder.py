@@ -30,6 +30,17 @@ def looking(missions, features, frames=30):
     return cells, which, [torch.randn(s, dtype=torch.float64, requires_grad=True) for s in shapes]
 
 
+def check_alike(found, plain, given):
+    """Two tensors, and the gradients of what was given, are those of the definition."""
+    torch.testing.assert_close(found, plain)
+    weights = [torch.randn_like(x) for x in plain]
+    gradients = [
+        torch.autograd.grad((each[0] * weights[0]).sum() + (each[1] * weights[1]).sum(), given)
+        for each in (found, plain)
+    ]
+    torch.testing.assert_close(*gradients)
+
+
 @pytest.mark.parametrize("numbered", [False, True])
 @pytest.mark.parametrize("missions", [1, 4])
 @pytest.mark.parametrize("features", [3, 16, 20])
@@ -38,13 +49,7 @@ def test_what_is_seen_and_its_gradients(missions, features, numbered):
     cells = torch.randint(CODES, cells.shape[:2]) if numbered else cells
     cells[:, 10:20] = cells[:, :1]  # some cells are alike: the largest is not one alone
     found, plain = look(cells, which, *given), look_by_definition(cells, which, *given)
-    torch.testing.assert_close(found, plain)
-    weights = [torch.randn_like(x) for x in plain]
-    gradients = [
-        torch.autograd.grad((each[0] * weights[0]).sum() + (each[1] * weights[1]).sum(), given)
-        for each in (found, plain)
-    ]
-    torch.testing.assert_close(*gradients)
+    check_alike(found, plain, given)
 
 
 def test_the_definition_by_hand():
