@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from metarims.errors import check_positive
 from metarims.protocols import Observation
 
-from .cells import Looks, look
+from .cells import Seen, look
+from .frames import Frames, Memory
+from .kernels.compiling import has_kernels
 from .missions import Instruction
-from .places import weigh
 from .views import CELLS, SYMBOLS, view_of
 
 NEAR = slice(26, 28)  # the cell ahead of the agent, and its own, which shows what it carries
@@ -67,18 +68,57 @@ class Cells(nn.Module):
         self.traits = nn.Parameter(torch.randn(self.view.numbers, config.cell) / self.view.norm)
         self.film = nn.Linear(config.width, 2 * config.cell)
 
-    def forward(self, obs: Observation) -> tuple[Tensor, Tensor, Looks]:
-        """The different missions [M, width], which of them each is, int64 [T · B], and what `look`
-        takes: cells, which, table, scale and shift.
+    def ask(self, mission: Tensor) -> tuple[Tensor, Tensor]:
+        """Missions int16 [M, L] read [M, width], and the scale and shift of each [M, 2 C]."""
+        read = self.instruction(mission)
+        return read, self.film(read)
+
+    def forward(self, image: Tensor, which: Tensor, film: Tensor) -> Seen:
+        """The vectors [N, 49, C] of the cells of images uint8 [N, ...] under the missions at int64
+        [N], and their largest numbers [N, C].
         """
-        different, which = self.instruction(obs["mission"].flatten(0, 1))
-        scale, shift = self.film(different).chunk(2, 1)
-        cells, descriptions = self.view(obs["image"].flatten(0, 1))
+        scale, shift = film.chunk(2, 1)
+        cells, descriptions = self.view(image)
         table = descriptions.to(self.traits.dtype) @ self.traits
-        return different, which, (cells, which, table, 1 + scale, shift)
+        return look(cells, which, table, 1 + scale, shift)
 
 
-class Encoder(nn.Module):
+class Once(nn.Module):
+    """Encodes what is alike once: of what is to be learnt from, and of all that was seen since the
+    parameters changed.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._memory = Memory()
+
+    def ask(self, mission: Tensor) -> Tensor:
+        """Missions int16 [M, L] to all that `see` wants of each, [M, E]."""
+        raise NotImplementedError
+
+    def see(self, image: Tensor, which: Tensor, asked: Tensor) -> Tensor:
+        """Images uint8 [N, ...] under the missions at int64 [N]: what is made of each."""
+        raise NotImplementedError
+
+    def forward(self, obs: Observation) -> Frames:
+        """Of images uint8 [T, B, ...] and missions int16 [T, B, L]."""
+        shape = obs["image"].shape[:2]
+        image, mission = obs["image"].flatten(0, 1), obs["mission"].flatten(0, 1)
+        if not has_kernels(image.device):
+            each = torch.arange(len(mission), device=mission.device)
+            return Frames.of(self.see(image, each, self.ask(mission)), shape)
+        memory = Memory() if torch.is_grad_enabled() else self._memory
+        images, missions = memory.stores(image, mission, self.parameters())
+        asked, whose = missions.recall(mission, None, lambda new: self.ask(mission[new]))
+        made, which = images.recall(
+            image, whose, lambda new: self.see(image[new], whose[new], asked)
+        )
+        if len(made) > len(which):
+            return Frames.of(made[which], shape)
+        return Frames(made, which.view(shape))
+
+
+class Encoder(Once):
     """Cells and mission to features.
 
     Cells stay apart until each has passed under the mission. A layer then has weights for every
@@ -95,19 +135,21 @@ class Encoder(nn.Module):
         self.mission = nn.Linear(config.width, hidden, bias=False)
         self.project = _orthogonal(hidden, config.features)
 
-    def forward(self, obs: Observation) -> Tensor:
-        """Images uint8 [T, B, ...] and missions int16 [T, B, L] to features [T, B, D]."""
-        different, which, cells = self.cells(obs)
-        cell = self.most.in_features
-        around = NEAR.start * cell, (CELLS - NEAR.stop) * cell
-        weight = self.places.weight + F.pad(self.near.weight, around)
-        weighed, most = weigh(cells, weight)
-        asked = self.mission(different) + self.places.bias
-        x = torch.relu(weighed + self.most(most) + F.embedding(which, asked))
-        return torch.relu(self.project(x)).view(*obs["image"].shape[:2], -1)
+    def ask(self, mission: Tensor) -> Tensor:
+        """Missions int16 [M, L] to what they scale, shift and add, [M, 2 C + H]."""
+        read, film = self.cells.ask(mission)
+        return torch.cat([film, self.mission(read) + self.places.bias], 1)
+
+    def see(self, image: Tensor, which: Tensor, asked: Tensor) -> Tensor:
+        """Images uint8 [N, ...] under the missions at int64 [N] to features [N, D]."""
+        film, added = asked.split([self.cells.film.out_features, self.mission.out_features], 1)
+        seen, most = self.cells(image, which, film)
+        placed = F.linear(seen.flatten(1), self.places.weight) + self.near(seen[:, NEAR].flatten(1))
+        x = torch.relu(placed + self.most(most) + F.embedding(which, added))
+        return torch.relu(self.project(x))
 
 
-class SlotEncoder(nn.Module):
+class SlotEncoder(Once):
     """Cells and mission to slots, for modules that attend to what they need of them.
 
     A slot for each cell of the view, by what it is and where, and one for the mission.
@@ -120,13 +162,17 @@ class SlotEncoder(nn.Module):
         self.places = nn.Parameter(torch.randn(CELLS, config.features) / 3**0.5)
         self.mission = nn.Linear(config.width, config.features)
 
-    def forward(self, obs: Observation) -> Tensor:
-        """Images uint8 [T, B, ...] and missions int16 [T, B, L] to slots [T, B, 50, D]."""
-        different, which, cells = self.cells(obs)
-        seen, _ = look(*cells)
-        mission = F.embedding(which, self.mission(different)).unsqueeze(1)
-        slots = torch.cat([self.project(seen) + self.places, mission], 1)
-        return torch.relu(slots).view(*obs["image"].shape[:2], CELLS + 1, -1)
+    def ask(self, mission: Tensor) -> Tensor:
+        """Missions int16 [M, L] to what they scale and shift, and their slots, [M, 2 C + D]."""
+        read, film = self.cells.ask(mission)
+        return torch.cat([film, self.mission(read)], 1)
+
+    def see(self, image: Tensor, which: Tensor, asked: Tensor) -> Tensor:
+        """Images uint8 [N, ...] under the missions at int64 [N] to slots [N, 50, D]."""
+        film, own = asked.split([self.cells.film.out_features, self.mission.out_features], 1)
+        seen, _ = self.cells(image, which, film)
+        mission = F.embedding(which, own).unsqueeze(1)
+        return torch.relu(torch.cat([self.project(seen) + self.places, mission], 1))
 
 
 def _orthogonal(inputs: int, outputs: int) -> nn.Linear:

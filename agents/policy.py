@@ -15,6 +15,7 @@ from metarims.registry import register
 
 from .cores import Core, CoreConfig
 from .encoder import Encoder, EncoderConfig, SlotEncoder
+from .frames import as_frames
 
 
 @register("agent", "recurrent")
@@ -74,6 +75,7 @@ class RecurrentPolicy(nn.Module):
             self.encoder, self.core = make_encoder(), make_core()
         else:
             self.core, self.encoder = make_core(), make_encoder()
+        self.takes_frames = config.core.takes_frames
         carries = config.hidden_state == "carry"
         self.last = Last(actions, features) if carries else None
         self.policy = _head(self.core.outputs, config.head, actions, 0.01)
@@ -90,12 +92,12 @@ class RecurrentPolicy(nn.Module):
 
     def forward(self, obs: Observation, state: State, starts: Tensor) -> Output:
         """As `metarims.protocols.Agent` says."""
-        x = self.encoder(obs)
+        frames = as_frames(self.encoder(obs))
         if self.last is not None:
-            last = self.last(obs, starts)
-            x = x + (last if x.dim() == 3 else last.unsqueeze(2))
+            x, last = frames.spread(), self.last(obs, starts)
+            frames = as_frames(x + (last if x.dim() == 3 else last.unsqueeze(2)))
             starts = torch.zeros_like(starts)
-        core = self.core(x, state, starts, obs)
+        core = self.core(frames if self.takes_frames else frames.spread(), state, starts, obs)
         return Output(
             self.policy(core.features),
             self.value(core.features).squeeze(-1),

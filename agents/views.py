@@ -6,12 +6,12 @@ agent is a linear function of these, learnt: a vector for each trait, or for eac
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from metarims.errors import UsageError
 
 from .cells import TRAITS, traits_of_codes
+from .frames import find_different
 
 SIDE = 7  # cells of the view's side
 CELLS = SIDE**2  # the cell at (x, y) at 7 x + y
@@ -19,10 +19,6 @@ SYMBOLS = (SIDE, SIDE, 3)  # the shape of an image of types, colors and states
 
 BACKGROUND, BACKGROUND_SCALE = slice(4), 0.2  # unseen, empty, wall, floor: they are everywhere
 LIGHT = 0.1  # the mean square of pixels from 0 to 1, about
-# Bytes of a tile that are hashed as one number. Tiles that differ in nothing but the last bytes of
-# several numbers could be taken for one, at odds of 1 to 256; all of the engine's are told apart.
-WORD = 8
-HASH_BASE = 0x5851F42D4C957F2D
 
 Described = tuple[Tensor, Tensor]  # what each cell is, and a description of each kind [M, numbers]
 
@@ -73,7 +69,7 @@ class Tiles(nn.Module):
         self.side = image_shape[0] // SIDE
         self.numbers = 3 * self.side**2
         self.white = 255 * (LIGHT * self.numbers) ** 0.5
-        if image_shape != (SIDE * self.side,) * 2 + (3,) or self.numbers % WORD:
+        if image_shape != (SIDE * self.side,) * 2 + (3,) or self.side % 4:
             raise UsageError(
                 f"agents see {SIDE} x {SIDE} cells, as symbols or in pixels, a multiple of 4 to "
                 f"the side of each, got images {list(image_shape)}"
@@ -84,29 +80,10 @@ class Tiles(nn.Module):
         int64 [N, 49], and the different tiles' pixels, scaled, [M, 3 T²].
         """
         tiles = self.cut(image)
-        which, examples = find_different(tiles.view(torch.int64))
+        which, examples = find_different(tiles)
         return which.view(-1, CELLS), tiles[examples] / self.white
 
     def cut(self, image: Tensor) -> Tensor:
         """Images to their tiles, uint8 [49 N, 3 T²], in the order of cells."""
         grid = image.reshape(-1, SIDE, self.side, SIDE, 3 * self.side)  # [N, y, rows, x, pixels]
         return grid.permute(0, 3, 1, 2, 4).reshape(-1, self.numbers)
-
-
-def find_different(rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Which of the different rows each of the rows is, by their hash, and an example of each.
-
-    On a GPU, where to find them would wait for it, every row is taken for another one.
-
-    Args:
-        rows: integers [N, L].
-
-    Returns:
-        int64 [N], numbers of different rows; int64 [M], the index of one row of each number.
-    """
-    indices = torch.arange(len(rows), device=rows.device)
-    if rows.device.type != "cpu":
-        return indices, indices
-    powers = torch.full_like(rows[0], HASH_BASE, dtype=torch.int64).cumprod(0)
-    keys, which = torch.unique((rows * powers).sum(1), return_inverse=True)
-    return which, torch.empty_like(keys).scatter_(0, which, indices)

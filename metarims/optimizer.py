@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
+from torch.optim.adam import adam
 
 Moments = dict[str, Tensor]
 
@@ -29,66 +30,90 @@ class GroupedAdam:
     def __init__(self, groups: Mapping[str, Sequence[nn.Parameter]]) -> None:
         self.groups = {name: list(group) for name, group in groups.items()}
         self.joined = {name: _join(group) for name, group in self.groups.items() if group}
+        self._rates: Mapping[str, float] = {}
         self._gradients = {name: torch.zeros_like(flat) for name, flat in self.joined.items()}
-        self.adam = torch.optim.Adam(
-            [{"params": [flat], "name": name} for name, flat in self.joined.items()],
-            lr=0.0,
-            eps=1e-5,
-            fused=True,
-        )
+        self._parts = {name: _apart(g, self.groups[name]) for name, g in self._gradients.items()}
+        self._moments: dict[str, Moments] = {}
 
     def set_rates(self, rates: Mapping[str, float]) -> None:
         """The learning rates by group; parameters of groups that have none want no gradient."""
-        for group in self.adam.param_groups:
-            name = group["name"]
-            group["lr"] = rates.get(name, 0.0)
-            for parameter in self.groups[name]:
+        self._rates = rates
+        for name, gradient in self._gradients.items():
+            gradient.zero_()
+            for parameter, part in zip(self.groups[name], self._parts[name], strict=True):
                 parameter.requires_grad_(name in rates)
+                parameter.grad = part if name in rates else None
 
     def take_gradients(self, names: Iterable[str]) -> list[Tensor]:
-        """Move the gradients of some groups' parameters to where `step` finds them; 0 where there
-        is none. Returns the groups' tensors, which have them; all others have none.
+        """Have `step` find the gradients of some groups' parameters, which were added up since the
+        last step; 0 where there was none. Returns the groups' tensors, which have them.
         """
-        for flat in self.joined.values():
-            flat.grad = None
         taken = [name for name in names if name in self.joined]
         for name in taken:
-            gradient, parameters = self._gradients[name], self.groups[name]
-            for parameter, part in zip(parameters, _apart(gradient, parameters), strict=True):
-                part.zero_() if parameter.grad is None else part.copy_(parameter.grad)
-                parameter.grad = None
-            self.joined[name].grad = gradient
+            self.joined[name].grad = self._gradients[name]
         return [self.joined[name] for name in taken]
 
     def step(self, skip: Tensor) -> None:
         """One step of the groups that have gradients; where `skip` is true nothing changes."""
-        # Fused Adam looks at this, on the device, and leaves everything as it was where it is 1.
-        self.adam.found_inf = skip.float()  # type: ignore[attr-defined]
-        self.adam.step()
+        for name, flat in self.joined.items():
+            if flat.grad is not None:
+                self._step_group(name, flat, flat.grad, skip.float())
+                flat.grad.zero_()
+                flat.grad = None
+
+    @torch.no_grad()
+    def _step_group(self, name: str, flat: Tensor, gradient: Tensor, skip: Tensor) -> None:
+        if name not in self._moments:
+            self._moments[name] = _no_moments(flat)
+        moments = self._moments[name]
+        adam(
+            [flat],
+            [gradient],
+            [moments["exp_avg"]],
+            [moments["exp_avg_sq"]],
+            [],
+            [moments["step"]],
+            fused=True,
+            found_inf=skip,  # looked at on the device: where it is 1 all stays as it was
+            lr=self._rates[name],
+            beta1=0.9,
+            beta2=0.999,
+            eps=1e-5,
+            weight_decay=0.0,
+            amsgrad=False,
+            maximize=False,
+        )
 
     def moments(self) -> dict[nn.Parameter, Moments]:
         """Of the parameters that have stepped: step count [] and both moments, as each is."""
         found = {}
-        for name, flat in self.joined.items():
-            state, parameters = self.adam.state.get(flat), self.groups[name]
-            if state:
-                parts = (_apart(state[key], parameters) for key in _MOMENTS)
-                for parameter, *own in zip(parameters, *parts, strict=True):
-                    of_both = dict(zip(_MOMENTS, own, strict=True))
-                    found[parameter] = {"step": state["step"].clone(), **of_both}
+        for name, state in self._moments.items():
+            parameters = self.groups[name]
+            parts = (_apart(state[key], parameters) for key in _MOMENTS)
+            for parameter, *own in zip(parameters, *parts, strict=True):
+                of_both = dict(zip(_MOMENTS, own, strict=True))
+                found[parameter] = {"step": state["step"].clone(), **of_both}
         return found
 
     def restore(self, moments: Mapping[nn.Parameter, Moments]) -> None:
         """Go on from what `moments` gave; a group whose parameters have none begins anew."""
-        for name, flat in self.joined.items():
+        for name in self.joined:
             of_group = [moments[parameter] for parameter in self.groups[name]]
             if all(of_group):
                 joined = {key: _row([m[key] for m in of_group]) for key in _MOMENTS}
-                self.adam.state[flat] = {"step": of_group[0]["step"], **joined}
+                self._moments[name] = {"step": of_group[0]["step"], **joined}
 
 
 _MOMENTS = ("exp_avg", "exp_avg_sq")
 _ALIGNED = 16  # numbers: every parameter begins where one of the processor's vectors may
+
+
+def _no_moments(flat: Tensor) -> Moments:
+    return {
+        "step": torch.zeros((), device=flat.device),
+        "exp_avg": torch.zeros_like(flat),
+        "exp_avg_sq": torch.zeros_like(flat),
+    }
 
 
 def _join(parameters: Sequence[nn.Parameter]) -> Tensor:

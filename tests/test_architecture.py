@@ -38,7 +38,7 @@ FLOORS = {
     ],
     "agents": [
         ["kernels"],
-        ["cells", "places"],
+        ["frames", "cells"],
         ["views"],
         ["missions"],
         ["encoder", "cores"],

@@ -150,6 +150,6 @@ def test_rows_that_must_be_counted_are_seen(monkeypatch):
 def test_a_tensor_on_the_wrong_device_is_seen(monkeypatch):
     env, agent = make("lstm")
     forward = agent.encoder.forward
-    agent.encoder.forward = lambda obs: forward(obs) + torch.ones(16, device="cpu")
+    agent.encoder.forward = lambda obs: forward(obs).spread() + torch.ones(16, device="cpu")
     with FakeTensorMode(), pytest.raises(FakeTensorDeviceMismatchError):
         iterate(env, agent, "lstm", monkeypatch)

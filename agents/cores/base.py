@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 from torch import Tensor, nn
 
@@ -38,11 +38,12 @@ class Core(Protocol):
 
     outputs: int
 
-    def __call__(self, x: Tensor, state: State, starts: Tensor, obs: Observation) -> CoreOutput:
+    def __call__(self, x: Any, state: State, starts: Tensor, obs: Observation) -> CoreOutput:
         """Run T steps.
 
         Args:
-            x: features [T, B, D], or slots [T, B, S, D] where its configuration takes them.
+            x: features [T, B, D], or slots [T, B, S, D] where its configuration takes them; as
+                `Frames` where it takes those.
             state: before the first step.
             starts: bool [T, B]; where true the state is reset before the step.
             obs: what the features were made of, see `metarims.protocols.Agent`.
@@ -64,6 +65,7 @@ class CoreConfig(Variant):
 
     kind: ClassVar[str] = "core"
     takes_slots: ClassVar[bool] = False
+    takes_frames: ClassVar[bool] = False  # and works out once what is the same of frames alike
     encoder_first: ClassVar[bool] = False  # whose first parameters are drawn first, for a seed
 
     def build(self, inputs: int, spec: Spec, levels: Sequence[str]) -> Core:

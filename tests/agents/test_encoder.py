@@ -90,10 +90,11 @@ def test_a_mission_reads_the_same_beside_any_others():
     encoder = EncoderConfig().build(30)
     missions = torch.tensor([[3, 4, 5, 0], [3, 4, 0, 0], [3, 4, 5, 0], [5, 4, 3, 9]])
     image = random_cells(1, 1, 7, 7).expand(1, 4, 7, 7, 3)
-    together = encoder({"image": image, "mission": missions.to(torch.int16).unsqueeze(0)})[0]
+    obs = {"image": image, "mission": missions.to(torch.int16).unsqueeze(0)}
+    together = encoder(obs).spread()[0]
     for row, mission in enumerate(missions):
         words = mission[mission != 0].to(torch.int16).view(1, 1, -1)
-        alone = encoder({"image": image[:, :1], "mission": words})[0, 0]
+        alone = encoder({"image": image[:, :1], "mission": words}).spread()[0, 0]
         torch.testing.assert_close(together[row], alone)
     assert torch.equal(together[0], together[2])
     assert not torch.equal(together[0], together[1])
@@ -107,11 +108,11 @@ def test_one_mission_more_changes_nothing_in_the_gradients():
     image = random_cells(1, 40, 7, 7)
     weight = torch.randn(1, 40, 128, dtype=torch.float64)
     parameters = list(encoder.parameters())
-    together = (encoder({"image": image, "mission": missions}) * weight).sum()
+    together = (encoder({"image": image, "mission": missions}).spread() * weight).sum()
     alone = []
     for row in range(40):
         obs = {"image": image[:, row : row + 1], "mission": missions[:, row : row + 1]}
-        alone.append((encoder(obs) * weight[:, row : row + 1]).sum())
+        alone.append((encoder(obs).spread() * weight[:, row : row + 1]).sum())
     torch.testing.assert_close(
         torch.autograd.grad(together, parameters),
         torch.autograd.grad(torch.stack(alone).sum(), parameters),
@@ -132,9 +133,9 @@ def test_a_slot_tells_of_its_own_cell_only():
     image, mission = random_cells(1, 2, 7, 7), torch.ones(1, 2, 3, dtype=torch.int16)
     image[0, 1] = image[0, 0]
     image[0, 1, 2, 3, 0] = (image[0, 0, 2, 3, 0] + 1) % TYPES
-    one, other = encoder({"image": image, "mission": mission})[0]
+    one, other = encoder({"image": image, "mission": mission}).spread()[0]
     assert one.shape == (50, 128)
     assert (one != other).any(1).nonzero().flatten().tolist() == [2 * 7 + 3]
     mission[0, 1, 2] = 2
-    asked = encoder({"image": image, "mission": mission})[0, 1]
+    asked = encoder({"image": image, "mission": mission}).spread()[0, 1]
     assert (asked != other).any(1).all()  # every cell is seen under the mission

@@ -3,11 +3,9 @@
 import pytest
 import torch
 
-from agents.cells import look
 from agents.encoder import EncoderConfig
 from agents.kernels.compiling import definitions
-from agents.views import CELLS, SYMBOLS, Tiles, find_different, view_of
-from envs.rgb import draw_sprites
+from agents.views import CELLS, SYMBOLS, Tiles, view_of
 from metarims.errors import UsageError
 
 SHAPE = (56, 56, 3)
@@ -48,19 +46,13 @@ def test_a_tile_by_hand():
     torch.testing.assert_close(white, torch.full((192,), 19.2**-0.5))
 
 
-def test_all_that_the_engine_paints_is_told_apart():
-    sprites = torch.from_numpy(draw_sprites(8)).flatten(1)
-    which, examples = find_different(sprites)
-    assert len(examples) == len(sprites.unique(dim=0))
-    assert torch.equal(sprites[examples[which]], sprites)
-
-
 def test_an_encoder_reads_each_tile_by_a_linear_layer():
     obs, which, tiles = observations(6)
     cells = EncoderConfig().build(9, SHAPE).cells
-    different, mission, looks = cells(obs)
-    seen, most = look(*looks)
-    scale, shift = cells.film(different).chunk(2, 1)
+    read, film = cells.ask(obs["mission"][0])
+    mission = torch.arange(6)
+    seen, most = cells(obs["image"][0], mission, film)
+    scale, shift = cells.film(read).chunk(2, 1)
     plain = torch.nn.functional.linear(tiles[which].flatten(2) / cells.view.white, cells.traits.T)
     plain = torch.relu(plain * (1 + scale[mission].unsqueeze(1)) + shift[mission].unsqueeze(1))
     torch.testing.assert_close(seen, plain)
@@ -71,21 +63,21 @@ def test_an_encoder_reads_each_tile_by_a_linear_layer():
 def test_gradients_reach_every_parameter_and_are_the_definition_s(slots):
     obs, *_ = observations(8)
     encoder = EncoderConfig(slots=slots).build(9, SHAPE)
-    features = encoder(obs)
+    features = encoder(obs).spread()
     assert features.shape == ((1, 8, 50, 128) if slots else (1, 8, 128))
     weight, parameters = torch.randn_like(features), list(encoder.parameters())
     found = torch.autograd.grad((features * weight).sum(), parameters)
     assert all(gradient.any() for gradient in found)
     with definitions():
-        plain = torch.autograd.grad((encoder(obs) * weight).sum(), parameters)
+        plain = torch.autograd.grad((encoder(obs).spread() * weight).sum(), parameters)
     torch.testing.assert_close(found, plain, rtol=1e-3, atol=1e-4)
 
 
 def test_beside_other_frames_a_frame_is_read_the_same():
     obs, *_ = observations(7)
     encoder = EncoderConfig().build(9, SHAPE)
-    alone = torch.cat([encoder({name: x[:, [i]] for name, x in obs.items()}) for i in range(7)], 1)
-    torch.testing.assert_close(encoder(obs), alone)
+    alone = [encoder({name: x[:, [i]] for name, x in obs.items()}).spread() for i in range(7)]
+    torch.testing.assert_close(encoder(obs).spread(), torch.cat(alone, 1))
 
 
 @pytest.mark.parametrize("shape", [(5, 5, 3), (8, 8, 3), (56, 56, 1), (42, 42, 3), (56, 63, 3)])

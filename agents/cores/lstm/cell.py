@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,7 @@ from metarims.errors import check_positive
 from metarims.protocols import Observation, Spec, State
 from metarims.registry import register
 
+from ...frames import Frames, as_frames
 from ...kernels.compiling import has_kernels
 from ..base import CoreConfig, CoreOutput
 from . import compiled
@@ -26,6 +28,8 @@ class LSTMConfig(CoreConfig):
     Attributes:
         hidden: d, features of its state.
     """
+
+    takes_frames: ClassVar[bool] = True
 
     hidden: int = 96
 
@@ -71,19 +75,21 @@ class LSTM(nn.Module):
         h = self.start.detach().expand(batch, -1).clone()
         return h, torch.zeros_like(h)
 
-    def forward(self, x: Tensor, state: State, starts: Tensor, obs: Observation) -> CoreOutput:
+    def forward(
+        self, x: Tensor | Frames, state: State, starts: Tensor, obs: Observation
+    ) -> CoreOutput:
         """Run a span: x [T, B, D], starts bool [T, B] to features [T, B, d]."""
-        run = compiled.run if has_kernels(x.device) else run_by_definition
-        outputs, last = run(self, x, state, starts)
+        run = compiled.run if has_kernels(starts.device) else run_by_definition
+        outputs, last = run(self, as_frames(x), state, starts)
         return CoreOutput(outputs, last)
 
 
 def run_by_definition(
-    cell: LSTM, x: Tensor, state: State, starts: Tensor
+    cell: LSTM, frames: Frames, state: State, starts: Tensor
 ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
     """Step by step: h after each [T, B, d], and the last h and c [B, d]."""
     h, c = state
-    outputs = []
+    x, outputs = frames.spread(), []
     for from_input, start in zip(cell.input(x).unbind(), starts.unsqueeze(2).unbind(), strict=True):
         h, c = torch.where(start, cell.start, h), torch.where(start, 0.0, c)  # [B, d]
         i, f, o, candidate = (from_input + h @ cell.hidden_weight.T).chunk(4, 1)

@@ -15,6 +15,7 @@ from torch.autograd.function import once_differentiable
 
 from metarims.protocols import State
 
+from ...frames import Frames
 from ...kernels.compiling import kernel, launch
 from ...kernels.lanes import (
     WIDTH,
@@ -32,16 +33,16 @@ if TYPE_CHECKING:
 
 
 def run(
-    cell: LSTM, x: Tensor, state: State, starts: Tensor
+    cell: LSTM, frames: Frames, state: State, starts: Tensor
 ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
     """As `agents.cores.lstm.cell.run_by_definition`."""
-    steps, batch, _ = x.shape
+    (steps, batch), x = starts.shape, frames.different
     h, c = (features_first(each.unsqueeze(0), batch).contiguous() for each in state)
     bias, weight = cell.input.bias.unsqueeze(1), cell.input.weight
     outputs, last = _Span.apply(  # type: ignore[no-untyped-call]
         steps,
         features_first(starts.unsqueeze(2).to(x.dtype), batch).contiguous(),
-        torch.addmm(bias, weight, features_first(x, batch)),  # [4·d, T·B]
+        frames.columns(torch.addmm(bias, weight, x.T)),  # [4·d, T·B]
         h,
         c,
         cell.start,

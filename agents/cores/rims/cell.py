@@ -18,6 +18,7 @@ from torch import Tensor, einsum, nn
 
 from metarims.protocols import Observation, State
 
+from ...frames import Frames, as_frames
 from ...kernels.compiling import has_kernels
 from ..base import CoreOutput
 from .idle import idle_loss
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 # A span of a cell over slots [T, B, S, D], from a state, with starts bool [T, B]: states after each
 # step [T, B, n, d], the last ones, masks and probabilities [T, B, n].
 Spans = tuple[Tensor, tuple[Tensor, Tensor], Tensor, Tensor]
-Run = Callable[["RIMs", Tensor, State, Tensor], Spans]
+Run = Callable[["RIMs", Frames, State, Tensor], Spans]
 
 EPSILON = 1e-3  # bounds the slope of the sparse weights where the k + 1 best modules tie
 
@@ -95,7 +96,9 @@ class RIMs(nn.Module):
         draws = torch.arange(batch, dtype=torch.int64, device=h.device) << 32
         return h, c, draws
 
-    def forward(self, x: Tensor, state: State, starts: Tensor, obs: Observation) -> CoreOutput:
+    def forward(
+        self, x: Tensor | Frames, state: State, starts: Tensor, obs: Observation
+    ) -> CoreOutput:
         """Run a span.
 
         Args:
@@ -110,13 +113,13 @@ class RIMs(nn.Module):
             distribution over modules, summing to 1). The loss is `idle_loss`, where the choice
             goes by attention.
         """
-        slots = x if x.dim() == 4 else x.unsqueeze(2)  # [T, B, S, D]
+        slots = as_frames(x).as_slots()
         outputs, (h, c), mask, probabilities = self.run(self, slots, state, starts)
         diagnostics = {"module_mask": mask, "module_probabilities": probabilities}
-        after = h, c, state[2] + len(x)
+        after = h, c, state[2] + len(starts)
         wakes = self.config.choice == "top" and self.config.least_use > 0
-        span = slots, state[0], starts, outputs, mask
-        loss = (lambda _: idle_loss(self, *span)) if wakes else None
+        span = state[0], starts, outputs, mask
+        loss = (lambda _: idle_loss(self, slots.spread(), *span)) if wakes else None
         return CoreOutput(outputs.flatten(2), after, diagnostics, loss=loss)
 
     def step(
@@ -150,9 +153,9 @@ class RIMs(nn.Module):
         return einsum("ndm,bnm->bnd", self.communication_output, message)  # [B, n, d]
 
 
-def run_by_definition(cell: RIMs, slots: Tensor, state: State, starts: Tensor) -> Spans:
+def run_by_definition(cell: RIMs, frames: Frames, state: State, starts: Tensor) -> Spans:
     """Step by step, as `Run` has it."""
-    h, c, draws = state
+    slots, (h, c, draws) = frames.spread(), state  # [T, B, S, D]
     keys = cell.key(slots).unflatten(-1, (cell.config.heads, -1))  # [T, B, S, H, key]
     values = cell.value(slots).unflatten(-1, (cell.config.heads, -1))  # [T, B, S, H, value]
     ticks = draws + torch.arange(len(slots), device=draws.device).unsqueeze(1)  # [T, B]

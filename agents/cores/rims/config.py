@@ -39,6 +39,7 @@ class RIMsConfig(CoreConfig):
     """
 
     takes_slots: ClassVar[bool] = True
+    takes_frames: ClassVar[bool] = True
 
     modules: int = 5
     active: int = 3

@@ -5,6 +5,7 @@ import torch
 
 from agents.cores.lstm import LSTM, LSTMConfig
 from agents.cores.lstm.cell import run_by_definition
+from agents.frames import as_frames
 from metarims.errors import UsageError
 
 
@@ -60,8 +61,8 @@ def test_equals_the_definition_in_values_and_gradients():
         state = tuple(
             torch.randn(batch, hidden, dtype=torch.float64, requires_grad=True) for _ in range(2)
         )
-        fast, fast_state = run(core, x, state, starts)
-        slow, slow_state = run_by_definition(core, x, state, starts)
+        fast, fast_state = run(core, as_frames(x), state, starts)
+        slow, slow_state = run_by_definition(core, as_frames(x), state, starts)
         inputs = [x, *state, *core.parameters()]
         weight = torch.randn_like(slow)
         totals = [

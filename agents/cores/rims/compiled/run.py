@@ -10,6 +10,7 @@ from torch.autograd.function import once_differentiable
 
 from metarims.protocols import State
 
+from ....frames import Frames
 from ....kernels.compiling import has_kernels, launch
 from ....kernels.lanes import WIDTH
 from ....kernels.tiles import features_first, frames_first, padding, scratch
@@ -30,23 +31,28 @@ def covers(config: RIMsConfig) -> bool:
     return config.attention in ATTENTIONS and config.dynamics in DYNAMICS
 
 
-def run(cell: RIMs, slots: Tensor, state: State, starts: Tensor) -> Spans:
+def run(cell: RIMs, frames: Frames, state: State, starts: Tensor) -> Spans:
     """As `agents.cores.rims.cell.Run`; by the definition where kernels do not run."""
-    if not has_kernels(slots.device):
-        return run_by_definition(cell, slots, state, starts)
-    steps, batch, count, _ = slots.shape
-    h, c, _ = state
-    x = features_first(slots.flatten(2), batch).unflatten(0, (count, -1))  # [S, D, T·B]
+    if not has_kernels(starts.device):
+        return run_by_definition(cell, frames, state, starts)
+    (steps, batch), (h, c, _) = starts.shape, state
+    x = frames.different.permute(1, 2, 0)  # [S, D, M]
     sizes = sizes_of(cell.config, steps, batch, x)
+
+    def project(weight: Tensor) -> Tensor:
+        """Of every slot of every frame, [S, rows, T·B]."""
+        rows = weight @ x  # [S, rows, M]
+        return frames.columns(rows.flatten(0, 1)).view(*rows.shape[:2], -1)
+
     value = cell.value.weight
     if sizes.ahead:
         value = cell.input_weight.flatten(0, 1) @ value
     outputs, last, mask, probability = _Span.apply(  # type: ignore[no-untyped-call]
         sizes,
-        features_first(starts.unsqueeze(2).to(slots.dtype), batch).contiguous(),
-        *_order(cell.config, state, steps, slots.dtype),
-        torch.bmm(cell.key.weight.expand(count, -1, -1), x),
-        torch.bmm(value.expand(count, -1, -1), x),
+        features_first(starts.unsqueeze(2).to(x.dtype), batch).contiguous(),
+        *_order(cell.config, state, steps, x.dtype),
+        project(cell.key.weight),
+        project(value),
         features_first(h.flatten(1).unsqueeze(0), batch).contiguous(),
         features_first(c.flatten(1).unsqueeze(0), batch).contiguous(),
         cell.start,
@@ -67,7 +73,7 @@ def run(cell: RIMs, slots: Tensor, state: State, starts: Tensor) -> Spans:
 def reads_ahead(config: RIMsConfig, x: Tensor) -> bool:
     """Whether input and value weights are multiplied first: where that takes fewer products.
 
-    It can be done where a module reads by one weight: with one head, of one slot [1, D, T·B].
+    It can be done where a module reads by one weight: with one head, of one slot [1, D, M].
     """
     slots, inputs, frames = x.shape
     rows = config.modules * GATES[config.dynamics] * config.hidden

@@ -1,0 +1,153 @@
+"""Frames that are alike: numbered as one compares them, encoded once, and never by old parameters."""
+
+import numpy as np
+import pytest
+import torch
+
+from agents.encoder import EncoderConfig
+from agents.frames import ROOM, Frames, Numbers, as_frames, find_different, fingerprint
+from agents.kernels.compiling import definitions
+from envs.rgb import draw_sprites
+
+from .test_encoder import random_cells
+
+
+def frames_of(count, different, missions=3):
+    """One step of so many frames, of which few differ."""
+    which = torch.randint(different, (count,))
+    image, mission = random_cells(different, 7, 7), torch.randint(1, 9, (missions, 4))
+    asked = mission[torch.randint(missions, (count,))].to(torch.int16)
+    return {"image": image[which].unsqueeze(0), "mission": asked.unsqueeze(0)}
+
+
+@pytest.mark.parametrize(("rows", "values"), [(1, 2), (300, 2), (300, 3), (ROOM + 7, 256)])
+def test_rows_are_numbered_as_they_come(rows, values):
+    x = torch.randint(values, (rows, 5), dtype=torch.int16)
+    which, first = find_different(x)
+    assert torch.equal(x[first][which], x)
+    assert len(first) == len(x.unique(dim=0))
+    assert torch.equal(which[first], torch.arange(len(first)))
+    assert (first.diff() > 0).all()
+
+
+def test_all_that_the_engine_paints_is_told_apart():
+    sprites = torch.from_numpy(draw_sprites(8)).flatten(1)
+    which, examples = find_different(sprites)
+    assert len(examples) == len(sprites.unique(dim=0))
+    assert torch.equal(sprites[examples[which]], sprites)
+
+
+def test_a_row_that_comes_again_keeps_its_number():
+    """By hand: a, b, a; then b, c under another number, c."""
+    a, b, c = torch.eye(3, dtype=torch.uint8)
+    numbers = Numbers(torch.stack([a, b, a]))
+    which, new = numbers.number(torch.stack([a, b, a]))
+    assert (which.tolist(), new.tolist()) == ([0, 1, 0], [0, 1])
+    which, new = numbers.number(torch.stack([b, c, c, c]), torch.tensor([0, 0, 1, 0]))
+    assert (which.tolist(), new.tolist()) == ([1, 2, 3, 2], [1, 2])
+    assert numbers.count == 4
+    assert numbers.has_room(ROOM - 4)
+    assert not numbers.has_room(ROOM - 3)
+
+
+def test_rows_whose_hashes_meet_are_told_apart():
+    """More rows than half of the table's places: some must meet."""
+    x = torch.from_numpy(np.arange(ROOM, dtype=np.int32)).view(-1, 1)
+    which, first = find_different(x)
+    assert torch.equal(which, torch.arange(ROOM))
+    assert torch.equal(first, torch.arange(ROOM))
+
+
+def test_columns_and_what_they_give_back():
+    which = torch.tensor([[0, 1, 1], [2, 1, 0]])
+    rows = torch.randn(6, 4, dtype=torch.float64, requires_grad=True)
+    columns = Frames(torch.empty(4, 2), which).columns(rows)
+    assert columns.shape == (6, 32)
+    assert torch.equal(columns.view(6, 2, 16)[..., :3], rows[:, which])
+    weight = torch.randn(6, 2, 3, dtype=torch.float64)
+    (columns.view(6, 2, 16)[..., :3] * weight).sum().backward()
+    plain = torch.zeros(6, 4, dtype=torch.float64).index_add_(1, which.flatten(), weight.flatten(1))
+    torch.testing.assert_close(rows.grad, plain)
+
+
+def test_a_tensor_s_frames_are_all_different():
+    x = torch.randn(3, 4, 5)
+    frames = as_frames(x)
+    assert len(frames.different) == 12
+    assert torch.equal(frames.spread(), x)
+    assert as_frames(frames) is frames
+
+
+@pytest.mark.parametrize("slots", [False, True])
+@pytest.mark.parametrize("learning", [False, True])
+def test_frames_are_encoded_as_by_the_definition(slots, learning):
+    encoder = EncoderConfig(slots=slots).build(9)
+    for _ in range(3):
+        obs = frames_of(40, 6)
+        with torch.set_grad_enabled(learning):
+            found = encoder(obs)
+            with definitions():
+                torch.testing.assert_close(found.spread(), encoder(obs).spread())
+        assert len(found.different) < 40 or not learning
+
+
+def test_what_was_seen_is_not_encoded_again(monkeypatch):
+    encoder, seen = EncoderConfig().build(9), []
+    see = encoder.see
+    monkeypatch.setattr(
+        encoder, "see", lambda image, *rest: seen.append(image) or see(image, *rest)
+    )
+    obs = frames_of(64, 5)
+    first = {name: x[:, :20] for name, x in obs.items()}
+    with torch.no_grad():
+        for each in (first, obs, obs, first):
+            encoder(each)
+    both = torch.cat([obs["image"].flatten(0, 1).flatten(1).int(), obs["mission"][0].int()], 1)
+    assert len(torch.cat(seen)) == len(both.unique(dim=0))
+    assert len(seen) <= 2
+
+
+def test_more_than_there_is_room_for_is_forgotten():
+    encoder = EncoderConfig().build(9)
+    with torch.no_grad():
+        for count in (ROOM - 10, 30, ROOM + 40, 8):
+            obs = {
+                "image": random_cells(1, count, 7, 7),
+                "mission": torch.ones(1, count, 3, dtype=torch.int16),
+            }
+            found = encoder(obs).spread()
+            with definitions():
+                torch.testing.assert_close(found, encoder(obs).spread())
+
+
+@pytest.mark.parametrize("way", ["in place", "through data", "another tensor", "fused Adam"])
+def test_other_parameters_encode_anew(way):
+    encoder, obs = EncoderConfig().build(9), frames_of(20, 4)
+    with torch.no_grad():
+        before = encoder(obs).spread()
+        if way == "in place":
+            encoder.project.weight.mul_(2)
+        elif way == "through data":
+            encoder.project.weight.data[3] += 1
+        elif way == "another tensor":
+            encoder.project.weight.data = torch.randn_like(encoder.project.weight)
+        else:
+            encoder.project.weight.grad = torch.ones_like(encoder.project.weight)
+            torch.optim.Adam(encoder.parameters(), fused=True).step()
+        after = encoder(obs).spread()
+        with definitions():
+            torch.testing.assert_close(after, encoder(obs).spread())
+    assert not torch.equal(before, after)
+
+
+def test_a_fingerprint_changes_with_every_bit():
+    x, y = torch.randn(7), torch.randn(3, dtype=torch.float64)
+    found = {fingerprint([x, y]), fingerprint([y, x]), fingerprint([x])}
+    words = x.view(torch.int32)
+    for i in range(7):
+        for bit in range(31):
+            words[i] ^= 1 << bit
+            found.add(fingerprint([x, y]))
+            words[i] ^= 1 << bit
+    assert len(found) == 3 + 7 * 31
+    assert fingerprint([x, y]) in found
