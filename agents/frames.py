@@ -162,11 +162,11 @@ def fingerprint(tensors: Sequence[Tensor]) -> int:
     """
     addresses = tuple(x.data_ptr() for x in tensors)
     lengths = tuple(x.numel() * x.itemsize // 4 for x in tensors)
-    return mix_words(addresses, lengths, np.empty(0, np.uint32))
+    return int(mix_words(addresses, lengths, np.empty(0, np.uint32)))
 
 
 @kernel
-def mix_words(addresses: Any, lengths: Any, kind: np.ndarray) -> int:
+def mix_words(addresses: Any, lengths: Any, kind: np.ndarray) -> np.int64:
     """Of words of four bytes."""
     key = np.uint64(0)
     for k, address in enumerate(numbers(addresses, kind)):

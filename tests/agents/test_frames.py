@@ -1,4 +1,4 @@
-"""Frames that are alike: numbered as one compares them, encoded once, and never by old parameters."""
+"""Frames that are alike: numbered as by comparing them, encoded once, and by no old parameters."""
 
 import numpy as np
 import pytest
@@ -94,9 +94,12 @@ def test_frames_are_encoded_as_by_the_definition(slots, learning):
 def test_what_was_seen_is_not_encoded_again(monkeypatch):
     encoder, seen = EncoderConfig().build(9), []
     see = encoder.see
-    monkeypatch.setattr(
-        encoder, "see", lambda image, *rest: seen.append(image) or see(image, *rest)
-    )
+
+    def watched(image, which, asked):
+        seen.append(image)
+        return see(image, which, asked)
+
+    monkeypatch.setattr(encoder, "see", watched)
     obs = frames_of(64, 5)
     first = {name: x[:, :20] for name, x in obs.items()}
     with torch.no_grad():
