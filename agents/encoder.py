@@ -12,7 +12,7 @@ from metarims.errors import check_positive
 from metarims.protocols import Observation
 
 from .cells import Seen, look
-from .frames import Frames, Memory
+from .frames import Frames, Memory, Store
 from .kernels.compiling import has_kernels
 from .missions import Instruction
 from .views import CELLS, SYMBOLS, view_of
@@ -107,8 +107,10 @@ class Once(nn.Module):
         if not has_kernels(image.device):
             each = torch.arange(len(mission), device=mission.device)
             return Frames.of(self.see(image, each, self.ask(mission)), shape)
-        memory = Memory() if torch.is_grad_enabled() else self._memory
-        images, missions = memory.stores(image, mission, self.parameters())
+        if torch.is_grad_enabled():
+            images, missions = Store(image), Store(mission)
+        else:
+            images, missions = self._memory.stores(image, mission, self.parameters())
         asked, whose = missions.recall(mission, None, lambda new: self.ask(mission[new]))
         made, which = images.recall(
             image, whose, lambda new: self.see(image[new], whose[new], asked)

@@ -7,7 +7,7 @@ Agents stand still, turn on the spot and walk the same rooms: of a minibatch's f
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -33,31 +33,38 @@ class Frames:
     Attributes:
         different: [M, D], or slots [M, S, D].
         which: int64 [T, B], of the different ones.
+        each: whether every frame is taken for another one, in their order.
     """
 
     different: Tensor
     which: Tensor
+    each: bool = False
 
     @classmethod
     def of(cls, x: Tensor, shape: tuple[int, ...]) -> Frames:
         """Features [T · B, ...], each taken for another one, and T and B."""
-        return cls(x, torch.arange(len(x), device=x.device).view(shape))
+        return cls(x, torch.arange(len(x), device=x.device).view(shape), True)
 
     def as_slots(self) -> Frames:
         """The same as slots, one of each frame where there were none."""
         rows = self.different
-        return Frames(rows if rows.dim() == 3 else rows.unsqueeze(1), self.which)
+        return replace(self, different=rows if rows.dim() == 3 else rows.unsqueeze(1))
 
     def spread(self) -> Tensor:
         """The features of every frame, [T, B, ...]."""
-        rows = self.different.flatten(1)
-        return F.embedding(self.which, rows).view(*self.which.shape, *self.different.shape[1:])
+        rows = self.different
+        if not self.each:
+            rows = F.embedding(self.which, rows.flatten(1))
+        return rows.view(*self.which.shape, *self.different.shape[1:])
 
     def columns(self, rows: Tensor) -> Tensor:
         """What was made of the different ones, [R, M], for all frames as kernels have it: each step
         filled up to whole tiles, [R, T·B].
         """
-        which = pad(self.which, (0, padding(self.which.shape[1])))
+        more = padding(self.which.shape[1])
+        if self.each and not more:
+            return rows
+        which = pad(self.which, (0, more))
         return spread_columns(rows, which.flatten())
 
 
