@@ -41,7 +41,7 @@ def run(cell: RIMs, frames: Frames, state: State, starts: Tensor) -> Spans:
 
     def project(weight: Tensor) -> Tensor:
         """Of every slot of every frame, [S, rows, T·B]."""
-        rows = weight @ x  # [S, rows, M]
+        rows = torch.bmm(weight.expand(len(x), -1, -1), x)  # [S, rows, M]
         return frames.columns(rows.flatten(0, 1)).view(*rows.shape[:2], -1)
 
     value = cell.value.weight
