@@ -84,8 +84,11 @@ class Cells(nn.Module):
 
 
 class Once(nn.Module):
-    """Encodes what is alike once: of what is to be learnt from, and of all that was seen since the
-    parameters changed.
+    """Encodes what is alike once: of the steps it is given, and of all steps that it was given one
+    by one since.
+
+    What is remembered depends, in its last bits, on what it was encoded beside. It is forgotten
+    before anything is learnt: a run that goes on from a checkpoint remembers nothing either.
     """
 
     def __init__(self) -> None:
@@ -107,10 +110,10 @@ class Once(nn.Module):
         if not has_kernels(image.device):
             each = torch.arange(len(mission), device=mission.device)
             return Frames.of(self.see(image, each, self.ask(mission)), shape)
-        if torch.is_grad_enabled():
-            images, missions = Store(image), Store(mission)
-        else:
+        if shape[0] == 1 and not torch.is_grad_enabled():
             images, missions = self._memory.stores(image, mission, self.parameters())
+        else:
+            self._memory, images, missions = Memory(), Store(image), Store(mission)
         asked, whose = missions.recall(mission, None, lambda new: self.ask(mission[new]))
         made, which = images.recall(
             image, whose, lambda new: self.see(image[new], whose[new], asked)

@@ -110,6 +110,27 @@ def test_what_was_seen_is_not_encoded_again(monkeypatch):
     assert len(seen) <= 2
 
 
+@pytest.mark.parametrize("learning", [False, True])
+def test_acting_after_learning_remembers_nothing(learning, monkeypatch):
+    encoder, obs, seen = EncoderConfig().build(9), frames_of(20, 4), []
+    see = encoder.see
+
+    def watched(image, which, asked):
+        seen.append(len(image))
+        return see(image, which, asked)
+
+    monkeypatch.setattr(encoder, "see", watched)
+    with torch.no_grad():
+        encoder(obs)
+        encoder(obs)
+    with torch.set_grad_enabled(learning):
+        encoder({name: x.view(2, 10, *x.shape[2:]) for name, x in obs.items()})
+    with torch.no_grad():
+        encoder(obs)
+    assert len(seen) == 3
+    assert seen[0] == seen[1] == seen[2]
+
+
 def test_more_than_there_is_room_for_is_forgotten():
     encoder = EncoderConfig().build(9)
     with torch.no_grad():
