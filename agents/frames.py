@@ -52,10 +52,12 @@ class Frames:
 
     def spread(self) -> Tensor:
         """The features of every frame, [T, B, ...]."""
-        rows = self.different
-        if not self.each:
-            rows = F.embedding(self.which, rows.flatten(1))
-        return rows.view(*self.which.shape, *self.different.shape[1:])
+        return self.of_every(self.different)
+
+    def of_every(self, made: Tensor) -> Tensor:
+        """What was made of the different ones, [M, ...], for every frame: [T, B, ...]."""
+        shape = *self.which.shape, *made.shape[1:]
+        return (made if self.each else F.embedding(self.which, made.flatten(1))).reshape(shape)
 
     def columns(self, rows: Tensor) -> Tensor:
         """What was made of the different ones, [R, M], for all frames as kernels have it: each step

@@ -7,6 +7,7 @@ device that stands for the GPU is PyTorch's for backends that are written in Pyt
 
 from __future__ import annotations
 
+from importlib import import_module
 from types import SimpleNamespace
 from typing import cast
 
@@ -113,6 +114,51 @@ def test_an_iteration_reads_nothing_back(preset, monkeypatch):
         iteration = iterate(env, agent, preset, monkeypatch)
         figures = [*iteration.figures.values(), diagnose(iteration.rollouts[-1])]
     assert {figure.device.type for row in figures for figure in row.values()} == {GPU.type}
+
+
+@pytest.fixture
+def fused(monkeypatch):
+    """Has spans be fused, by kernels that do nothing; how many were launched."""
+    pytest.importorskip("triton")
+    launched = []
+
+    def launch(kernel, batch, memory, sizes, **constants):
+        assert {(each.device.type, each.is_contiguous()) for each in memory} == {(GPU.type, True)}
+        launched.append(kernel.__name__)
+
+    monkeypatch.setattr("agents.kernels.compiling.FUSED_ON", GPU.type)
+    for module in ("agents.cores.lstm.fused", "agents.cores.rims.fused.span"):
+        monkeypatch.setattr(import_module(module), "launch", launch)
+    return launched
+
+
+@pytest.mark.parametrize("preset", ["lstm", "metarims", "dense", "random"])
+def test_an_iteration_with_fused_spans_reads_nothing_back(preset, fused, monkeypatch):
+    env, agent = make(preset)
+    with FakeTensorMode():
+        iteration = iterate(env, agent, preset, monkeypatch)
+    assert "fused" in agent.form
+    assert iteration.figures
+    assert set(fused) == {"forward"}  # the way back is PyTorch's affair there
+
+
+@pytest.mark.parametrize("preset", ["lstm", "metarims", "random"])
+def test_the_way_back_of_fused_spans_reads_nothing_back(preset, fused):
+    """Called as PyTorch calls it, which has no streams for a device that is not there."""
+    _, agent = make(preset)
+    with FakeTensorMode():
+        core = fake_agent(agent).core
+        x = torch.empty(4, 3, 16, device=GPU, requires_grad=True)
+        starts = torch.empty(4, 3, dtype=torch.bool, device=GPU)
+        output = core(x, core.initial_state(3), starts, {})
+        node = output.features.grad_fn
+        if not hasattr(node, "saved_tensors"):  # RIMs lay their modules' features side by side
+            node = node.next_functions[0][0]
+        outputs = output.features.view(4, 3, *output.state[0].shape[1:])
+        span = import_module(type(node)._forward_cls.__module__)._Span
+        gradients = span.backward(node, torch.empty_like(outputs), torch.empty_like(outputs[0]))
+    assert fused == ["forward", "backward"]
+    assert {each.device.type for each in gradients if each is not None} == {GPU.type}
 
 
 @pytest.mark.parametrize("preset", ["lstm", "metarims"])

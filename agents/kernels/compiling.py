@@ -8,6 +8,7 @@ import inspect
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -45,6 +46,20 @@ _compiled = True
 def has_kernels(device: torch.device) -> bool:
     """Whether what is compiled runs there; else its definition does."""
     return _compiled and device.type == "cpu"
+
+
+FUSED_ON = "cuda"  # the kind of device that fused spans are for
+
+
+def has_fused(x: Tensor) -> bool:
+    """Whether fused spans run where x is, in its precision: on a GPU, given Triton."""
+    kinds = x.device.type == FUSED_ON, x.dtype == torch.float32
+    return _compiled and all(kinds) and _has_triton()
+
+
+@functools.cache
+def _has_triton() -> bool:
+    return find_spec("triton") is not None
 
 
 @contextmanager

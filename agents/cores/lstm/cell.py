@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -15,7 +15,7 @@ from metarims.protocols import Observation, Spec, State
 from metarims.registry import register
 
 from ...frames import Frames, as_frames
-from ...kernels.compiling import has_kernels
+from ...kernels.compiling import has_fused, has_kernels
 from ..base import CoreConfig, CoreOutput
 from . import compiled
 
@@ -60,7 +60,7 @@ class LSTM(nn.Module):
     @property
     def form(self) -> str:
         """How it runs here."""
-        return "LSTM compiled" if has_kernels(self.start.device) else "LSTM by its definition"
+        return f"LSTM {find_form(self)[0]}"
 
     def module_parameters(self) -> list[nn.Parameter]:
         """All of them: an LSTM is one module."""
@@ -79,9 +79,24 @@ class LSTM(nn.Module):
         self, x: Tensor | Frames, state: State, starts: Tensor, obs: Observation
     ) -> CoreOutput:
         """Run a span: x [T, B, D], starts bool [T, B] to features [T, B, d]."""
-        run = compiled.run if has_kernels(starts.device) else run_by_definition
+        _, run = find_form(self)
         outputs, last = run(self, as_frames(x), state, starts)
         return CoreOutput(outputs, last)
+
+
+# A span, from a state, with starts bool [T, B]: h after each step [T, B, d], and the last h and c.
+Run = Callable[[LSTM, Frames, State, Tensor], tuple[Tensor, tuple[Tensor, Tensor]]]
+
+
+def find_form(cell: LSTM) -> tuple[str, Run]:
+    """The fastest form that there is where the cell is: its name, and itself."""
+    if has_kernels(cell.start.device):
+        return "compiled", compiled.run
+    if has_fused(cell.start):
+        from . import fused  # needs Triton
+
+        return "fused", fused.run
+    return "by its definition", run_by_definition
 
 
 def run_by_definition(

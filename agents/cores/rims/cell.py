@@ -19,7 +19,6 @@ from torch import Tensor, einsum, nn
 from metarims.protocols import Observation, State
 
 from ...frames import Frames, as_frames
-from ...kernels.compiling import has_kernels
 from ..base import CoreOutput
 from .idle import idle_loss
 from .lots import choice_order, knock_out_lots
@@ -71,8 +70,9 @@ class RIMs(nn.Module):
     @property
     def form(self) -> str:
         """How it runs here."""
-        defined = self.run is run_by_definition or not has_kernels(self.start.device)
-        return "RIMs by their definition" if defined else "RIMs compiled"
+        from .forms import find_form  # which knows this form among others
+
+        return f"RIMs {find_form(self)[0]}"
 
     def module_parameters(self) -> list[nn.Parameter]:
         """The dynamics of the modules and their first state: what the fast loop learns."""

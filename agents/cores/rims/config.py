@@ -11,7 +11,7 @@ from metarims.protocols import Spec
 from metarims.registry import register
 
 from ..base import CoreConfig
-from . import compiled
+from . import compiled, forms
 from .cell import ATTENTIONS, DYNAMICS, RIMs
 from .lots import CHOICES
 
@@ -81,8 +81,8 @@ class RIMsConfig(CoreConfig):
         return self.make_cell(inputs)
 
     def make_cell(self, inputs: int) -> RIMs:
-        """The cell, compiled where that covers the configuration."""
-        return RIMs(self, inputs, compiled.run if compiled.covers(self) else None)
+        """The cell, in a fast form where one covers the configuration."""
+        return RIMs(self, inputs, forms.run if compiled.covers(self) else None)
 
     def lesions(self, count: int) -> dict[str, CoreConfig]:
         """As `CoreConfig.lesions`."""

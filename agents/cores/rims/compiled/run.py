@@ -11,10 +11,10 @@ from torch.autograd.function import once_differentiable
 from metarims.protocols import State
 
 from ....frames import Frames
-from ....kernels.compiling import has_kernels, launch
+from ....kernels.compiling import launch
 from ....kernels.lanes import WIDTH
 from ....kernels.tiles import features_first, frames_first, padding, scratch
-from ..cell import GATES, RIMs, Spans, run_by_definition
+from ..cell import GATES, RIMs, Spans
 from ..lots import choice_order, knock_out_lots
 from .backward import backward
 from .forward import forward
@@ -32,9 +32,7 @@ def covers(config: RIMsConfig) -> bool:
 
 
 def run(cell: RIMs, frames: Frames, state: State, starts: Tensor) -> Spans:
-    """As `agents.cores.rims.cell.Run`; by the definition where kernels do not run."""
-    if not has_kernels(starts.device):
-        return run_by_definition(cell, frames, state, starts)
+    """As `agents.cores.rims.cell.Run`."""
     (steps, batch), (h, c, _) = starts.shape, state
     x = frames.different.permute(1, 2, 0)  # [S, D, M]
     sizes = sizes_of(cell.config, steps, batch, x)

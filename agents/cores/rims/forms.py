@@ -1,0 +1,29 @@
+"""How the cell runs: the forms there are of it, and which of them is for where it is."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from metarims.protocols import State
+
+from ...frames import Frames
+from ...kernels.compiling import has_fused, has_kernels
+from . import compiled
+from .cell import RIMs, Run, Spans, run_by_definition
+
+
+def run(cell: RIMs, frames: Frames, state: State, starts: Tensor) -> Spans:
+    """As `agents.cores.rims.cell.Run`, by the fastest form that there is."""
+    return find_form(cell)[1](cell, frames, state, starts)
+
+
+def find_form(cell: RIMs) -> tuple[str, Run]:
+    """That form's name, and itself."""
+    if cell.run is run and has_kernels(cell.start.device):
+        return "compiled", compiled.run
+    if cell.run is run and has_fused(cell.start):
+        from . import fused  # needs Triton
+
+        if fused.covers(cell.config):
+            return "fused (several slots by their definition)", fused.run
+    return "by their definition", run_by_definition

@@ -1,0 +1,248 @@
+"""How spans are fused on a GPU: Triton's kernels, a tile of environments a program.
+
+A program takes its environments through all steps. What one step leaves to the next, and one phase
+of a step to the next, goes through memory that stays in the caches, with a barrier between; no
+phase reads what it writes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+from triton.language import constexpr, tensor
+
+TILE = 16  # environments of a program
+WARPS = 8  # a program
+
+
+def launch(
+    kernel: Any,
+    batch: int,
+    memory: tuple[Tensor, ...],
+    sizes: tuple[int, ...],
+    **constants: object,
+) -> None:
+    """Run a kernel over tiles of so many environments, behind what the device has yet to do.
+
+    Args:
+        kernel: made by `triton.jit`; it takes the rest of these, and `options`.
+        batch: B.
+        memory: contiguous tensors of one device.
+        sizes: numbers that it is told.
+        constants: numbers that it is compiled for.
+    """
+    with torch.cuda.device_of(memory[0]):
+        kernel[triton.cdiv(batch, TILE),](memory, sizes, **options(), **constants)
+
+
+def options() -> dict[str, object]:
+    """What all kernels are compiled with. Loads are not moved ahead of the barriers before them."""
+    return {"tile": TILE, "precision": current_precision(), "num_warps": WARPS, "num_stages": 1}
+
+
+def current_precision() -> str:
+    """Of products: as PyTorch's own, single precision unless `set_float32_matmul_precision`."""
+    return "ieee" if torch.get_float32_matmul_precision() == "highest" else "tf32"
+
+
+def widened(count: int) -> int:
+    """So many numbers as tensors have them: a power of two, 16 at least, for products."""
+    width: int = triton.next_power_of_2(count)
+    return max(16, width)
+
+
+def contiguous(*tensors: Tensor) -> tuple[Tensor, ...]:
+    """Tensors as kernels take them."""
+    return tuple(x.detach().contiguous() for x in tensors)
+
+
+@triton.jit
+def tanh(x: tensor) -> tensor:
+    """The hyperbolic tangent."""
+    return 2 * tl.sigmoid(2 * x) - 1
+
+
+@triton.jit
+def take(
+    x: tensor,
+    stride: tensor,
+    rows: tensor,
+    count: tensor,
+    columns: tensor,
+    width: tensor,
+) -> tensor:
+    """Numbers of [count, width], its rows `stride` apart, at rows and columns; 0 beyond it."""
+    here = (rows < count)[:, None] & (columns < width)[None, :]
+    return tl.load(x + rows[:, None].to(tl.int64) * stride + columns[None, :], here, other=0.0)
+
+
+@triton.jit
+def take_row(x: tensor, columns: tensor, width: tensor) -> tensor:
+    """Numbers of [width] at columns; 0 beyond it: [1, columns]."""
+    return tl.load(x + columns, columns < width, other=0.0)[None, :]
+
+
+@triton.jit
+def put(
+    x: tensor,
+    stride: tensor,
+    rows: tensor,
+    count: tensor,
+    columns: tensor,
+    width: tensor,
+    value: tensor,
+) -> None:
+    """Numbers to where `take` takes them from."""
+    here = (rows < count)[:, None] & (columns < width)[None, :]
+    tl.store(x + rows[:, None].to(tl.int64) * stride + columns[None, :], value, here)
+
+
+@triton.jit
+def multiply(
+    x: tensor,
+    matrix: tensor,
+    rows: tensor,
+    count: tensor,
+    columns: tensor,
+    width: tensor,
+    out: tensor,
+    precision: constexpr,
+) -> tensor:
+    """out [TILE, rows] + x [TILE, columns] · matrix [count, width] at rows and columns, turned."""
+    here = (columns < width)[:, None] & (rows < count)[None, :]
+    turned = tl.load(matrix + rows[None, :] * width + columns[:, None], here, other=0.0)
+    return tl.dot(x, turned, out, input_precision=precision)
+
+
+@triton.jit
+def multiply_back(
+    x: tensor,
+    matrix: tensor,
+    rows: tensor,
+    count: tensor,
+    columns: tensor,
+    width: tensor,
+    out: tensor,
+    precision: constexpr,
+) -> tensor:
+    """out [TILE, columns] + x [TILE, rows] · matrix [count, width] at rows and columns."""
+    return tl.dot(
+        x, take(matrix, width, rows, count, columns, width), out, input_precision=precision
+    )
+
+
+@triton.jit
+def choose_each(condition: tensor, one: tensor, other: tensor) -> tensor:
+    """Rows of one [TILE, ...] where the condition [TILE] holds, else of the other."""
+    return tl.where(condition[:, None], one, other)
+
+
+@triton.jit
+def column(x: tensor, each: tensor, j: tensor) -> tensor:
+    """Column j of x [TILE, n], whose columns are numbered `each` [n]: [TILE]."""
+    return tl.sum(tl.where(each[None, :] == j, x, 0.0), 1)
+
+
+@triton.jit
+def with_column(x: tensor, each: tensor, j: tensor, own: tensor) -> tensor:
+    """x [TILE, n] with another column j, [TILE]."""
+    return tl.where(each[None, :] == j, own[:, None], x)
+
+
+@triton.jit
+def take_gates(
+    z: tensor,
+    stride: tensor,
+    rows: tensor,
+    count: tensor,
+    units: tensor,
+    hidden: tensor,
+) -> tl.tuple:
+    """Input, forget, output and candidate, [4, hidden] of each row of [count]; as `take`."""
+    i = take(z, stride, rows, count, units, hidden)
+    f = take(z + hidden, stride, rows, count, units, hidden)
+    o = take(z + 2 * hidden, stride, rows, count, units, hidden)
+    g = take(z + 3 * hidden, stride, rows, count, units, hidden)
+    return i, f, o, g
+
+
+@triton.jit
+def put_gates(
+    z: tensor,
+    stride: tensor,
+    rows: tensor,
+    count: tensor,
+    units: tensor,
+    hidden: tensor,
+    gates: tl.tuple,
+) -> None:
+    """Gates to where `take_gates` takes them from."""
+    put(z, stride, rows, count, units, hidden, gates[0])
+    put(z + hidden, stride, rows, count, units, hidden, gates[1])
+    put(z + 2 * hidden, stride, rows, count, units, hidden, gates[2])
+    put(z + 3 * hidden, stride, rows, count, units, hidden, gates[3])
+
+
+@triton.jit
+def add_gates(
+    x: tensor,
+    matrix: tensor,
+    rows: tensor,
+    hidden: tensor,
+    columns: tensor,
+    width: tensor,
+    gates: tl.tuple,
+    precision: constexpr,
+) -> tl.tuple:
+    """`multiply` for each of the gates, by a matrix [4, hidden, width]."""
+    size = hidden * width
+    i = multiply(x, matrix, rows, hidden, columns, width, gates[0], precision)
+    f = multiply(x, matrix + size, rows, hidden, columns, width, gates[1], precision)
+    o = multiply(x, matrix + 2 * size, rows, hidden, columns, width, gates[2], precision)
+    g = multiply(x, matrix + 3 * size, rows, hidden, columns, width, gates[3], precision)
+    return i, f, o, g
+
+
+@triton.jit
+def add_gates_back(
+    gates: tl.tuple,
+    matrix: tensor,
+    rows: tensor,
+    hidden: tensor,
+    columns: tensor,
+    width: tensor,
+    out: tensor,
+    precision: constexpr,
+) -> tensor:
+    """`multiply_back` of all the gates, added up, by a matrix [4, hidden, width]."""
+    size = hidden * width
+    out = multiply_back(gates[0], matrix, rows, hidden, columns, width, out, precision)
+    out = multiply_back(gates[1], matrix + size, rows, hidden, columns, width, out, precision)
+    out = multiply_back(gates[2], matrix + 2 * size, rows, hidden, columns, width, out, precision)
+    return multiply_back(gates[3], matrix + 3 * size, rows, hidden, columns, width, out, precision)
+
+
+@triton.jit
+def step_lstm(gates: tl.tuple, c: tensor) -> tl.tuple:
+    """From gates before their nonlinearities and c: gates, h and c after a step."""
+    i, f = tl.sigmoid(gates[0]), tl.sigmoid(gates[1])
+    o, g = tl.sigmoid(gates[2]), tanh(gates[3])
+    c = f * c + i * g
+    return (i, f, o, g), o * tanh(c), c
+
+
+@triton.jit
+def step_lstm_back(
+    gates: tl.tuple, before: tensor, after: tensor, dh: tensor, dc: tensor
+) -> tl.tuple:
+    """From gates, c before and after, and gradients after a step: gradients of gates and c."""
+    i, f, o, g = gates
+    squashed = tanh(after)
+    dc += dh * o * (1 - squashed * squashed)
+    d_i, d_f = dc * g * i * (1 - i), dc * before * f * (1 - f)
+    d_o, d_g = dh * squashed * o * (1 - o), dc * i * (1 - g * g)
+    return (d_i, d_f, d_o, d_g), dc * f

@@ -1,0 +1,166 @@
+"""Fused spans beside their definitions: ``TRITON_INTERPRET=1 python -m tests.agents.cores.spans``.
+
+Triton's interpreter has to be chosen before kernels are made, so the tests call this in a process
+of its own; `tests.gpu_check` calls `compare` on a GPU.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable, Iterator
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from agents.cores import lstm, rims
+from agents.cores.lstm.cell import LSTM
+from agents.cores.rims import RIMsConfig
+from agents.frames import Frames, as_frames
+
+BOUND = 1e-5  # of the largest number of each kind, or ten times what single precision is off by
+INPUTS = 5
+SMALL = RIMsConfig(
+    modules=3, active=2, hidden=6, key=4, value=5, communication_heads=2, communication_key=3
+)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A cell, over T steps of B environments."""
+
+    name: str
+    cell: Any
+    steps: int
+    batch: int
+
+    def frames(self, x: Tensor) -> Frames:
+        """Features [T, B, D] as the cell's forms take them."""
+        frames = as_frames(x)
+        return frames if isinstance(self.cell, LSTM) else frames.as_slots()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How far two forms in single precision are from the definition in double, at most, as shares
+    of the largest number of what it is of; whose is the name.
+    """
+
+    name: str
+    fused: float
+    defined: float
+
+    @property
+    def holds(self) -> bool:
+        """Whether the fused one is near enough."""
+        return self.fused <= max(BOUND, 10 * self.defined)
+
+
+def small_cases() -> Iterator[Case]:
+    """Every variant, with sizes that are no power of two and batches that are no whole tile."""
+    yield Case("LSTM, one of all", LSTM(INPUTS, 1), 1, 1)
+    yield Case("LSTM, two tiles", LSTM(INPUTS, 6), 3, 17)
+    yield Case("LSTM, two blocks", LSTM(INPUTS, 33), 2, 3)
+    for attention in ("sparse", "null"):
+        for choice in ("top", "random"):
+            config = replace(SMALL, attention=attention, choice=choice)
+            yield Case(f"RIMs, {attention}, {choice}", config.make_cell(INPUTS), 2, 2)
+        for active in (1, 3):
+            config = replace(SMALL, attention=attention, active=active)
+            yield Case(f"RIMs, {attention}, {active} active", config.make_cell(INPUTS), 1, 2)
+    alone = replace(SMALL, modules=1, active=1, hidden=1, choice="fixed")
+    yield Case("RIMs, one module, one step", alone.make_cell(INPUTS), 1, 17)
+
+
+def real_cases() -> Iterator[Case]:
+    """Sizes of presets, over spans and batches as they are trained on."""
+    yield Case("LSTM", LSTM(128, 96), 40, 1024)
+    for attention in ("null", "sparse"):
+        for active in (1, 3, 5):
+            config = RIMsConfig(attention=attention, active=active)
+            yield Case(f"RIMs, {attention}, {active} active", config.make_cell(128), 40, 1000)
+    yield Case("RIMs, random", RIMsConfig(choice="random").make_cell(128), 20, 1000)
+
+
+def forms(cell: Any) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """The fused form and the definition."""
+    from agents.cores.lstm import fused as fused_lstm
+    from agents.cores.rims import fused as fused_rims
+
+    if isinstance(cell, LSTM):
+        return fused_lstm.run, lstm.cell.run_by_definition
+    assert fused_rims.covers(cell.config)
+    return fused_rims.run, rims.cell.run_by_definition
+
+
+def numbers(
+    run: Callable[..., Any], case: Case, x: Tensor, state: Any, starts: Tensor
+) -> list[Tensor]:
+    """What a span gives, and the gradients of a function of that."""
+    x = x.detach().requires_grad_()
+    moving = [each.detach().requires_grad_() for each in state[:2]]
+    outputs, last, *seen = run(case.cell, case.frames(x), (*moving, *state[2:]), starts)
+    with torch.no_grad():
+        weight = torch.linspace(-1, 1, outputs.numel(), device=x.device).to(x).view_as(outputs)
+        weight = weight.sin_() / len(starts)
+    total = (outputs * weight).sum() + sum(each.sin().mean() for each in last)
+    inputs = [x, *moving, *case.cell.parameters()]
+    found = torch.autograd.grad(total, inputs, allow_unused=True, materialize_grads=True)
+    return [outputs, *last, *seen, *found]
+
+
+def given(case: Case, device: str) -> tuple[Any, Tensor, Any, Tensor]:
+    """The cell with biases, and a random input, state, and where episodes start."""
+    cell = case.cell.to(device)
+    with torch.no_grad():
+        for parameter in cell.parameters():
+            parameter += 0.1 * torch.randn_like(parameter)
+    inputs = (cell.input if isinstance(cell, LSTM) else cell.key).in_features
+    x = torch.randn(case.steps, case.batch, inputs, device=device)
+    state = tuple(
+        torch.randn_like(each) if each.is_floating_point() else each
+        for each in cell.initial_state(case.batch)
+    )
+    return cell, x, state, torch.rand(case.steps, case.batch, device=device) < 0.3
+
+
+def compare(case: Case, device: str) -> Outcome:
+    """Both forms in single precision, beside the definition in double."""
+    cell, x, state, starts = given(case, device)
+    fused, defined = forms(cell)
+    double = tuple(each.double() if each.is_floating_point() else each for each in state)
+    precise = replace(case, cell=deepcopy(cell).double())
+    exact = numbers(defined, precise, x.double(), double, starts)
+    ours, theirs = (numbers(run, case, x, state, starts) for run in (fused, defined))
+    with torch.no_grad():
+        acted = fused(cell, case.frames(x), state, starts)[0]
+    same = torch.equal(acted, ours[0])
+    return Outcome(case.name, off_by(ours, exact) if same else math.inf, off_by(theirs, exact))
+
+
+def off_by(found: list[Tensor], exact: list[Tensor]) -> float:
+    """The largest difference, as a share of the largest number of what it is in."""
+    pairs = [(a.double(), b.double()) for a, b in zip(found, exact, strict=True)]
+    shares = [(a - b).abs().max() / (1e-3 + b.abs().max()) for a, b in pairs]
+    return torch.stack(shares).max().item()  # NaN where one is
+
+
+def report(device: str, cases: Iterator[Case]) -> bool:
+    """Compares all of them, prints a line each, and says whether all hold."""
+    hold = True
+    torch.manual_seed(1)
+    for case in cases:
+        outcome = compare(case, device)
+        verdict = "equal" if outcome.holds else "DIFFERS"
+        line = f"fused off by {outcome.fused:.1e}, definition in single precision by"
+        print(f"{outcome.name:28}{verdict:9}{line} {outcome.defined:.1e}", flush=True)
+        hold &= outcome.holds
+    return hold
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    sys.exit(not report("cpu", small_cases()))
