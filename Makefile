@@ -28,8 +28,7 @@ docs: $(STAMP)
 	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict --quiet --site-dir site
 
 gpu-check: $(STAMP)
-	$(VENV)/bin/python -c "import sys, torch; torch.cuda.is_available() or sys.exit('there is no CUDA device: nothing was checked')"
-	$(VENV)/bin/python -m pytest tests/envs/test_gpu.py
+	$(VENV)/bin/python -m tests.gpu_check
 
 bench: $(VENV)/.peers
 	$(VENV)/bin/python run.py bench envs

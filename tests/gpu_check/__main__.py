@@ -1,0 +1,90 @@
+"""``python -m tests.gpu_check``: checks and measures on a GPU, and writes a report in Markdown.
+
+A step that fails keeps none of the others from being taken; the exit code is 1 where one failed, 2
+where there is no GPU. `--dry-run` takes every step without one, small, and says what stood in.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import tyro
+
+from metarims.errors import UsageError, check_choice
+from metarims.files import check_writable, write_text
+
+from .exactness import compare_cells, compare_runs, compare_trajectories
+from .report import Step, take, write_up
+from .scale import DRY, GPU
+from .speed import learn, race_environments, time_training
+
+CPU = "the CPU, and few of everything"
+STEPS = (
+    Step(
+        "trajectories",
+        "Environments on CPU and GPU, bit for bit",
+        compare_trajectories,
+        "the GPU's launcher and kernels, thread after thread, by what is compiled for the CPU",
+    ),
+    Step(
+        "cells",
+        "Fused spans and their definitions",
+        compare_cells,
+        "Triton's interpreter",
+    ),
+    Step("determinism", "Two runs of one seed", compare_runs, CPU),
+    Step("envs", "Steps a second of environments", race_environments, CPU),
+    Step("train", "Frames a second of training", time_training, CPU),
+    Step("learning", "An agent that learns", learn, CPU),
+)
+
+
+@dataclass(frozen=True)
+class GpuCheck:
+    """Check and measure on a GPU.
+
+    Attributes:
+        dry_run: take every step without a GPU, small.
+        out: file for the report.
+        only: steps to take: trajectories, cells, determinism, envs, train, learning.
+    """
+
+    dry_run: bool = False
+    out: Path = Path("gpu-check.md")
+    only: tuple[str, ...] = ()
+
+    def run(self) -> bool:
+        """Take the steps, write the report anew after each, and say whether all hold."""
+        names = [step.name for step in STEPS]
+        for name in self.only:
+            check_choice("step", name, names)
+        check_writable(self.out)
+        if not self.dry_run and not torch.cuda.is_available():
+            raise UsageError("there is no CUDA device here: nothing was checked; try --dry-run")
+        scale, done = DRY if self.dry_run else GPU, []
+        for step in STEPS:
+            if not self.only or step.name in self.only:
+                print(f"{step.title} ...", flush=True)
+                done.append(take(step, scale))
+                write_text(self.out, write_up(done, scale))
+                print(f"{'holds' if done[-1].holds else 'FAILED'}", flush=True)
+        print(f"the report is {self.out}")
+        return all(each.holds for each in done)
+
+
+def main() -> int:
+    """Run it; the exit code."""
+    os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # or cuBLAS is not deterministic
+    try:
+        return 0 if tyro.cli(GpuCheck).run() else 1
+    except UsageError as error:
+        print(f"gpu_check: {error}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

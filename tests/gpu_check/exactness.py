@@ -1,0 +1,135 @@
+"""The steps that check: a GPU's numbers beside the CPU's, the definitions', and its own again."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+import envs
+from metarims.commands.base import build
+from metarims.config import find_preset
+from metarims.learner import Learner
+from metarims.rollout import begin
+from metarims.settings import replace_at
+
+from ..agents.cores.spans import compare, real_cases
+from .report import Outcome, table
+from .scale import DOORKEY, SIMULATOR, Scale
+
+ROOT = Path(__file__).parents[2]
+Seen = Iterator[dict[str, Tensor]]
+
+
+def trajectory(level: str, num_envs: int, steps: int, device: str) -> Seen:
+    """What a batch gives at its reset and at each step of random actions, on the CPU."""
+    env = envs.make(level, num_envs=num_envs, device=device)
+    actions = np.random.default_rng(0).integers(0, env.num_actions, (steps, num_envs))
+    yield {name: each.cpu() for name, each in env.reset(seed=0).items()}
+    for chosen in actions:
+        step = env.step(torch.from_numpy(chosen).to(env.device))
+        seen = {"reward": step.reward, "terminated": step.terminated, "truncated": step.truncated}
+        seen |= step.obs | {f"final {name}": each for name, each in step.final_obs.items()}
+        yield {name: each.cpu() for name, each in (seen | {"state": env.state}).items()}
+
+
+def first_difference(ours: Seen, theirs: Seen) -> str:
+    """Where two of them differ first, "" where they do not."""
+    for step, (a, b) in enumerate(zip(ours, theirs, strict=True)):
+        for name, each in a.items():
+            if not torch.equal(each, b[name]):
+                return f"{name} after {step} steps"
+    return ""
+
+
+@contextmanager
+def threads_of_a_gpu() -> Iterator[None]:
+    """Within it batches take the GPU's launcher, its kernels a loop of threads on the CPU."""
+    from ..envs.test_launches import run_as_threads
+
+    with pytest.MonkeyPatch.context() as patch:
+        run_as_threads(patch)
+        yield
+
+
+def compare_trajectories(scale: Scale) -> Outcome:
+    """Every level on both devices, bit for bit."""
+    differences = []
+    for count, level in enumerate(scale.levels, 1):
+        ours = list(trajectory(level, scale.num_envs, scale.steps, "cpu"))
+        with threads_of_a_gpu() if scale.dry else nullcontext():
+            theirs = trajectory(level, scale.num_envs, scale.steps, scale.device)
+            where = first_difference(iter(ours), theirs)
+        if where:
+            differences.append(f"- {level}: {where}")
+        if sys.stdout.isatty() or count % 20 == 0:
+            print(f"{count} of {len(scale.levels)} levels, {len(differences)} differ", flush=True)
+    size = f"{scale.num_envs} environments × {scale.steps} steps"
+    lines = [f"{len(scale.levels)} levels, {size}: {len(differences)} differ.", "", *differences]
+    return Outcome(not differences, lines)
+
+
+def compare_cells(scale: Scale) -> Outcome:
+    """Fused spans, values and gradients, beside the definitions in single and double precision."""
+    if scale.dry:
+        return interpret_cells()
+    outcomes = [compare(case, scale.device) for case in real_cases()]
+    rows = [
+        (each.name, f"{each.fused:.1e}", f"{each.defined:.1e}", "yes" if each.holds else "**no**")
+        for each in outcomes
+    ]
+    head = "cell", "fused is off by", "definition is off by", "near enough"
+    lines = ["Off from the definition in double precision, as shares of the largest number.", ""]
+    return Outcome(all(each.holds for each in outcomes), lines + table(head, rows))
+
+
+def interpret_cells() -> Outcome:
+    """Some of them, in a process in which Triton interprets."""
+    words = [sys.executable, "-m", "tests.agents.cores.spans", "--few"]
+    told = os.environ | {"TRITON_INTERPRET": "1"}
+    done = subprocess.run(words, cwd=ROOT, env=told, capture_output=True, text=True)
+    return Outcome(done.returncode == 0, ["```", *(done.stdout or done.stderr).splitlines(), "```"])
+
+
+@contextmanager
+def deterministic() -> Iterator[None]:
+    """Within it PyTorch refuses what could come out otherwise the next time."""
+    torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
+def compare_runs(scale: Scale) -> Outcome:
+    """Two runs of one seed, parameter by parameter."""
+    rows, hold = [], True
+    for agent in scale.agents:
+        with deterministic():
+            once, again = (parameters_after(agent, scale) for _ in range(2))
+        differ = [name for name, each in once.items() if not torch.equal(each, again[name])]
+        hold &= not differ
+        rows.append((agent, str(len(once)), ", ".join(differ) or "none"))
+    lines = [f"After {scale.updates} updates with {scale.batch} environments.", ""]
+    return Outcome(hold, lines + table(("agent", "tensors", "differ"), rows))
+
+
+def parameters_after(agent: str, scale: Scale) -> Mapping[str, Any]:
+    """An agent's parameters after so many updates, at least."""
+    told = {"env": (DOORKEY,), "device": scale.device, "num_envs": scale.batch}
+    config = replace_at(find_preset(agent), told)
+    env, made = build(SIMULATOR.make, config)
+    learner = Learner(made, config.loops, config.algorithm, config.run.seed, env.device)
+    cursor = begin(env, made, config.run.seed)
+    while learner.updates < scale.updates:
+        _, cursor = learner.iterate(env, cursor)
+    return made.state_dict()

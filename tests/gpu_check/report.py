@@ -1,0 +1,108 @@
+"""Steps, what came of them, and the report in Markdown."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import time
+import traceback
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+from metarims.studies.race import installed_version
+
+from .scale import Scale
+
+PACKAGES = ("torch", "triton", "numba", "numba-cuda", "navix", "xminigrid", "jax")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a step found: whether what must hold does, and lines of Markdown."""
+
+    holds: bool
+    lines: list[str]
+
+
+@dataclass(frozen=True)
+class Step:
+    """Something to check or to measure.
+
+    Attributes:
+        name: as `--only` has it.
+        title: as the report has it.
+        run: does it.
+        stand_in: what stands in for a GPU where there is none.
+    """
+
+    name: str
+    title: str
+    run: Callable[[Scale], Outcome]
+    stand_in: str
+
+
+@dataclass(frozen=True)
+class Done:
+    """A step that was taken: what it found, why it could not where it raised, and its seconds."""
+
+    step: Step
+    outcome: Outcome
+    seconds: float
+    error: str = field(default="")
+
+    @property
+    def holds(self) -> bool:
+        """Whether it went through and what must hold does."""
+        return not self.error and self.outcome.holds
+
+
+def take(step: Step, scale: Scale) -> Done:
+    """Take a step; if it fails that is what came of it, and no more."""
+    start = time.perf_counter()
+    try:
+        outcome, error = step.run(scale), ""
+    except Exception as raised:
+        traceback.print_exc()
+        outcome = Outcome(False, [])
+        error = f"{type(raised).__name__}: {' '.join(str(raised).split())[:500]}"
+    return Done(step, outcome, time.perf_counter() - start, error)
+
+
+def write_up(done: Sequence[Done], scale: Scale) -> str:
+    """The report, a section a step."""
+    lines = [f"# {'A dry run without a GPU' if scale.dry else machine()}", ""]
+    lines += [f"{versions()}.", ""]
+    for each in done:
+        verdict = "holds" if each.holds else "FAILED"
+        lines += [f"## {each.step.title}: {verdict}", ""]
+        if scale.dry:
+            lines += [f"In place of a GPU: {each.step.stand_in}.", ""]
+        lines += [f"`{each.error}`", ""] if each.error else [*each.outcome.lines, ""]
+        lines += [f"({each.seconds:.0f} s)", ""]
+    return "\n".join(lines)
+
+
+def machine() -> str:
+    """The GPU, its memory and its driver."""
+    gpu = torch.cuda.get_device_properties(0)
+    asked = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader", "--id=0"]
+    try:
+        driver = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        driver = "unknown"
+    return f"{gpu.name}, {gpu.total_memory / 2**30:.0f} GiB, driver {driver}"
+
+
+def versions() -> str:
+    """Those of Python and of what matters here, as far as it is installed."""
+    found = [(package, installed_version(package)) for package in PACKAGES]
+    named = [f"{package} {version}" for package, version in found if version]
+    return ", ".join([f"Python {platform.python_version()}", *named])
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """A table in Markdown."""
+    rule = ["---"] * len(head)
+    return [f"| {' | '.join(row)} |" for row in (head, rule, *rows)]

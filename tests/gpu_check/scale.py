@@ -1,0 +1,89 @@
+"""How much the steps do, and where: on a GPU, and without one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import envs
+from metarims.protocols import Simulator
+
+SIMULATOR: Simulator = envs
+DOORKEY = "MiniGrid-DoorKey-5x5-v0"
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What the steps are told.
+
+    Attributes:
+        device: where it runs.
+        levels, num_envs, steps: of trajectories.
+        agents, batch, updates: of runs that are to be the same.
+        raced: levels whose environments are timed, the first beside peers.
+        sizes: numbers of environments that are timed.
+        batches: numbers of environments that agents are timed with.
+        seconds, rounds: of what is timed.
+        frames, until: the most that an agent learns from, and the success that ends it.
+        memory, side: how many numbers are copied, and how long matrices' sides are, for what the
+            device can do.
+    """
+
+    device: str
+    levels: tuple[str, ...]
+    num_envs: int
+    steps: int
+    agents: tuple[str, ...]
+    batch: int
+    updates: int
+    raced: tuple[str, ...]
+    sizes: tuple[int, ...]
+    batches: tuple[int, ...]
+    seconds: float
+    rounds: int
+    frames: int
+    until: float
+    memory: int
+    side: int
+
+    @property
+    def dry(self) -> bool:
+        """Whether there is no GPU, and something stands in for it."""
+        return self.device == "cpu"
+
+
+GPU = Scale(
+    device="cuda",
+    levels=tuple(envs.levels()),
+    num_envs=64,
+    steps=200,
+    agents=("lstm", "rims", "metarims"),
+    batch=1024,
+    updates=20,
+    raced=("MiniGrid-DoorKey-8x8-v0", "BabyAI-GoToLocal-v0", "BabyAI-BossLevel-v0"),
+    sizes=tuple(2**power for power in range(10, 18)),
+    batches=(64, 1024, 4096, 16384),
+    seconds=2.0,
+    rounds=3,
+    frames=500_000,
+    until=0.98,
+    memory=2**28,
+    side=8192,
+)
+DRY = Scale(
+    device="cpu",
+    levels=(DOORKEY,),
+    num_envs=3,
+    steps=6,
+    agents=("lstm",),
+    batch=4,
+    updates=2,
+    raced=(DOORKEY,),
+    sizes=(16,),
+    batches=(4,),
+    seconds=0.05,
+    rounds=1,
+    frames=400,
+    until=0.0,
+    memory=2**16,
+    side=128,
+)

@@ -1,0 +1,148 @@
+"""The steps that measure: environments, training, and one agent that learns."""
+
+from __future__ import annotations
+
+import gc
+import math
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import torch
+
+import agents
+import envs
+from envs.bench import SIMULATORS, Simulator, start_best
+from metarims.commands.base import build
+from metarims.commands.bench import preset_config
+from metarims.config import RunConfig, find_preset
+from metarims.settings import replace_at
+from metarims.studies.bench import SHARES, count_flops, start_learning, time_shares, wait_for
+from metarims.studies.race import Entry, race, time_burst
+from metarims.training import train
+
+from .report import Outcome, table
+from .scale import DOORKEY, SIMULATOR, Scale
+
+
+def rate_of(work: Callable[[], object], device: str, seconds: float) -> float:
+    """How often a second it is done, over at least so many."""
+    for _ in range(3):
+        work()
+    wait_for(torch.device(device))
+    count, start = 0, time.perf_counter()
+    while (elapsed := time.perf_counter() - start) < seconds:
+        work()
+        wait_for(torch.device(device))
+        count += 1
+    return count / elapsed
+
+
+def bytes_per_second(scale: Scale) -> float:
+    """What the device reads and writes where it copies."""
+    x, y = torch.empty(2, scale.memory, device=scale.device).unbind()
+    return 2 * x.nbytes * rate_of(lambda: y.copy_(x), scale.device, scale.seconds)
+
+
+def flops_per_second(scale: Scale) -> float:
+    """What it computes in products of matrices in single precision."""
+    a, b = torch.randn(2, scale.side, scale.side, device=scale.device).unbind()
+    return 2 * scale.side**3 * rate_of(lambda: a @ b, scale.device, scale.seconds)
+
+
+def race_environments(scale: Scale) -> Outcome:
+    """Steps a second at every size, on the first level beside the peers."""
+    can = bytes_per_second(scale)
+    peers = [] if scale.dry else [s for s in SIMULATORS[1:] if s.on_gpu and s.package != "envs"]
+    here = [peer for peer in peers if peer.version and jax_has_gpu()]
+    lines = [f"A copy moves {can / 1e9:,.0f} GB a second.", ""]
+    absent = [peer.name for peer in peers if peer not in here]
+    lines += [f"Not here, or without a GPU: {', '.join(absent)}.", ""] if absent else []
+    rows = []
+    for level in scale.raced:
+        those = [SIMULATORS[0], *(here if level == scale.raced[0] else [])]
+        moved = bytes_of_a_step(level)
+        for size in scale.sizes:
+            for speed in race(entries(those, level, size, scale), scale.seconds, scale.rounds):
+                share = f"{speed.median * moved / can:.1%}" if speed.name == "engine" else ""
+                rows.append((level, speed.name, f"{size:,}", f"{speed.median:,.0f}", share))
+                print(" ".join(rows[-1]), flush=True)
+    head = "level", "simulator", "environments", "steps/s", "of a copy's bytes, at most"
+    return Outcome(len(rows) > 0, lines + table(head, rows))
+
+
+def entries(those: list[Simulator], level: str, size: int, scale: Scale) -> list[Entry]:
+    """Simulators at one size, ready to race."""
+    return [
+        Entry(s.name, s.version, level, partial(start_best, s, level, (size,), scale.device))
+        for s in those
+    ]
+
+
+def bytes_of_a_step(level: str) -> float:
+    """Of one environment, if a step reads and writes all that it is, and writes what is seen."""
+    env = envs.make(level, num_envs=1)
+    seen = env.reset()
+    return 2 * env.state.nbytes + sum(each.nbytes for each in seen.values())
+
+
+def jax_has_gpu() -> bool:
+    """Whether JAX, asked in a process of its own, has one."""
+    code = "import jax; print(jax.default_backend())"
+    asked = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    return asked.stdout.strip() == "gpu"
+
+
+def time_training(scale: Scale) -> Outcome:
+    """Frames a second of learning, where the time goes, and memory."""
+    can, rows = flops_per_second(scale), []
+    for agent in scale.agents:
+        config = preset_config(agent, DOORKEY, scale.device)
+        with agents.definitions():
+            few = replace_at(config, {"num_envs": scale.batches[0]})
+            flops = count_flops(few, *build(SIMULATOR.make, few))
+        for batch in scale.batches:
+            of_each = replace_at(config, {"num_envs": batch})
+            rows.append((agent, f"{batch:,}", *time_learner(of_each, flops / can, scale)))
+            print(" ".join(rows[-1]), flush=True)
+    lines = [f"torch.mm in single precision: {can / 1e12:,.1f} TFLOP a second.", ""]
+    head = "agent", "environments", "form", "frames/s", "of torch.mm", "GiB", *SHARES
+    return Outcome(len(rows) > 0, lines + table(head, rows))
+
+
+def time_learner(config: RunConfig, work: float, scale: Scale) -> tuple[str, ...]:
+    """An agent that learns: its form, its speed, what that is times the work of a frame, memory
+    and shares of time.
+    """
+    gc.collect()
+    if not scale.dry:
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+    try:
+        env, agent = build(SIMULATOR.make, config)
+        burst = start_learning(config, env, agent)
+        burst()
+        rate = time_burst(burst, scale.seconds)
+        shares = time_shares(config, env, agent, scale.seconds)
+    except torch.OutOfMemoryError:
+        return ("out of memory", *[""] * (3 + len(SHARES)))
+    memory = "" if scale.dry else f"{torch.cuda.max_memory_allocated() / 2**30:.1f}"
+    numbers = f"{rate:,.0f}", f"{rate * work:.1%}", memory
+    return getattr(agent, "form", ""), *numbers, *(f"{share:.0%}" for share in shares.values())
+
+
+def learn(scale: Scale) -> Outcome:
+    """One run, until it succeeds as often as it is to."""
+    with tempfile.TemporaryDirectory() as folder:
+        told: dict[str, object] = {"env": (DOORKEY,), "device": scale.device}
+        told |= {"out": str(Path(folder) / "run"), "frames": scale.frames, "until": scale.until}
+        config = replace_at(find_preset("metarims"), told)
+        summary = train(config, *build(SIMULATOR.make, config))
+    rate = "no rate yet" if math.isnan(summary.success_rate) else f"{summary.success_rate:.1%}"
+    took = f"{summary.frames:,} frames and {summary.seconds:.0f} seconds"
+    line = f"metarims on {DOORKEY}, success of the last episodes after {took}: {rate}."
+    return Outcome(scale.dry or summary.success_rate >= scale.until, [line])
