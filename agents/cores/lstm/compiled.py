@@ -129,11 +129,13 @@ class _Span(torch.autograd.Function):
     def backward(ctx: Any, d_outputs: Tensor, d_last: Tensor) -> tuple[Tensor | None, ...]:
         s: Sizes = ctx.sizes
         starts, start, weight = ctx.saved_tensors
+        d_last = d_last.contiguous()
         d_z = d_outputs.new_empty(4 * s.hidden, s.frames * WIDTH)
         d_h, d_c = torch.empty_like(d_last), torch.empty_like(d_last)
         d_first, work = torch.zeros_like(d_h), scratch(d_h, s.tiles, 6 * s.hidden, WIDTH)
-        arrived = (d_outputs.contiguous(), d_last.contiguous())
-        memory = Backward(starts, ctx.tape, work, *arrived, d_z, d_h, d_c, d_first)
+        memory = Backward(
+            starts, ctx.tape, work, d_outputs.contiguous(), d_last, d_z, d_h, d_c, d_first
+        )
         launch(backward, s.tiles, (tuple(s),), memory, (start, weight))
         d_weight = d_z @ ctx.before.T if ctx.needs_input_grad[6] else None
         return None, None, d_z, d_h, d_c, d_first.sum(1), d_weight

@@ -75,6 +75,18 @@ def test_equals_the_definition_in_values_and_gradients():
         )
 
 
+def test_gradients_of_the_last_state_may_lie_in_any_order():
+    core = LSTM(2, 3)
+    x, starts = torch.randn(2, 16, 2), torch.zeros(2, 16, dtype=torch.bool)
+    _, (_, fast) = run(core, x, core.initial_state(16), starts)
+    _, (_, slow) = run_by_definition(core, as_frames(x), core.initial_state(16), starts)
+    found = [
+        torch.autograd.grad(torch.where(starts[0].unsqueeze(1), 0, c).sum(), core.hidden_weight)
+        for c in (fast, slow)  # row by row, and not as kernels have it
+    ]
+    torch.testing.assert_close(*found)
+
+
 def test_a_reset_is_a_fresh_start_and_teaches_the_first_state():
     ours, _, _ = pair()
     x = torch.randn(4, 2, 5, dtype=torch.float64)

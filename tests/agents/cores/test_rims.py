@@ -98,6 +98,17 @@ def test_equals_the_definition_in_values_and_gradients(block):
         )
 
 
+def test_gradients_of_the_last_state_may_lie_in_any_order():
+    cell = RIMsConfig(modules=3, active=2, hidden=4).make_cell(2)
+    x, starts = torch.randn(2, 16, 2), torch.zeros(2, 16, dtype=torch.bool)
+    found = []
+    for form in (cell, by_definition(cell)):
+        _, (_, c, _), _ = run(form, x, form.initial_state(16), starts)
+        total = torch.where(starts[0].unsqueeze(1), 0, c.flatten(1)).sum()
+        found.append(torch.autograd.grad(total, form.hidden_weight))
+    torch.testing.assert_close(*found)
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_single_precision_agrees_with_double(seed):
     """To 1e-5, or where modules nearly tie and slopes are steep, as closely as the definition."""

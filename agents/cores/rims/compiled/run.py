@@ -174,6 +174,7 @@ class _Span(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, d_outputs: Tensor, d_last: Tensor, *_: Tensor) -> tuple[Any, ...]:
+        d_last = d_last.contiguous()
         s: Sizes = ctx.sizes
         starts, keys, values, *parameters = ctx.saved_tensors
         back, frames, state = back_of(s), keys.shape[-1], s.modules * s.hidden
@@ -189,7 +190,7 @@ class _Span(torch.autograd.Function):
         returned = Returned(*(scratch(keys, width, frames) for width in widths))
         work = scratch(keys, s.tiles, back.end, WIDTH)
         given = (starts, keys, values, ctx.kept.seen, ctx.tape, work)
-        arrived = (d_outputs.contiguous(), d_last.contiguous())
+        arrived = d_outputs.contiguous(), d_last
         rows = Backward(*given, *arrived, *returned, d_keys, d_values, d_h, d_c, d_first)
         launch(backward, s.tiles, (tuple(s), tuple(places_of(s)), tuple(back)), rows, parameters)
         start = d_first.sum(1).view(s.modules, s.hidden)
