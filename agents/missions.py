@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+
+from .kernels.compiling import is_stacked
 
 
 class Instruction(nn.Module):
@@ -24,7 +29,24 @@ class Instruction(nn.Module):
     def forward(self, mission: Tensor) -> Tensor:
         """Missions int16 [M, L] to the last state of each, [M, width]."""
         last = (mission != 0).sum(1).clamp_min(1) - 1
-        if mission.device.type == "cpu":  # elsewhere to know the longest would wait for the device
+        stacked = is_stacked(self.words.weight)
+        if mission.device.type == "cpu" and not stacked:
+            # Elsewhere to know the longest would wait for the device.
             mission = mission[:, : int(last.max()) + 1]
-        states: Tensor = self.lstm(self.words(mission.T.int()))[0]  # [L, M, width]
+        words: Tensor = self.words(mission.T.int())  # [L, M, words]
+        states = run_lstm(self.lstm, words) if stacked else self.lstm(words)[0]  # [L, M, width]
         return states[last, torch.arange(len(last), device=last.device)]
+
+
+def run_lstm(lstm: nn.LSTM, x: Tensor) -> Tensor:
+    """What torch's own gives, word by word: x [L, M, E] to [L, M, width]."""
+    parts = (lstm.weight_ih_l0, lstm.bias_ih_l0, lstm.weight_hh_l0, lstm.bias_hh_l0)
+    input_weight, input_bias, hidden_weight, hidden_bias = cast(tuple[Tensor, ...], parts)
+    h = c = x.new_zeros(x.shape[1], lstm.hidden_size)
+    states = []
+    for from_word in F.linear(x, input_weight, input_bias + hidden_bias).unbind():
+        i, f, candidate, o = (from_word + F.linear(h, hidden_weight)).chunk(4, 1)
+        c = f.sigmoid() * c + i.sigmoid() * candidate.tanh()
+        h = o.sigmoid() * c.tanh()
+        states.append(h)
+    return torch.stack(states)

@@ -42,6 +42,11 @@ class PolicyConfig(AgentConfig):
         if self.encoder.slots and not self.core.takes_slots:
             raise UsageError(f"a core of kind {self.core.name} takes no slots, it does not attend")
 
+    @property
+    def stacks(self) -> bool:
+        """Whether the core does."""
+        return self.core.stacks
+
     def make(self, spec: Spec, seed: int = 0, levels: Sequence[str] = ()) -> RecurrentPolicy:
         """As `metarims.protocols.AgentConfig.make`."""
         with torch.random.fork_rng(devices=[]):

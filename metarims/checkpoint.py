@@ -60,13 +60,24 @@ def save_checkpoint(folder: Path, frames: int, checkpoint: Checkpoint) -> Path:
         "numbers": checkpoint.numbers,
         "config": checkpoint.config,
     }
-    final = folder / f"{frames:012d}"
+    final = folder / _name(frames)
     with aside(final) as temporary:
         temporary.mkdir()
         (temporary / TENSORS).write_bytes(data)
         (temporary / MANIFEST).write_text(json.dumps(sealed(manifest), indent=1))
     tidy(folder)
     return final
+
+
+def _name(frames: int) -> str:
+    """What a checkpoint after so many frames is called."""
+    return f"{frames:012d}"
+
+
+def remove_checkpoint(folder: Path, frames: int) -> None:
+    """Remove the one after so many frames."""
+    with refusals(folder):
+        shutil.rmtree(folder / _name(frames))
 
 
 def tidy(folder: Path) -> None:

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import torch
 
 from . import ranks
-from .algorithms import AlgorithmConfig, Figures
+from .algorithms import AlgorithmConfig, Figures, Loss
 from .errors import UsageError
 from .loops import Loop, Loops
-from .optimizer import GroupedAdam
+from .optimizer import GroupedAdam, clip_gradients
 from .protocols import Agent, Environment
 from .rollout import Cursor, Rollout, collect_rollout
 from .sequences import Sequences, cut, minibatches, with_current_log_probs
@@ -30,6 +30,7 @@ class Learner:
     """An agent with its optimiser, and the loops and the algorithm it learns by.
 
     Where there is a teacher, it learns from what that shows as well, as much as it steps itself.
+    Where there are several `runs`, the agent is stacked, see `metarims.stacked`.
     """
 
     def __init__(
@@ -40,11 +41,12 @@ class Learner:
         seed: int,
         device: torch.device,
         teacher: Teacher | None = None,
+        runs: int = 0,
     ) -> None:
         self.agent, self.loops, self.algorithm = agent, loops, algorithm
         self.teacher = teacher
         self._check_ranks()
-        self.optimizer = GroupedAdam(agent.groups())
+        self.optimizer = GroupedAdam(agent.groups(), runs)
         self.generator = torch.Generator(device).manual_seed(seed + (ranks.rank() << 40))
         self.updates = 0
         self.frames = 0
@@ -60,13 +62,13 @@ class Learner:
                     rollout = self.teacher.lesson(self.agent, rollout)
             sequences = self._sequences(rollout, loop)
             if loop.data == "reuse":
-                sequences = with_current_log_probs(self.agent, sequences)
+                sequences = self._with_current_log_probs(sequences)
             self._release(loop)
             seen = [
                 self._learn(loop, batch)
                 for task in self._tasks(sequences, loop)
                 for _ in range(loop.epochs)
-                for batch in minibatches(task, loop.minibatches, self.generator)
+                for batch in self._minibatches(task, loop)
             ]
             figures[name] = _means(seen)
         ranks.average(self.agent.state_dict().values())  # what is not learnt by gradients
@@ -91,6 +93,16 @@ class Learner:
     def _sequences(self, rollout: Rollout, loop: Loop) -> Sequences:
         return cut(rollout, *self.algorithm.targets(rollout), loop.span)
 
+    def _with_current_log_probs(self, sequences: Sequences) -> Sequences:
+        return with_current_log_probs(self.agent, sequences)
+
+    def _minibatches(self, sequences: Sequences, loop: Loop) -> Iterator[Sequences]:
+        return minibatches(sequences, loop.minibatches, self.generator)
+
+    def _loss(self, agent: Agent, batch: Sequences, loop: Loop) -> Loss:
+        output = agent(batch.obs, batch.state, batch.starts)
+        return self.algorithm.loss(output, batch, loop)
+
     def _tasks(self, sequences: Sequences, loop: Loop) -> Iterator[Sequences]:
         """The data of one inner step after another: each task's, or all at once."""
         if not loop.per_task:
@@ -107,12 +119,11 @@ class Learner:
 
     def _learn(self, loop: Loop, batch: Sequences) -> Figures:
         """One step of gradient descent on the algorithm's loss."""
-        output = self.agent(batch.obs, batch.state, batch.starts)
-        loss = self.algorithm.loss(output, batch, loop)
-        loss.total.backward()
+        loss = self._loss(self.agent, batch, loop)
+        loss.total.sum().backward()  # of stacked runs each has its own parameters
         learning = self.optimizer.take_gradients(loop.groups)
         ranks.average_gradients(learning)
-        norm = torch.nn.utils.clip_grad_norm_(learning, self.algorithm.max_grad_norm)
+        norm = clip_gradients(learning, self.algorithm.max_grad_norm)
         lost = ~torch.isfinite(norm)
         skip = lost if loss.skip is None else loss.skip | lost
         self.optimizer.step(skip)
@@ -142,5 +153,5 @@ def first_nonfinite(agent: Agent, iteration: Iteration) -> str:
 
 def _means(figures: list[Figures]) -> Figures:
     """The mean of each figure over minibatches and ranks."""
-    means = [torch.stack([row[name] for row in figures]).mean() for name in figures[0]]
+    means = [torch.stack([row[name] for row in figures]).mean(0) for name in figures[0]]
     return dict(zip(figures[0], ranks.mean(torch.stack(means)).unbind(), strict=True))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 from rich.console import Console
@@ -21,7 +21,7 @@ PLAIN_EVERY = 10.0  # seconds between lines where the output is no terminal
 
 
 class Monitor:
-    """Writes each iteration's figures to the run's folder and shows how far it is."""
+    """Writes each iteration's figures to the run's folder, and pictures now and then."""
 
     def __init__(
         self, run: Run, agent: Agent, begun_at: int, frames: int, watch: Watch | None = None
@@ -30,15 +30,7 @@ class Monitor:
         with refusals(run.path):
             self._board = Board(run, agent, begun_at)
         self._next_look = run.config.run.pictures or math.inf  # seconds from the beginning
-        self._console = Console()
-        self._bar = Progress(
-            BarColumn(), TextColumn("{task.description}"), console=self._console, transient=False
-        )
-        self._task = self._bar.add_task("", total=frames, completed=begun_at)
-        self._begun_at, self._begun, self._printed = begun_at, time.monotonic(), 0.0
-        self._at, self._looked = begun_at, False
-        if self._console.is_terminal:
-            self._bar.start()
+        self._begun, self._at, self._looked = time.monotonic(), begun_at, False
 
     def report(self, row: Row) -> None:
         """Record one iteration: its figures by name, and ``frames``, the frames so far."""
@@ -46,12 +38,6 @@ class Monitor:
         with refusals(self._run.path):
             self._board.add_scalars(row, frames)
         self._run.write_metrics(row)
-        line = self._line(row)
-        if self._console.is_terminal:
-            self._bar.update(self._task, completed=frames, description=line)
-        elif time.monotonic() - self._printed > PLAIN_EVERY or frames >= self._frames:
-            print(line, flush=True)
-            self._printed = time.monotonic()
         self._at, self._looked = frames, False
         if frames < self._frames:
             self.look()
@@ -68,18 +54,52 @@ class Monitor:
         self._looked, self._next_look = True, 2 * (time.monotonic() - self._begun)
 
     def close(self) -> None:
-        """Flush, and leave the terminal as it was."""
+        """Flush."""
         with refusals(self._run.path):
             self._board.close()
+
+
+class ProgressLine:
+    """Shows how far training is: a bar on a terminal, else a line now and then.
+
+    Args:
+        begun_at: frames at which this begins.
+        frames: in all.
+        what: is trained, where that has to be said.
+    """
+
+    def __init__(self, begun_at: int, frames: int, what: str = "") -> None:
+        self._what = f"{what} · " if what else ""
+        self._console = Console()
+        self._bar = Progress(
+            BarColumn(), TextColumn("{task.description}"), console=self._console, transient=False
+        )
+        self._task = self._bar.add_task("", total=frames, completed=begun_at)
+        self._begun_at, self._begun, self._printed = begun_at, time.monotonic(), 0.0
+        if self._console.is_terminal:
+            self._bar.start()
+
+    def show(self, rows: Sequence[Row], frames: int) -> None:
+        """The runs as their last lines of metrics have them, of `frames` in all."""
+        done = sum(int(row["frames"]) for row in rows)
+        line = self._line(rows, done, frames)
+        if self._console.is_terminal:
+            self._bar.update(self._task, completed=done, total=frames, description=line)
+        elif time.monotonic() - self._printed > PLAIN_EVERY or done >= frames:
+            print(line, flush=True)
+            self._printed = time.monotonic()
+
+    def close(self) -> None:
+        """Leave the terminal as it was."""
         if self._console.is_terminal:
             self._bar.stop()
 
-    def _line(self, row: Row) -> str:
-        frames = int(row["frames"])
-        rate = (frames - self._begun_at) / (time.monotonic() - self._begun)
-        left = timedelta(seconds=round(max(self._frames - frames, 0) / rate))
-        share = row.get("rollout/success_rate")
-        success = "–" if share is None else f"{100 * share:.0f} %"
+    def _line(self, rows: Sequence[Row], done: int, frames: int) -> str:
+        rate = (done - self._begun_at) / (time.monotonic() - self._begun)
+        left = timedelta(seconds=round(max(frames - done, 0) / rate))
+        shares = [row["rollout/success_rate"] for row in rows if "rollout/success_rate" in row]
+        success = f"{100 * sum(shares) / len(shares):.0f} %" if shares else "–"
         return (
-            f"{frames:,}/{self._frames:,} frames · {rate:,.0f}/s · success {success} · {left} left"
+            f"{self._what}{done:,}/{frames:,} frames · {rate:,.0f}/s · success {success} · "
+            f"{left} left"
         )

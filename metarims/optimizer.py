@@ -25,14 +25,18 @@ class GroupedAdam:
     Args:
         groups: the parameters by group, each in one of them; their values become views of one
             tensor a group.
+        runs: with any, parameters are stacked, [runs, ...], and each run steps for itself.
     """
 
-    def __init__(self, groups: Mapping[str, Sequence[nn.Parameter]]) -> None:
+    def __init__(self, groups: Mapping[str, Sequence[nn.Parameter]], runs: int = 0) -> None:
         self.groups = {name: list(group) for name, group in groups.items()}
-        self.joined = {name: _join(group) for name, group in self.groups.items() if group}
+        self._runs = [runs] if runs else []
+        self.joined = {name: self._join(group) for name, group in self.groups.items() if group}
         self._rates: Mapping[str, float] = {}
         self._gradients = {name: torch.zeros_like(flat) for name, flat in self.joined.items()}
-        self._parts = {name: _apart(g, self.groups[name]) for name, g in self._gradients.items()}
+        self._parts = {
+            name: self._apart(g, self.groups[name]) for name, g in self._gradients.items()
+        }
         self._moments: dict[str, Moments] = {}
 
     def set_rates(self, rates: Mapping[str, float]) -> None:
@@ -54,27 +58,35 @@ class GroupedAdam:
         return [self.joined[name] for name in taken]
 
     def step(self, skip: Tensor) -> None:
-        """One step of the groups that have gradients; where `skip` is true nothing changes."""
+        """One step of the groups that have gradients; where `skip` is true nothing changes.
+
+        Args:
+            skip: bool [], of stacked runs [runs].
+        """
         for name, flat in self.joined.items():
             if flat.grad is not None:
-                self._step_group(name, flat, flat.grad, skip.float())
+                self._step_group(name, flat, flat.grad, skip)
                 flat.grad.zero_()
                 flat.grad = None
 
     @torch.no_grad()
     def _step_group(self, name: str, flat: Tensor, gradient: Tensor, skip: Tensor) -> None:
         if name not in self._moments:
-            self._moments[name] = _no_moments(flat)
-        moments = self._moments[name]
+            self._moments[name] = self._no_moments(flat)
+        own = (flat, *(self._moments[name][key] for key in (*_MOMENTS, "step")))
+        before = [x.clone() for x in own] if self._runs else []
+        rows = [list(x.unbind()) if self._runs else [x] for x in (gradient, *own)]
+        gradients, parameters, averages, squares, steps = rows
         adam(
-            [flat],
-            [gradient],
-            [moments["exp_avg"]],
-            [moments["exp_avg_sq"]],
+            parameters,
+            gradients,
+            averages,
+            squares,
             [],
-            [moments["step"]],
+            steps,
             fused=True,
-            found_inf=skip,  # looked at on the device: where it is 1 all stays as it was
+            # Looked at on the device: where it is 1 all stays as it was.
+            found_inf=None if self._runs else skip.float(),
             lr=self._rates[name],
             beta1=0.9,
             beta2=0.999,
@@ -83,13 +95,15 @@ class GroupedAdam:
             amsgrad=False,
             maximize=False,
         )
+        for now, then in zip(own, before, strict=False):  # there is one `found_inf` for all runs
+            now.copy_(torch.where(skip.view(-1, *[1] * (now.dim() - 1)), then, now))
 
     def moments(self) -> dict[nn.Parameter, Moments]:
         """Of the parameters that have stepped: step count [] and both moments, as each is."""
         found = {}
         for name, state in self._moments.items():
             parameters = self.groups[name]
-            parts = (_apart(state[key], parameters) for key in _MOMENTS)
+            parts = (self._apart(state[key], parameters) for key in _MOMENTS)
             for parameter, *own in zip(parameters, *parts, strict=True):
                 of_both = dict(zip(_MOMENTS, own, strict=True))
                 found[parameter] = {"step": state["step"].clone(), **of_both}
@@ -100,36 +114,53 @@ class GroupedAdam:
         for name in self.joined:
             of_group = [moments[parameter] for parameter in self.groups[name]]
             if all(of_group):
-                joined = {key: _row([m[key] for m in of_group]) for key in _MOMENTS}
+                joined = {key: self._row([m[key] for m in of_group]) for key in _MOMENTS}
                 self._moments[name] = {"step": of_group[0]["step"], **joined}
+
+    def _no_moments(self, flat: Tensor) -> Moments:
+        return {
+            "step": torch.zeros(self._runs, device=flat.device),
+            "exp_avg": torch.zeros_like(flat),
+            "exp_avg_sq": torch.zeros_like(flat),
+        }
+
+    def _join(self, parameters: Sequence[nn.Parameter]) -> Tensor:
+        """The parameters' values in a row, of which they are views from now on."""
+        joined = self._row([parameter.detach() for parameter in parameters])
+        for parameter, part in zip(parameters, self._apart(joined, parameters), strict=True):
+            parameter.data = part
+        return joined
+
+    def _row(self, tensors: Sequence[Tensor]) -> Tensor:
+        """Tensors one after the other, with zeros between; of stacked ones a row a run."""
+        rows = [x.reshape(*self._runs, -1) for x in tensors]
+        return torch.cat([pad(row, (0, -row.shape[-1] % _ALIGNED)) for row in rows], -1)
+
+    def _apart(self, row: Tensor, like: Sequence[Tensor]) -> list[Tensor]:
+        """What `_row` made a row of, as views."""
+        sizes = [x.numel() // (self._runs or [1])[0] for x in like]
+        parts = row.split([size + -size % _ALIGNED for size in sizes], -1)
+        trios = zip(parts, sizes, like, strict=True)
+        return [part[..., :size].view_as(x) for part, size, x in trios]
 
 
 _MOMENTS = ("exp_avg", "exp_avg_sq")
 _ALIGNED = 16  # numbers: every parameter begins where one of the processor's vectors may
 
 
-def _no_moments(flat: Tensor) -> Moments:
-    return {
-        "step": torch.zeros((), device=flat.device),
-        "exp_avg": torch.zeros_like(flat),
-        "exp_avg_sq": torch.zeros_like(flat),
-    }
+def clip_gradients(tensors: Sequence[Tensor], most: float) -> Tensor:
+    """Scale gradients so that their norm, over all tensors, is at most `most`; what it was.
 
+    As `torch.nn.utils.clip_grad_norm_`, to the bit, and for stacked runs.
 
-def _join(parameters: Sequence[nn.Parameter]) -> Tensor:
-    """The parameters' values in a row, of which they are views from now on."""
-    joined = _row([parameter.detach() for parameter in parameters])
-    for parameter, part in zip(parameters, _apart(joined, parameters), strict=True):
-        parameter.data = part
-    return joined
-
-
-def _row(tensors: Sequence[Tensor]) -> Tensor:
-    """Tensors one after the other, with zeros between."""
-    return torch.cat([pad(x.flatten(), (0, -x.numel() % _ALIGNED)) for x in tensors])
-
-
-def _apart(row: Tensor, like: Sequence[Tensor]) -> list[Tensor]:
-    """What `_row` made a row of, as views."""
-    parts = row.split([x.numel() + -x.numel() % _ALIGNED for x in like])
-    return [part[: x.numel()].view_as(x) for part, x in zip(parts, like, strict=True)]
+    Args:
+        tensors: with gradients [L], or of stacked runs [runs, L], each with a norm of its own.
+        most: of the norm.
+    """
+    gradients = [x.grad for x in tensors if x.grad is not None]
+    norms = torch.stack([torch.linalg.vector_norm(x, dim=-1) for x in gradients])
+    norm: Tensor = torch.linalg.vector_norm(norms, dim=0)
+    scale = (most / (norm + 1e-6)).clamp(max=1.0).unsqueeze(-1)
+    for gradient in gradients:
+        gradient.mul_(scale)
+    return norm

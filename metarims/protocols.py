@@ -100,6 +100,13 @@ class AgentConfig(Variant):
 
     kind: ClassVar[str] = "agent"
 
+    @property
+    def stacks(self) -> bool:
+        """Whether runs that differ in their seed alone can learn at once: `torch.func.vmap` goes
+        over such agents, which are made of PyTorch's operations and choose none by a number.
+        """
+        return True
+
     def make(self, spec: Spec, seed: int = 0, levels: Sequence[str] = ()) -> Agent:
         """The agent on the environments' device, with fresh parameters.
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_map
 
 from .losses import log_prob_of
 from .novelty import nothing_seen, see
@@ -77,29 +79,47 @@ class Rollout:
 def beside(one: Rollout, other: Rollout) -> Rollout:
     """Two rollouts of as many steps as one of all their environments."""
 
-    def joined(name: str) -> object:
-        a, b = getattr(one, name), getattr(other, name)
-        if isinstance(a, dict):
-            return {key: torch.cat([a[key], b[key]], 1) for key in a}
-        if isinstance(a, tuple):
-            return tuple(torch.cat(pair, 1) for pair in zip(a, b, strict=True))
-        return torch.cat([a, b], min(1, a.dim() - 1)) if isinstance(a, Tensor) else a
+    def joined(a: Any, b: Any) -> Any:
+        return torch.cat([a, b], batch_axis(a)) if isinstance(a, Tensor) else a
 
-    both: dict[str, Any] = {field.name: joined(field.name) for field in fields(Rollout)}
-    return Rollout(**both)
+    return Rollout(**tree_map(joined, vars(one), vars(other)))
+
+
+def batch_axis(x: Tensor) -> int:
+    """Where the environments are in a rollout's tensor, [T, B, ...] or [B]."""
+    return min(1, x.dim() - 1)
+
+
+def side_by_side(cursors: Sequence[Cursor]) -> Cursor:
+    """Where several runs' environments stand, one run's after the other's."""
+    parts = [vars(replace(cursor, so_far=cursor.so_far.T)) for cursor in cursors]
+    joined = Cursor(**tree_map(lambda *each: torch.cat(each), *parts))
+    return replace(joined, so_far=joined.so_far.T)
+
+
+def run_by_run(cursor: Cursor, runs: int) -> list[Cursor]:
+    """Each run's part of what `side_by_side` gave."""
+
+    def part(k: int) -> Cursor:
+        own = vars(replace(cursor, so_far=cursor.so_far.T))
+        mine = Cursor(**tree_map(lambda x: x.chunk(runs)[k], own))
+        return replace(mine, so_far=mine.so_far.T)
+
+    return [part(k) for k in range(runs)]
 
 
 def begin(env: Environment, agent: Agent, seed: int | None = None, curious: bool = False) -> Cursor:
     """Reset the environments and the agent; whether what is seen is to be noted."""
     obs = env.reset(seed)
     count, device = env.num_envs, env.device
-    action, reward = torch.zeros(count, dtype=torch.int64, device=device), torch.zeros(count)
+    action = torch.zeros(count, dtype=torch.int64, device=device)
+    reward = torch.zeros(count, dtype=torch.float32, device=device)
     starts = torch.ones(count, dtype=torch.bool, device=device)
     seen = nothing_seen(env, curious)
     if curious:
         see(seen, env, starts)
     return Cursor(
-        with_last(obs, action, reward.to(device), env.task),
+        with_last(obs, action, reward, env.task),
         agent.initial_state(count),
         starts,
         torch.zeros(2, count, dtype=torch.float64, device=device),
@@ -115,8 +135,24 @@ def forward_step(agent: Agent, cursor: Cursor) -> Output:
 
 def sample(logits: Tensor, generator: torch.Generator) -> Tensor:
     """Actions int64 [...] drawn from logits [..., A], by the race of exponential clocks."""
-    clocks = torch.empty_like(logits).exponential_(generator=generator)
+    return first_of(logits, torch.empty_like(logits).exponential_(generator=generator))
+
+
+def first_of(logits: Tensor, clocks: Tensor) -> Tensor:
+    """Who wins the race, [...]: exponential clocks [..., A] run as fast as actions are likely."""
     return (logits.softmax(-1) / clocks).argmax(-1)
+
+
+def draw_clocks(like: Tensor, steps: int, generators: Sequence[torch.Generator]) -> Tensor:
+    """Clocks for so many steps, [T, B, A], where a step's logits are `like` [B, A]; each generator
+    draws for a run's environments. On a GPU it draws them all at once.
+    """
+    count, actions = like.shape
+    clocks = like.new_empty(len(generators), steps, count // len(generators), actions)
+    for own, generator in zip(clocks.unbind(), generators, strict=True):
+        for part in own.unbind() if own.device.type == "cpu" else [own]:
+            part.exponential_(generator=generator)
+    return clocks.transpose(0, 1).flatten(1, 2)
 
 
 def advance(env: Environment, cursor: Cursor, state: State, actions: Tensor) -> tuple[Step, Cursor]:
@@ -133,20 +169,25 @@ def collect_rollout(
     cursor: Cursor,
     steps: int,
     stride: int,
-    generator: torch.Generator,
+    *generators: torch.Generator,
 ) -> tuple[Rollout, Cursor]:
-    """Let the agent act for `steps` steps, keeping its state every `stride`."""
-    moments = []
-    for _ in range(steps):
+    """Let the agent act for `steps` steps, keeping its state every `stride`; where there are
+    several runs, each with a generator, their environments are side by side.
+    """
+    moments: list[Moment] = []
+    few = env.device.type == "cpu" and len(generators) == 1  # elsewhere to count them would wait
+    for t in range(steps):
         output = forward_step(agent, cursor)
-        action = sample(output.logits[0], generator)
+        if t == 0:
+            clocks = draw_clocks(output.logits[0], steps, generators)
+        action = first_of(output.logits[0], clocks[t])
         step, after = advance(env, cursor, output.state, action)
-        cut_short, bonus = _cut_short(step, after, action), torch.zeros_like(step.reward)
+        cut_short, bonus = _cut_short(step, after, action, few), torch.zeros_like(step.reward)
         if after.seen.shape[1]:
             bonus = see(after.seen, env, after.starts)
         moments.append(Moment(cursor, output, action, step, bonus, cut_short))
         cursor = after
-    return _assemble(agent, moments, cursor, stride)
+    return _assemble(agent, moments, cursor, stride, few)
 
 
 @dataclass(frozen=True)
@@ -175,7 +216,7 @@ class Moment:
 
 
 def _assemble(
-    agent: Agent, moments: list[Moment], cursor: Cursor, stride: int
+    agent: Agent, moments: list[Moment], cursor: Cursor, stride: int, few: bool
 ) -> tuple[Rollout, Cursor]:
     """The moments side by side, and the cursor after them."""
     outputs, results = [m.output for m in moments], [m.step for m in moments]
@@ -199,7 +240,7 @@ def _assemble(
         values=values,
         states=tuple(map(torch.stack, zip(*states, strict=True))),
         stride=stride,
-        next_values=_next_values(agent, values, cursor, truncated & ~terminated, cut_short),
+        next_values=_next_values(agent, values, cursor, truncated & ~terminated, cut_short, few),
         rewards=rewards,
         terminated=terminated,
         truncated=truncated,
@@ -221,10 +262,10 @@ def joined(steps: list[dict[str, Tensor]]) -> dict[str, Tensor]:
     return {name: torch.cat([step[name] for step in steps]) for name in steps[0]}
 
 
-def _cut_short(step: Step, cursor: Cursor, action: Tensor) -> CutShort | None:
-    """What this step truncated; on a GPU all environments, for to count them would wait for it."""
+def _cut_short(step: Step, cursor: Cursor, action: Tensor, few: bool) -> CutShort | None:
+    """The few that this step truncated, or else all environments."""
     rows = torch.arange(len(action), device=action.device)
-    if action.device.type == "cpu":
+    if few:
         rows = rows[step.truncated & ~step.terminated]
     if not len(rows):
         return None
@@ -239,12 +280,13 @@ def _next_values(
     cursor: Cursor,
     truncated: Tensor,
     cut_short: list[CutShort | None],
+    few: bool,
 ) -> Tensor:
     """V of what each step led to, [T, B]."""
     next_values = torch.cat([values[1:], forward_step(agent, cursor).value])
     count, flat = values.shape[1], next_values.view(-1)
     parts = [(t, part) for t, part in enumerate(cut_short) if part is not None]
-    few = values.device.type == "cpu"  # else whole batches, of which all together are too many
+    # Whole batches are too many to be taken all together.
     for some in [parts] if few and parts else [[part] for part in parts]:
         at = torch.cat([t * count + part.rows for t, part in some])
         led_to = _value_of(agent, [part for _, part in some])

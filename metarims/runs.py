@@ -14,7 +14,14 @@ from typing import cast
 
 from torch import Tensor
 
-from .checkpoint import Checkpoint, checkpoints, load_checkpoint, save_checkpoint, tidy
+from .checkpoint import (
+    Checkpoint,
+    checkpoints,
+    load_checkpoint,
+    remove_checkpoint,
+    save_checkpoint,
+    tidy,
+)
 from .config import RunConfig, RunSettings
 from .errors import UsageError, note
 from .files import (
@@ -62,7 +69,7 @@ class Run:
 
     def _check_config(self, known: RunConfig) -> None:
         """Refuse a config.json that was damaged or changed in what decides how it goes on."""
-        own, theirs = _decisive(self.config), _decisive(known)
+        own, theirs = decisive(self.config), decisive(known)
         changed = [*differences(own, theirs).items()]
         if own != theirs:
             path, value = changed[0] if changed else ("agent", "another")
@@ -129,6 +136,16 @@ class Run:
             note(f"{self.path / METRICS} lacks {lacking} of {iterations} lines: lost or damaged")
         write_text(self.path / METRICS, "".join(json.dumps(row) + "\n" for row in rows))
 
+    def checkpoints(self) -> set[int]:
+        """After how many frames there are any."""
+        return {int(name) for name in checkpoints(self.path / CHECKPOINTS)}
+
+    def forget_checkpoints_after(self, frames: int) -> None:
+        """Remove those of what the run will do again."""
+        for later in self.checkpoints():
+            if later > frames:
+                remove_checkpoint(self.path / CHECKPOINTS, later)
+
 
 def _row(line: bytes) -> Row:
     """A line of metrics; empty where it is cut short or damaged."""
@@ -149,7 +166,7 @@ def _lock(descriptor: int, path: Path) -> None:
         raise UsageError(f"{path} is being trained by another process") from None
 
 
-def _decisive(config: RunConfig) -> RunConfig:
+def decisive(config: RunConfig) -> RunConfig:
     """A configuration without what may well be another when a run goes on."""
     return replace(config, run=RunSettings(seed=config.run.seed), preset="")
 

@@ -71,7 +71,10 @@ def minibatches(
     sequences: Sequences, parts: int, generator: torch.Generator
 ) -> Iterator[Sequences]:
     """One pass over the spans in random order, in `parts` parts."""
-    count = len(sequences.task)
-    order = torch.randperm(count, generator=generator, device=sequences.task.device)
-    for rows in order.chunk(parts):
+    for rows in shuffled(len(sequences.task), generator, sequences.task.device).chunk(parts):
         yield sequences.take(rows)
+
+
+def shuffled(count: int, generator: torch.Generator, device: torch.device) -> Tensor:
+    """The numbers from 0 to `count`, int64, in random order."""
+    return torch.randperm(count, generator=generator, device=device)

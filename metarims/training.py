@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,23 +14,22 @@ from torch import Tensor
 
 from . import ranks
 from .checkpoint import Checkpoint
+from .clock import Clock, is_to_stop
 from .config import RunConfig
 from .diagnostics import diagnose
 from .errors import UsageError, check_between, note
 from .learner import Iteration, Learner, first_nonfinite, nonfinite_parameter
-from .monitor import Monitor, Watch
+from .monitor import Monitor, ProgressLine, Watch
 from .protocols import Agent, Demonstrations, Environment
 from .rollout import Cursor, begin
 from .runs import Row, Run, check_like, create_run, load_run, put_parameters
 from .settings import Leaf, flatten
-from .stopping import GRACE, Stopped, is_left_alone, noting
+from .stopping import Stopped, noting
 from .tally import Tally
 from .teacher import Teacher
 
 LOST = 3  # iterations without a finite gradient after which a run gives up
 MOST = 2**62  # of whatever is counted
-MINUTE = 60.0  # seconds, the most that a run loses when it is cut off, or one iteration
-LONG = GRACE / 2  # seconds of an iteration that may not come to an end once it is told to stop
 
 
 @dataclass(frozen=True)
@@ -69,11 +68,26 @@ class Training:
     def iterate(self) -> Row:
         """One iteration and its figures, under Stable-Baselines3's names where it has one."""
         before = time.perf_counter()
-        iteration, self.cursor = self.learner.iterate(self.env, self.cursor)
+        iteration, cursor = self.learner.iterate(self.env, self.cursor)
         # Reading figures off the device waits until the work is done.
-        row = _row(_figures(iteration, self.learner.algorithm.novelty > 0))
-        row |= _means_over_loops(row, list(iteration.figures))
-        seconds = time.perf_counter() - before
+        row = _row(self.figures(iteration))
+        return self.after(iteration, cursor, row, time.perf_counter() - before)
+
+    def figures(self, iteration: Iteration) -> dict[str, Tensor]:
+        """What an iteration is told by: each loop's losses, and the diagnostics."""
+        figures = {
+            f"train/{loop}/{name}": value
+            for loop, losses in iteration.figures.items()
+            for name, value in losses.items()
+        }
+        if self.learner.algorithm.novelty > 0:
+            figures["rollout/novelty_mean"] = iteration.rollouts[-1].novelty.mean()
+        return figures | diagnose(iteration.rollouts[-1])
+
+    def after(self, iteration: Iteration, cursor: Cursor, figures: Row, seconds: float) -> Row:
+        """Count an iteration of so many seconds, which ended at `cursor`; its line of metrics."""
+        self.cursor = cursor
+        row = figures | _means_over_loops(figures, list(iteration.figures))
         so_far = self.tally
         self.tally = so_far.after(iteration.rollouts, self.cursor, seconds)
         self._lost = self._lost + 1 if row["train/nonfinite"] == 1 else 0
@@ -205,16 +219,17 @@ def train(
     Raises:
         UsageError: the folder holds something already, or the run to begin from has another agent.
     """
-    training = _from_the_start(config, env, agent, shown)
+    training = from_the_start(config, env, agent, shown)
     run = create_run(config) if ranks.rank() == 0 else Run(Path(config.run.out), config)
     with _held(run):
-        _keep(run, training)
+        keep(run, training)
         return _go_on(run, training, config.run.frames, watch)
 
 
-def _from_the_start(
-    config: RunConfig, env: Environment, agent: Agent, shown: Demonstrations | None
+def from_the_start(
+    config: RunConfig, env: Environment, agent: Agent, shown: Demonstrations | None = None
 ) -> Training:
+    """A run before its first iteration, with another one's parameters where it begins with them."""
     before = begin_from(load_run(config.run.origin), config, agent) if config.run.origin else 0
     return Training(config, env, agent, shown, before)
 
@@ -268,7 +283,7 @@ def resume(
             training.restore(run.load())
         else:
             note(f"{run.path} was cut off before its first checkpoint: it begins")
-            training = _from_the_start(run.config, env, agent, shown)
+            training = from_the_start(run.config, env, agent, shown)
         if ranks.rank() == 0:
             run.forget_metrics_after(training.tally.frames, training.tally.iterations)
         return _go_on(run, training, frames or run.config.run.frames, watch)
@@ -289,23 +304,23 @@ def _go_on(run: Run, training: Training, frames: int, watch: Watch | None) -> Su
 
     Who is told to stop keeps the iteration that is under way and ends by `Stopped`.
     """
-    saved, then = training.tally.frames, time.monotonic()
-    with noting() as told, _shown(run, training.agent, saved, frames, watch) as report:
+    begun_at = training.tally.frames
+    clock = Clock(begun_at, run.config.run.checkpoint_frames)
+    with noting() as told, _shown(run, training.agent, begun_at, frames, watch) as report:
         while not training.is_done(frames):
-            begun = time.monotonic()
             report(training.iterate())
-            now = time.monotonic()
-            late = ranks.any_of(now - then > MINUTE or now - begun > LONG)
-            stop = ranks.any_of(told.number > 0 or is_left_alone())
-            due = training.tally.frames - saved >= run.config.run.checkpoint_frames
-            if stop:
-                told.is_in_time()
-            if due or late or stop or training.is_lost() or training.is_done(frames):
-                saved, then = _keep(run, training), time.monotonic()
+            due, stop = clock.is_due(training.tally.frames), is_to_stop(told)
+            if due or stop or training.is_lost() or training.is_done(frames):
+                clock.saved(keep(run, training))
             if training.is_lost():
                 raise UsageError(f"{run.path}: {training.lament()}")
             if stop:
                 raise Stopped(told.number or signal.SIGTERM)
+    return summary_of(run, training)
+
+
+def summary_of(run: Run, training: Training) -> Summary:
+    """How a run stands."""
     tally = training.tally
     return Summary(tally.frames, tally.seconds, tally.success_rate, run.path)
 
@@ -318,15 +333,18 @@ def _shown(
     if ranks.rank() > 0:
         yield lambda row: None
         return
-    monitor = Monitor(run, agent, begun_at, frames, watch)
-    try:
-        yield monitor.report
+    monitor, line = Monitor(run, agent, begun_at, frames, watch), ProgressLine(begun_at, frames)
+
+    def report(row: Row) -> None:
+        line.show([row], frames)
+        monitor.report(row)
+
+    with closing(line), closing(monitor):
+        yield report
         monitor.look(last=True)
-    finally:
-        monitor.close()
 
 
-def _keep(run: Run, training: Training) -> int:
+def keep(run: Run, training: Training) -> int:
     """Checkpoint all ranks, what is finite of it alone; the frames of it."""
     if lost := nonfinite_parameter(training.agent):
         raise UsageError(
@@ -353,18 +371,6 @@ def _tally_row(tally: Tally) -> Row:
         names = ("rollout/ep_rew_mean", "rollout/ep_len_mean", "rollout/success_rate")
         row |= dict(zip(names, means, strict=True)) | {"rollout/window": len(tally.recent)}
     return row
-
-
-def _figures(iteration: Iteration, curious: bool) -> dict[str, Tensor]:
-    """What an iteration is told by: each loop's losses, and the diagnostics."""
-    figures = {
-        f"train/{loop}/{name}": value
-        for loop, losses in iteration.figures.items()
-        for name, value in losses.items()
-    }
-    if curious:
-        figures["rollout/novelty_mean"] = iteration.rollouts[-1].novelty.mean()
-    return figures | diagnose(iteration.rollouts[-1])
 
 
 def _row(figures: dict[str, Tensor]) -> Row:

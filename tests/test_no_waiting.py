@@ -26,13 +26,16 @@ import envs
 from metarims.diagnostics import diagnose
 from metarims.evaluation import evaluate
 from metarims.learner import Learner
+from metarims.optimizer import GroupedAdam
 from metarims.rollout import begin
+from metarims.stacked import StackedLearner, each_run
 
 from .metarims.small import PRESETS, configured
 
 gpu = pytest.importorskip("envs.gpu")
 
 GPU = torch.device("privateuseone")
+NONE = cast(torch.Generator, None)  # there are no fake ones
 LEVELS = ["BabyAI-GoToObj-v0", "BabyAI-PickupLoc-v0"]
 
 
@@ -93,6 +96,14 @@ def iterate(env, agent, preset, monkeypatch):
     """An iteration of learning, all fake; gradients, PyTorch's own affair, are stood in for."""
     config = small(preset)
     env, agent = fake_environments(env), fake_agent(agent)
+    stand_in_for_gradients(agent, monkeypatch)
+    learner = Learner(agent, config.loops, config.algorithm, 1, torch.device("cpu"))
+    learner.generator = NONE
+    return learner.iterate(env, begin(env, agent, curious=True))[0]
+
+
+def stand_in_for_gradients(agent, monkeypatch):
+    """Backward gives every parameter that learns a fake one."""
 
     def backward(loss):
         assert loss.device.type == GPU.type
@@ -102,8 +113,25 @@ def iterate(env, agent, preset, monkeypatch):
                 parameter.grad = torch.empty_like(parameter)
 
     monkeypatch.setattr(torch.Tensor, "backward", backward)
-    learner = Learner(agent, config.loops, config.algorithm, 1, torch.device("cpu"))
-    learner.generator = cast(torch.Generator, None)  # there are no fake ones
+
+
+def stacked(env, preset):
+    """The learner of two runs at once, a real one."""
+    config, cpu = small(preset), torch.device("cpu")
+    agents = [config.agent.make(env, seed) for seed in (1, 2)]
+    own = [Learner(agent, config.loops, config.algorithm, 1, cpu) for agent in agents]
+    return StackedLearner(own, cpu)
+
+
+def iterate_stacked(env, learner, monkeypatch):
+    """An iteration of several runs at once, likewise."""
+    for each in learner.learners:
+        fake_agent(each.agent)
+        each.generator = NONE
+    env, agent = fake_environments(env), fake_agent(learner.agent)
+    learner.resting = on_the_gpu(learner.resting)
+    learner.optimizer = GroupedAdam(agent.groups(), agent.runs)
+    stand_in_for_gradients(agent, monkeypatch)
     return learner.iterate(env, begin(env, agent, curious=True))[0]
 
 
@@ -159,6 +187,19 @@ def test_the_way_back_of_fused_spans_reads_nothing_back(preset, fused):
         gradients = span.backward(node, torch.empty_like(outputs), torch.empty_like(outputs[0]))
     assert fused == ["forward", "backward"]
     assert {each.device.type for each in gradients if each is not None} == {GPU.type}
+
+
+@pytest.mark.parametrize("preset", ["lstm", "metarims"])
+def test_an_iteration_of_stacked_runs_reads_nothing_back(preset, monkeypatch):
+    env, _ = make(preset)
+    learner = stacked(env, preset)
+    with FakeTensorMode():
+        iteration = iterate_stacked(env, learner, monkeypatch)
+        rows = [diagnose(run.rollouts[-1]) for run in each_run(iteration, 2)]
+    losses = [figure for row in iteration.figures.values() for figure in row.values()]
+    assert {figure.shape for figure in losses} == {(2,)}
+    figures = [*losses, *(figure for row in rows for figure in row.values())]
+    assert {figure.device.type for figure in figures} == {GPU.type}
 
 
 @pytest.mark.parametrize("preset", ["lstm", "metarims"])

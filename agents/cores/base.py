@@ -66,6 +66,7 @@ class CoreConfig(Variant):
     kind: ClassVar[str] = "core"
     takes_slots: ClassVar[bool] = False
     takes_frames: ClassVar[bool] = False  # and works out once what is the same of frames alike
+    stacks: ClassVar[bool] = True  # see `metarims.protocols.AgentConfig.stacks`
     encoder_first: ClassVar[bool] = False  # whose first parameters are drawn first, for a seed
 
     def build(self, inputs: int, spec: Spec, levels: Sequence[str]) -> Core:

@@ -18,6 +18,7 @@ import torch
 from numba import njit
 from numba.core.caching import FunctionCache, IndexDataCacheFile
 from torch import Tensor
+from torch._C._functorch import is_batchedtensor
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -60,6 +61,11 @@ def has_fused(x: Tensor) -> bool:
 @functools.cache
 def _has_triton() -> bool:
     return find_spec("triton") is not None
+
+
+def is_stacked(parameter: Tensor) -> bool:
+    """Whether it is one of many agents', which `torch.func.vmap` goes over."""
+    return bool(is_batchedtensor(parameter))
 
 
 @contextmanager

@@ -163,7 +163,7 @@ def test_rewards_that_are_no_numbers_are_named(run):
 
 
 def test_a_long_iteration_is_kept_at_once(run, monkeypatch):
-    monkeypatch.setattr("metarims.training.LONG", 0.0)
+    monkeypatch.setattr("metarims.clock.LONG", 0.0)
     file = run.path / "config.json"
     content = json.loads(file.read_text())
     content["run"]["checkpoint_frames"] = 10**9

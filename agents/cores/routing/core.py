@@ -41,6 +41,7 @@ class RoutingConfig(CoreConfig):
         router: who decides, by which scores, and how that is learnt.
     """
 
+    stacks: ClassVar[bool] = False  # which block is run depends on what is chosen
     encoder_first: ClassVar[bool] = True
 
     blocks: int = 5
