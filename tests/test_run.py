@@ -385,6 +385,27 @@ def test_seeds_are_runs_of_their_own_side_by_side_and_go_on(capsys, tmp_path):
     assert "--seeds fills the cores already" in line
 
 
+def test_seeds_at_once_are_runs_of_their_own(capsys, tmp_path):
+    out = tmp_path / "many"
+    args = [*TRAIN, "--frames", "1", "--num-envs", "8", "--fast.epochs", "1", "--out", str(out)]
+    args += ["--seeds", "2", "--stacked", "yes"]
+    assert main(args) == 0
+    said = capsys.readouterr().out
+    assert "LSTM by its definition" in said
+    assert "2 at once, stacked" in said
+    assert sorted(path.name for path in out.iterdir()) == ["seed-1", "seed-2"]
+    assert main(["evaluate", str(out / "seed-2"), "--episodes", "8"]) == 0
+    assert main(args) == 0
+    said = capsys.readouterr().out
+    assert all(f"seed-{seed}: 640 frames, finished before" in said for seed in (1, 2))
+    other = tmp_path / "other"
+    line = complaint(capsys, *args, "--agent", "routing", "--out", other)
+    assert "routing cannot be stacked: without --stacked its runs train side by side" in line
+    line = complaint(capsys, *args, "--stacked", "perhaps", "--out", other)
+    assert "must be one of auto, yes, no, got 'perhaps'" in line
+    assert not other.exists()
+
+
 def test_a_reader_that_has_seen_enough_ends_the_output_without_a_word():
     command = f"{sys.executable} run.py levels"
     with subprocess.Popen(

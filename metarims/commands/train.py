@@ -6,11 +6,11 @@ import math
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from tyro.conf import arg
 
@@ -19,12 +19,13 @@ from ..config import RunConfig
 from ..errors import UsageError, check_positive
 from ..files import write_json
 from ..loops import count
-from ..protocols import Agent, Simulator, Stage
+from ..protocols import Agent, MakeEnvironments, Simulator, Stage
 from ..runs import load_run
+from ..seeds import Member, train_stacked, why_not_stacked
 from ..settings import replace_at
 from ..stopping import Stopped
 from ..studies.gallery import Gallery
-from ..studies.jobs import import_flags, train_all
+from ..studies.jobs import finished_before, import_flags, is_finished, train_all
 from ..studies.launch import launch
 from ..training import Summary, resume, train
 from .base import (
@@ -33,6 +34,7 @@ from .base import (
     as_usage_errors,
     build,
     find_demonstrations,
+    make_env,
     resolve_device,
 )
 
@@ -42,7 +44,11 @@ Ranks = Annotated[
 ]
 Seeds = Annotated[
     int,
-    arg(help="runs side by side over the cores, with seeds counted on, in folders of their own."),
+    arg(help="runs with seeds counted on, in folders of their own, side by side over the cores."),
+]
+Stacked = Annotated[
+    Literal["auto", "yes", "no"],
+    arg(help="one process trains all seeds at once, their products batched; auto: on a GPU."),
 ]
 
 
@@ -53,6 +59,7 @@ class Train:
     config: RunConfig
     ranks: Ranks = 1
     seeds: Seeds = 1
+    stacked: Stacked = "auto"
     imported: tuple[Path, ...] = ()
 
     def run(self, wiring: Wiring) -> None:
@@ -72,7 +79,7 @@ class Train:
                 show(train(config, env, agent, shown, watch(wiring.simulator, config, env, agent)))
 
     def train_seeds(self, wiring: Wiring, config: RunConfig) -> None:
-        """Train a run for each seed, as many at a time as there are cores."""
+        """Train a run for each seed, as many at a time as there are cores, or all at once."""
         if self.ranks > 1:
             raise UsageError("--seeds fills the cores already: it goes without --ranks")
         if not config.run.out:
@@ -82,8 +89,21 @@ class Train:
             replace_at(config, {"seed": seed, "out": f"{config.run.out}/seed-{seed}"})
             for seed in seeds
         ]
-        train_all(wiring.program, self.imported, os.cpu_count() or 1, runs)
+        if self.stacks(config):
+            train_at_once(wiring, runs)
+        else:
+            train_all(wiring.program, self.imported, os.cpu_count() or 1, runs)
         print(f"logs        tensorboard --logdir {config.run.out}")
+
+    def stacks(self, config: RunConfig) -> bool:
+        """Whether all seeds are trained at once; `UsageError` where they shall and cannot be."""
+        wanted = self.stacked == "yes" or (self.stacked == "auto" and config.run.device != "cpu")
+        reason = why_not_stacked(config)
+        if wanted and reason and self.stacked == "yes":
+            raise UsageError(f"{reason}: without --stacked its runs train side by side")
+        if wanted and reason:
+            print(f"seeds       side by side, for {reason}", flush=True)
+        return wanted and not reason
 
     def launch(self, wiring: Wiring, config: RunConfig) -> None:
         """Train as several ranks."""
@@ -125,6 +145,44 @@ class Resume:
                 shown = find_demonstrations(wiring.simulator, run.config, env)
                 pictures = watch(wiring.simulator, run.config, env, agent)
                 show(resume(run, env, agent, shown, pictures, self.frames))
+
+
+def train_at_once(wiring: Wiring, configs: Sequence[RunConfig]) -> None:
+    """Train the runs that are not finished in this process, a line for each."""
+    for config in filter(is_finished, configs):
+        print(finished_before(config), flush=True)
+    unfinished = [config for config in configs if not is_finished(config)]
+    if not unfinished:
+        return
+    with wiring.definitions():
+        make = wiring.simulator.make
+        built = [build(make, config) for config in unfinished]
+        first = said(unfinished[0], built[0])
+        print(f"seeds       {len(built)} at once, stacked", flush=True)
+        pictures = watch(wiring.simulator, unfinished[0], *first)
+        members = [Member(config, *each) for config, each in zip(unfinished, built, strict=True)]
+        try:
+            summaries = train_stacked(members, build_all(make, unfinished), pictures)
+        except Stopped:
+            print("\nstopped; the same command goes on", file=sys.stderr)
+            raise
+    for summary in summaries:
+        print(f"{summary.path}: {in_words(summary)}")
+
+
+def build_all(make: MakeEnvironments, configs: Sequence[RunConfig]) -> Stage:
+    """The environments of runs that differ in their seed alone, side by side."""
+    run, environment, count = configs[0].run, configs[0].environment, len(configs)
+    levels = environment.env * (count if len(environment.env) > 1 else 1)
+    return make_env(
+        make,
+        levels,
+        environment.observation,
+        environment.num_envs * count,
+        run.device,
+        run.seed,
+        max_steps=environment.max_steps,
+    )
 
 
 def on_demonstrated_level(simulator: Simulator, config: RunConfig) -> RunConfig:
@@ -170,13 +228,18 @@ def watch(simulator: Simulator, config: RunConfig, env: Stage, agent: Agent) -> 
     return Gallery(simulator, config, agent, env.device)
 
 
+def in_words(summary: Summary) -> str:
+    """How a training went."""
+    known = not math.isnan(summary.success_rate)
+    success = f"{summary.success_rate:.1%}" if known else "–"
+    return f"{summary.frames:,} frames in {summary.seconds:.0f} s, success rate {success}"
+
+
 def show(summary: Summary) -> None:
     """Say how a training went and where everything is, once."""
     if ranks.rank() == 0:
-        known = not math.isnan(summary.success_rate)
         print(
-            f"{summary.frames:,} frames in {summary.seconds:.0f} s, "
-            f"success rate {f'{summary.success_rate:.1%}' if known else '–'}\n"
+            f"{in_words(summary)}\n"
             f"logs        tensorboard --logdir {summary.path}\n"
             f"checkpoint  {summary.path / 'checkpoints'}"
         )

@@ -168,8 +168,8 @@ def train_one(
         UsageError: it failed, or was ended; the message has its last line.
     """
     out = Path(config.run.out)
-    if _is_finished(config):
-        return f"{out}: {_frames(config):,} frames, finished before"
+    if is_finished(config):
+        return finished_before(config)
     with tempfile.TemporaryDirectory() as folder:
         if (out / CONFIG).exists() and checkpoints(out / CHECKPOINTS):
             task = ["resume", str(out), "--frames", str(config.run.frames)]
@@ -210,7 +210,12 @@ def _call(
     return output
 
 
-def _is_finished(config: RunConfig) -> bool:
+def finished_before(config: RunConfig) -> str:
+    """One line on a run that there is."""
+    return f"{Path(config.run.out)}: {_frames(config):,} frames, finished before"
+
+
+def is_finished(config: RunConfig) -> bool:
     """Whether there is a checkpoint at the run's end."""
     row, saved = last_row(config), checkpoints(Path(config.run.out) / CHECKPOINTS)
     if not saved or int(saved[-1]) != row.get("frames"):
