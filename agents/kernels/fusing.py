@@ -62,8 +62,10 @@ def contiguous(*tensors: Tensor) -> tuple[Tensor, ...]:
 
 @triton.jit
 def tanh(x: tensor) -> tensor:
-    """The hyperbolic tangent."""
-    return 2 * tl.sigmoid(2 * x) - 1
+    """The hyperbolic tangent; near 0 its power series, where the other way loses digits."""
+    y = x * x
+    series = 1 + y * (-1 / 3 + y * (2 / 15 + y * (-17 / 315 + y * (62 / 2835))))
+    return tl.where(y < 0.09, x * series, 2 * tl.sigmoid(2 * x) - 1)
 
 
 @triton.jit

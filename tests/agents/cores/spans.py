@@ -22,7 +22,7 @@ from agents.cores.lstm.cell import LSTM
 from agents.cores.rims import RIMsConfig
 from agents.frames import Frames, as_frames
 
-BOUND = 1e-5  # of the largest number of each kind, or ten times what single precision is off by
+BOUND = 1e-5  # that a form may be off by, or ten times what the definition is
 INPUTS = 5
 SMALL = RIMsConfig(
     modules=3, active=2, hidden=6, key=4, value=5, communication_heads=2, communication_key=3
@@ -46,9 +46,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How far two forms in single precision are from the definition in double, at most, as shares
-    of the largest number of what it is of; whose is the name.
-    """
+    """How far forms in single precision are from the definition in double, as `off_by` says."""
 
     name: str
     fused: float
@@ -98,19 +96,35 @@ def forms(cell: Any) -> tuple[Callable[..., Any], Callable[..., Any]]:
 
 
 def numbers(
-    run: Callable[..., Any], case: Case, x: Tensor, state: Any, starts: Tensor
+    run: Callable[..., Any], alike: Tensor, case: Case, x: Tensor, state: Any, starts: Tensor
 ) -> list[Tensor]:
-    """What a span gives, and the gradients of a function of that."""
+    """What a span gives of the environments that are `alike` [B], and the gradients of a function
+    of that.
+    """
     x = x.detach().requires_grad_()
     moving = [each.detach().requires_grad_() for each in state[:2]]
     outputs, last, *seen = run(case.cell, case.frames(x), (*moving, *state[2:]), starts)
-    with torch.no_grad():
-        weight = torch.linspace(-1, 1, outputs.numel(), device=x.device).to(x).view_as(outputs)
-        weight = weight.sin_() / len(starts)
-    total = (outputs * weight).sum() + sum(each.sin().mean() for each in last)
+    outputs, *seen = (_only(alike, each.flatten(2)) for each in (outputs, *seen))
+    last = [_only(alike, each.flatten(1)) for each in last]
+    weight = torch.linspace(-1, 1, outputs.numel(), device=x.device).to(x).view_as(outputs)
+    total = (outputs * weight.sin_() / len(starts)).sum() + sum(each.sin().mean() for each in last)
     inputs = [x, *moving, *case.cell.parameters()]
     found = torch.autograd.grad(total, inputs, allow_unused=True, materialize_grads=True)
     return [outputs, *last, *seen, *found]
+
+
+def _only(alike: Tensor, x: Tensor) -> Tensor:
+    """x [..., B, F] with zeros for those that are not."""
+    return torch.where(alike.unsqueeze(1), x, 0)
+
+
+def act(
+    run: Callable[..., Any], case: Case, x: Tensor, state: Any, starts: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Without gradients: outputs [T, B, F], and who was active, bool [T, B, n]; of an LSTM none."""
+    with torch.no_grad():
+        outputs, _, *seen = run(case.cell, case.frames(x), state, starts)
+    return outputs.flatten(2), seen[0] if seen else starts.unsqueeze(2)[..., :0]
 
 
 def given(case: Case, device: str) -> tuple[Any, Tensor, Any, Tensor]:
@@ -129,23 +143,32 @@ def given(case: Case, device: str) -> tuple[Any, Tensor, Any, Tensor]:
 
 
 def compare(case: Case, device: str) -> Outcome:
-    """Both forms in single precision, beside the definition in double."""
+    """Both forms in single precision, beside the definition in double.
+
+    Environments in which modules tie so nearly that precision decides are left out: few.
+    """
     cell, x, state, starts = given(case, device)
-    fused, defined = forms(cell)
     double = tuple(each.double() if each.is_floating_point() else each for each in state)
-    precise = replace(case, cell=deepcopy(cell).double())
-    exact = numbers(defined, precise, x.double(), double, starts)
-    ours, theirs = (numbers(run, case, x, state, starts) for run in (fused, defined))
-    with torch.no_grad():
-        acted = fused(cell, case.frames(x), state, starts)[0]
-    same = torch.equal(acted, ours[0])
-    return Outcome(case.name, off_by(ours, exact) if same else math.inf, off_by(theirs, exact))
+    precise = replace(case, cell=deepcopy(cell).double()), x.double(), double, starts
+    single = case, x, state, starts
+    fused, defined = forms(cell)
+    runs: list[tuple[Any, tuple[Any, ...]]] = [
+        (defined, precise),
+        (fused, single),
+        (defined, single),
+    ]
+    (_, exactly), (acted, first), (_, second) = (act(run, *span) for run, span in runs)
+    alike = ((first == exactly) & (second == exactly)).all(2).all(0)
+    exact, ours, theirs = (numbers(run, alike, *span) for run, span in runs)
+    same = torch.equal(_only(alike, acted), ours[0])
+    fair = same and alike.float().mean() > 0.98
+    return Outcome(case.name, off_by(ours, exact) if fair else math.inf, off_by(theirs, exact))
 
 
 def off_by(found: list[Tensor], exact: list[Tensor]) -> float:
-    """The largest difference, as a share of the largest number of what it is in."""
+    """The largest difference, as a share of the largest number of what it is in and a tenth."""
     pairs = [(a.double(), b.double()) for a, b in zip(found, exact, strict=True)]
-    shares = [(a - b).abs().max() / (1e-3 + b.abs().max()) for a, b in pairs]
+    shares = [(a - b).abs().max() / (0.1 + b.abs().max()) for a, b in pairs]
     return torch.stack(shares).max().item()  # NaN where one is
 
 
