@@ -17,10 +17,10 @@ import tyro
 from metarims.errors import UsageError, check_choice
 from metarims.files import check_writable, write_text
 
-from .exactness import compare_cells, compare_runs, compare_trajectories
+from .exactness import compare_cells, compare_runs, compare_seeds, compare_trajectories
 from .report import Step, take, write_up
 from .scale import DRY, GPU
-from .speed import learn, race_environments, time_training
+from .speed import learn, learn_at_once, race_environments, time_training
 
 CPU = "the CPU, and few of everything"
 STEPS = (
@@ -37,9 +37,11 @@ STEPS = (
         "Triton's interpreter",
     ),
     Step("determinism", "Two runs of one seed", compare_runs, CPU),
+    Step("stacked", "Seeds at once and each alone", compare_seeds, CPU),
     Step("envs", "Steps a second of environments", race_environments, CPU),
     Step("train", "Frames a second of training", time_training, CPU),
     Step("learning", "An agent that learns", learn, CPU),
+    Step("seeds", "Many seeds that learn at once", learn_at_once, CPU),
 )
 
 
@@ -50,7 +52,8 @@ class GpuCheck:
     Attributes:
         dry_run: take every step without a GPU, small.
         out: file for the report.
-        only: steps to take: trajectories, cells, determinism, envs, train, learning.
+        only: steps to take: trajectories, cells, determinism, stacked, envs, train, learning,
+            seeds.
     """
 
     dry_run: bool = False

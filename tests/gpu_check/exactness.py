@@ -15,18 +15,23 @@ import pytest
 import torch
 from torch import Tensor
 
+import agents
 import envs
 from metarims.commands.base import build
+from metarims.commands.train import build_all
 from metarims.config import find_preset
 from metarims.learner import Learner
 from metarims.rollout import begin
+from metarims.seeds import Stack
 from metarims.settings import replace_at
+from metarims.training import Training
 
 from ..agents.cores.spans import compare, real_cases
 from .report import Outcome, table
 from .scale import DOORKEY, SIMULATOR, Scale
 
 ROOT = Path(__file__).parents[2]
+NEAR = 1e-6  # in double precision what is not the same is off by more
 Seen = Iterator[dict[str, Tensor]]
 
 
@@ -133,3 +138,42 @@ def parameters_after(agent: str, scale: Scale) -> Mapping[str, Any]:
     while learner.updates < scale.updates:
         _, cursor = learner.iterate(env, cursor)
     return made.state_dict()
+
+
+@contextmanager
+def double() -> Iterator[None]:
+    """Within it all is in double precision, by the definitions."""
+    torch.set_default_dtype(torch.float64)
+    try:
+        with agents.definitions():
+            yield
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def compare_seeds(scale: Scale) -> Outcome:
+    """Runs that learn at once beside the same runs alone: their parameters, to rounding."""
+    rows, hold = [], True
+    for agent in scale.agents:
+        with double():
+            worst = off_from_alone(agent, scale)
+        hold &= worst < NEAR
+        rows.append((agent, f"{worst:.1e}"))
+    lines = ["After an iteration in double precision, as shares of the largest number.", ""]
+    return Outcome(hold, lines + table(("agent", "off by"), rows))
+
+
+def off_from_alone(agent: str, scale: Scale) -> float:
+    """How far the parameters of two seeds at once are from what they are alone."""
+    told = {"env": (DOORKEY,), "device": scale.device, "num_envs": scale.batches[0]}
+    configs = [replace_at(find_preset(agent), told | {"seed": seed}) for seed in (1, 2)]
+    ours, theirs = (
+        [Training(config, *build(SIMULATOR.make, config)) for config in configs] for _ in range(2)
+    )
+    Stack(ours, build_all(SIMULATOR.make, configs)).iterate()
+    worst = 0.0
+    for one, other in zip(ours, theirs, strict=True):
+        other.iterate()
+        pairs = zip(one.agent.state_dict().values(), other.agent.state_dict().values(), strict=True)
+        worst = max(worst, *(float((a - b).abs().max() / b.abs().max()) for a, b in pairs))
+    return worst

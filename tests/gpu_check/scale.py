@@ -18,12 +18,13 @@ class Scale:
     Attributes:
         device: where it runs.
         levels, num_envs, steps: of trajectories.
-        agents, batch, updates: of runs that are to be the same.
+        agents, batch, updates: of runs that are to be the same; the last agent is the one to learn.
         raced: levels whose environments are timed, the first beside peers.
         sizes: numbers of environments that are timed.
         batches: numbers of environments that agents are timed with.
         seconds, rounds: of what is timed.
         frames, until: the most that an agent learns from, and the success that ends it.
+        seeds: how many runs learn at once.
         memory, side: how many numbers are copied, and how long matrices' sides are, for what the
             device can do.
     """
@@ -42,6 +43,7 @@ class Scale:
     rounds: int
     frames: int
     until: float
+    seeds: int
     memory: int
     side: int
 
@@ -66,6 +68,7 @@ GPU = Scale(
     rounds=3,
     frames=500_000,
     until=0.98,
+    seeds=32,
     memory=2**28,
     side=8192,
 )
@@ -84,6 +87,7 @@ DRY = Scale(
     rounds=1,
     frames=400,
     until=0.0,
+    seeds=2,
     memory=2**16,
     side=128,
 )

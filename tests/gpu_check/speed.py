@@ -10,7 +10,6 @@ import tempfile
 import time
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 import torch
 
@@ -19,7 +18,9 @@ import envs
 from envs.bench import SIMULATORS, Simulator, start_best
 from metarims.commands.base import build
 from metarims.commands.bench import preset_config
+from metarims.commands.train import build_all
 from metarims.config import RunConfig, find_preset
+from metarims.seeds import Member, train_stacked
 from metarims.settings import replace_at
 from metarims.studies.bench import SHARES, count_flops, start_learning, time_shares, wait_for
 from metarims.studies.race import Entry, race, time_burst
@@ -135,14 +136,37 @@ def time_learner(config: RunConfig, work: float, scale: Scale) -> tuple[str, ...
     return getattr(agent, "form", ""), *numbers, *(f"{share:.0%}" for share in shares.values())
 
 
+def learn_at_once(scale: Scale) -> Outcome:
+    """Many seeds in one process, until each succeeds as often as it is to."""
+    with tempfile.TemporaryDirectory() as folder, agents.definitions():
+        configs = [to_learn(scale, folder, seed) for seed in range(1, scale.seeds + 1)]
+        members = [Member(config, *build(SIMULATOR.make, config)) for config in configs]
+        start = time.perf_counter()
+        summaries = train_stacked(members, build_all(SIMULATOR.make, configs))
+        seconds = time.perf_counter() - start
+    done = sum(summary.success_rate >= scale.until for summary in summaries)
+    frames = sum(summary.frames for summary in summaries)
+    line = (
+        f"{scale.agents[-1]} on {DOORKEY}: {done} of {scale.seeds} seeds succeed as often as they "
+        f"are to, after {frames:,} frames in all and {seconds:.0f} seconds."
+    )
+    return Outcome(scale.dry or done == scale.seeds, [line])
+
+
+def to_learn(scale: Scale, folder: str, seed: int) -> RunConfig:
+    """A run until it succeeds as often as it is to."""
+    told: dict[str, object] = {"env": (DOORKEY,), "device": scale.device, "seed": seed}
+    told |= {"out": f"{folder}/seed-{seed}", "frames": scale.frames, "until": scale.until}
+    told |= {"num_envs": scale.batches[0]}
+    return replace_at(find_preset(scale.agents[-1]), told)
+
+
 def learn(scale: Scale) -> Outcome:
     """One run, until it succeeds as often as it is to."""
     with tempfile.TemporaryDirectory() as folder:
-        told: dict[str, object] = {"env": (DOORKEY,), "device": scale.device}
-        told |= {"out": str(Path(folder) / "run"), "frames": scale.frames, "until": scale.until}
-        config = replace_at(find_preset("metarims"), told)
+        config = to_learn(scale, folder, 1)
         summary = train(config, *build(SIMULATOR.make, config))
     rate = "no rate yet" if math.isnan(summary.success_rate) else f"{summary.success_rate:.1%}"
     took = f"{summary.frames:,} frames and {summary.seconds:.0f} seconds"
-    line = f"metarims on {DOORKEY}, success of the last episodes after {took}: {rate}."
+    line = f"{scale.agents[-1]} on {DOORKEY}, success of the last episodes after {took}: {rate}."
     return Outcome(scale.dry or summary.success_rate >= scale.until, [line])
