@@ -1,4 +1,6 @@
-"""What Madan et al. 2021 show, as experiments: `run.py reproduce NAME`."""
+"""What Madan et al. 2021 show, and what they ask of one family of levels asked of six others, as
+experiments: `run.py reproduce NAME`.
+"""
 
 from __future__ import annotations
 
@@ -15,13 +17,27 @@ FULL = Scale(3_000_000, 10)
 SCALES = {"small": Scale(300_000, 3), "full": FULL}
 ABLATIONS = {"small": Scale(300_000, 5), "full": FULL}
 WATCHED = {"small": Scale(1_000_000, 3), "full": FULL}
+TRANSFERS = {"small": Scale(1_000_000, 10), "full": Scale(3_000_000, 30)}
+
+
+def _transfer(family: str, source: str, *harder: str) -> Experiment:
+    """Learnt on a level, then evaluated zero-shot on it and on harder ones of its kind."""
+    return Experiment(
+        f"zero-shot transfer {family}",
+        THREE,
+        (source,),
+        TRANSFERS,
+        targets=(source, *harder),
+        until=LEARNT,
+    )
+
 
 EXPERIMENTS = {
     "table1": Experiment(
         "zero-shot transfer to larger rooms",
         THREE,
         DOORKEYS[:2],
-        {"small": Scale(1_000_000, 10), "full": Scale(3_000_000, 30)},
+        TRANSFERS,
         targets=DOORKEYS,
         until=LEARNT,
         paper=(
@@ -127,5 +143,45 @@ EXPERIMENTS = {
         WATCHED,
         until=LEARNT,
         watched=True,
+    ),
+    "memory": _transfer(
+        "to longer corridors",
+        MEMORY,
+        "MiniGrid-MemoryS9-v0",
+        "MiniGrid-MemoryS11-v0",
+        "MiniGrid-MemoryS13-v0",
+    ),
+    "lava": _transfer(
+        "to more streams of lava",
+        "MiniGrid-LavaCrossingS9N1-v0",
+        "MiniGrid-LavaCrossingS9N2-v0",
+        "MiniGrid-LavaCrossingS9N3-v0",
+        "MiniGrid-LavaCrossingS11N5-v0",
+    ),
+    "corridor": _transfer(
+        "to corridors with more doors",
+        "MiniGrid-KeyCorridorS3R1-v0",
+        "MiniGrid-KeyCorridorS3R2-v0",
+        "MiniGrid-KeyCorridorS3R3-v0",
+        "MiniGrid-KeyCorridorS4R3-v0",
+    ),
+    "rooms": _transfer(
+        "to more rooms in a row",
+        "MiniGrid-MultiRoom-N2-S4-v0",
+        "MiniGrid-MultiRoom-N4-S5-v0",
+        "MiniGrid-MultiRoom-N6-v0",
+    ),
+    "fetch": _transfer(
+        "to larger rooms with more things",
+        "MiniGrid-Fetch-5x5-N2-v0",
+        "MiniGrid-Fetch-6x6-N2-v0",
+        "MiniGrid-Fetch-8x8-N3-v0",
+    ),
+    "ball": _transfer(
+        "to things of all colors around a ball, and to other things",
+        "BabyAI-GoToRedBallGrey-v0",
+        "BabyAI-GoToRedBall-v0",
+        "BabyAI-GoToObj-v0",
+        "BabyAI-GoToLocal-v0",
     ),
 }
