@@ -1,4 +1,4 @@
-"""``reproduce``: the paper's experiments, a command each."""
+"""``reproduce``: the experiments, a command each."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from .transfer import Transfer, transfer
 
 @dataclass(frozen=True)
 class Reproduce:
-    """Train and evaluate what one of the paper's tables or figures shows; a stopped one goes on.
+    """Train and evaluate what a table or figure shows, the paper's or ours; a stopped one goes on.
 
     Attributes:
         name: of the experiment.
