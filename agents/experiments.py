@@ -12,6 +12,7 @@ LEARNT = 0.98  # of the last 200 episodes: a source level that counts as learnt
 
 ABLATED = (DOORKEYS[1], "BabyAI-GoToRedBallGrey-v0")
 MEMORY = "MiniGrid-MemoryS7-v0"  # the paper's MemoryS13Random takes many times the frames
+LONGER = tuple(f"MiniGrid-Memory{size}-v0" for size in ("S9", "S11", "S13"))
 
 FULL = Scale(3_000_000, 10)
 SCALES = {"small": Scale(300_000, 3), "full": FULL}
@@ -147,9 +148,23 @@ EXPERIMENTS = {
     "memory": _transfer(
         "to longer corridors",
         MEMORY,
-        "MiniGrid-MemoryS9-v0",
-        "MiniGrid-MemoryS11-v0",
-        "MiniGrid-MemoryS13-v0",
+        *LONGER,
+    ),
+    "parts": Experiment(
+        "what it is of modules that remembers: their choice, that some rest, or the state's size",
+        (
+            Arm("lstm"),
+            Arm("lstm", {"core.hidden": 160}),
+            Arm("rims"),
+            Arm("rims", {"core.active": 5}),
+            Arm("rims", {"core.choice": "random"}),
+            Arm("rims", {"core.choice": "fixed"}),
+            Arm("metarims"),
+        ),
+        (MEMORY,),
+        TRANSFERS,
+        targets=(MEMORY, *LONGER),
+        until=LEARNT,
     ),
     "lava": _transfer(
         "to more streams of lava",
