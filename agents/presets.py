@@ -68,5 +68,6 @@ SEARCH_SPACE: Space = {
     "fast.minibatches": one_of(4, 8),
     "core.attention": one_of("sparse", "null"),
     "ppo.entropy": Range(3e-3, 3e-2),
+    "ppo.log_barrier": Range(1e-3, 5e-2),
     "ppo.gae_lambda": one_of(0.9, 0.95, 0.99),
 }

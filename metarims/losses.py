@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -15,6 +17,15 @@ def log_prob_of(log_probs: Tensor, actions: Tensor) -> Tensor:
 def entropy_of(log_probs: Tensor) -> Tensor:
     """Entropy of the policy in nats: log-probabilities [..., A] of all actions to [...]."""
     return -(log_probs.exp() * log_probs).sum(-1)
+
+
+def log_barrier_of(log_probs: Tensor) -> Tensor:
+    """KL(uniform ‖ π) in nats, Agarwal et al. 2021's log barrier: log-probabilities [..., A] of all
+    actions to [...].
+
+    The pull on an action that has become rare stays, where that of the entropy fades with it.
+    """
+    return -log_probs.mean(-1) - math.log(log_probs.shape[-1])
 
 
 def clipped_policy_loss(ratio: Tensor, advantages: Tensor, clip: float) -> Tensor:

@@ -15,6 +15,7 @@ from ..losses import (
     clipped_policy_loss,
     entropy_of,
     explained_variance,
+    log_barrier_of,
     log_prob_of,
     squared_value_loss,
 )
@@ -35,6 +36,8 @@ class PPO(AlgorithmConfig):
         gae_lambda: λ of the advantages' estimate (GAE).
         clip: ε of the ratio.
         entropy: weight of the entropy bonus in the loss.
+        log_barrier: weight of KL(uniform ‖ π) in the loss: no action is given up for good before it
+            is known when it serves.
         value_weight: weight of the value loss.
         least_deviation: advantages are normalised over a rollout by their deviation, or by this
             where that is less: before the first success there is only noise in them.
@@ -44,6 +47,7 @@ class PPO(AlgorithmConfig):
     gae_lambda: float = 0.99
     clip: float = 0.2
     entropy: float = 0.015
+    log_barrier: float = 0.01
     value_weight: float = 0.5
     least_deviation: float = 0.05
     target_kl: float = 0.05
@@ -53,7 +57,8 @@ class PPO(AlgorithmConfig):
         check_positive(clip=self.clip, target_kl=self.target_kl)
         check_positive(least_deviation=self.least_deviation)
         check_between(0, 1, gae_lambda=self.gae_lambda)
-        check_between(0, float("inf"), entropy=self.entropy, value_weight=self.value_weight)
+        weights = {"entropy": self.entropy, "log_barrier": self.log_barrier}
+        check_between(0, float("inf"), **weights, value_weight=self.value_weight)
 
     def targets(self, rollout: Rollout) -> tuple[Tensor, Tensor]:
         """Advantages by GAE, normalised, and the returns, values and advantages; [T, B] each."""
@@ -70,14 +75,15 @@ class PPO(AlgorithmConfig):
         return normalized(advantages, self.least_deviation), returns
 
     def loss(self, output: Output, batch: Sequences, loop: Loop) -> Loss:
-        """−L^CLIP + c₁ L^VF − c₂ S (eq. 9), and the agent's own loss."""
+        """−L^CLIP + c₁ L^VF − c₂ S (eq. 9), a log barrier, and the agent's own loss."""
         log_probs = output.logits.log_softmax(-1)
         log_ratio = log_prob_of(log_probs, batch.actions) - batch.log_probs
         ratio = log_ratio.exp()
         policy_loss = clipped_policy_loss(ratio, batch.advantages, self.clip)
         entropy = entropy_of(log_probs).mean()
         value_loss = squared_value_loss(output.value, batch.returns)
-        total = policy_loss - self.entropy * entropy
+        barrier = log_barrier_of(log_probs).mean()
+        total = policy_loss - self.entropy * entropy + self.log_barrier * barrier
         if loop.value_loss:
             total = total + self.value_weight * value_loss
         if output.loss is not None:
@@ -89,6 +95,7 @@ class PPO(AlgorithmConfig):
                 "policy_gradient_loss": policy_loss,
                 "value_loss": value_loss,
                 "entropy_loss": -entropy,
+                "log_barrier": barrier,
                 "approx_kl": kl,
                 "skipped": skip.float(),
                 "clip_fraction": ((ratio - 1).abs() > self.clip).float().mean(),

@@ -35,7 +35,8 @@ class Search:
         agent: presets.
         env: level ids; each trial runs on each of them.
         vary: settings as PATH=LOW..HIGH, alike in the logarithm and whole where both ends are, or
-            PATH=ONE,OTHER (default: learning rates, epochs, minibatches, attention, entropy, λ).
+            PATH=ONE,OTHER (default: learning rates, epochs, minibatches, attention, entropy, log
+            barrier, λ).
         frames: of each run.
         trials: of each agent, the first of them its defaults.
         finalists: the best, which run again with fresh seeds, as the defaults do.

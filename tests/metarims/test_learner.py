@@ -11,7 +11,13 @@ from metarims.config import RunConfig
 from metarims.errors import UsageError
 from metarims.learner import Learner
 from metarims.loops import Loop, Loops
-from metarims.losses import clipped_policy_loss, entropy_of, log_prob_of, squared_value_loss
+from metarims.losses import (
+    clipped_policy_loss,
+    entropy_of,
+    log_barrier_of,
+    log_prob_of,
+    squared_value_loss,
+)
 from metarims.protocols import GROUPS
 from metarims.rollout import begin
 
@@ -143,6 +149,7 @@ def plain_ppo(agent: RecurrentPolicy, iterations: int) -> None:
                     ratio = (log_prob_of(log_probs, batch.actions) - batch.log_probs).exp()
                     loss = clipped_policy_loss(ratio, batch.advantages, PLAIN.clip)
                     loss = loss - PLAIN.entropy * entropy_of(log_probs).mean()
+                    loss = loss + PLAIN.log_barrier * log_barrier_of(log_probs).mean()
                     value_loss = squared_value_loss(output.value, batch.returns)
                     loss = loss + PLAIN.value_weight * value_loss
                     loss.backward()
@@ -180,6 +187,7 @@ def test_the_fast_loop_can_leave_out_the_value_loss():
     for figures, weight in ((with_it, PLAIN.value_weight), (without, 0.0)):
         fast = figures["fast"]
         expected = fast["policy_gradient_loss"] + PLAIN.entropy * fast["entropy_loss"]
+        expected = expected + PLAIN.log_barrier * fast["log_barrier"]
         torch.testing.assert_close(fast["loss"], expected + weight * fast["value_loss"])
 
 

@@ -13,6 +13,19 @@ def test_log_prob_and_entropy_of_three_to_one():
     assert losses.log_prob_of(logits, torch.tensor([0])).item() == pytest.approx(math.log(0.75))
     expected = -0.75 * math.log(0.75) - 0.25 * math.log(0.25)
     assert losses.entropy_of(logits).item() == pytest.approx(expected)
+    barrier = 0.5 * math.log(0.5 / 0.75) + 0.5 * math.log(0.5 / 0.25)
+    assert losses.log_barrier_of(logits).item() == pytest.approx(barrier)
+
+
+def test_a_rare_action_is_lifted_by_the_barrier_and_forgotten_by_the_entropy():
+    """By hand: the gradient in the logits is π − 1/A."""
+    logits = torch.tensor([[0.0, 0.0, -20.0]], requires_grad=True)
+    losses.log_barrier_of(logits.log_softmax(-1)).sum().backward()
+    assert logits.grad is not None
+    assert logits.grad.tolist() == [pytest.approx([1 / 6, 1 / 6, -1 / 3], abs=1e-6)]
+    logits.grad = None
+    losses.entropy_of(logits.log_softmax(-1)).sum().backward()
+    assert abs(logits.grad[0, 2].item()) < 1e-6  # type: ignore[index]
 
 
 @pytest.mark.parametrize(
