@@ -8,11 +8,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .kernels.compiling import is_stacked
+from .kernels.compiling import has_kernels, is_stacked
+from .kernels.reading import read, reads
 
 
 class Instruction(nn.Module):
-    """An LSTM over the mission's words, torch's own: on a CPU it is twice as fast as its GRU."""
+    """An LSTM over the mission's words, torch's own: on a CPU it is twice as fast as its GRU.
+
+    A few missions are read by the kernels in `agents.kernels.reading`.
+    """
 
     def __init__(self, vocabulary: int, words: int, width: int) -> None:
         super().__init__()
@@ -28,25 +32,33 @@ class Instruction(nn.Module):
 
     def forward(self, mission: Tensor) -> Tensor:
         """Missions int16 [M, L] to the last state of each, [M, width]."""
-        last = (mission != 0).sum(1).clamp_min(1) - 1
+        lengths = (mission != 0).sum(1).clamp_min(1)
         stacked = is_stacked(self.words.weight)
         if mission.device.type == "cpu" and not stacked:
             # Elsewhere to know the longest would wait for the device.
-            mission = mission[:, : int(last.max()) + 1]
+            mission = mission[:, : int(lengths.max())]
         words: Tensor = self.words(mission.T.int())  # [L, M, words]
+        if has_kernels(words.device) and not stacked and reads(len(lengths), self.lstm.hidden_size):
+            return read(*_from_words(self.lstm, words), lengths)
         states = run_lstm(self.lstm, words) if stacked else self.lstm(words)[0]  # [L, M, width]
-        return states[last, torch.arange(len(last), device=last.device)]
+        return states[lengths - 1, torch.arange(len(lengths), device=lengths.device)]
 
 
 def run_lstm(lstm: nn.LSTM, x: Tensor) -> Tensor:
     """What torch's own gives, word by word: x [L, M, E] to [L, M, width]."""
-    parts = (lstm.weight_ih_l0, lstm.bias_ih_l0, lstm.weight_hh_l0, lstm.bias_hh_l0)
-    input_weight, input_bias, hidden_weight, hidden_bias = cast(tuple[Tensor, ...], parts)
     h = c = x.new_zeros(x.shape[1], lstm.hidden_size)
     states = []
-    for from_word in F.linear(x, input_weight, input_bias + hidden_bias).unbind():
-        i, f, candidate, o = (from_word + F.linear(h, hidden_weight)).chunk(4, 1)
+    from_words, weight = _from_words(lstm, x)
+    for from_word in from_words.unbind():
+        i, f, candidate, o = (from_word + F.linear(h, weight)).chunk(4, 1)
         c = f.sigmoid() * c + i.sigmoid() * candidate.tanh()
         h = o.sigmoid() * c.tanh()
         states.append(h)
     return torch.stack(states)
+
+
+def _from_words(lstm: nn.LSTM, x: Tensor) -> tuple[Tensor, Tensor]:
+    """The gates' part from words x [L, M, E], [L, M, 4·width], and the weights of the other."""
+    parts = (lstm.weight_ih_l0, lstm.bias_ih_l0, lstm.weight_hh_l0, lstm.bias_hh_l0)
+    input_weight, input_bias, hidden_weight, hidden_bias = cast(tuple[Tensor, ...], parts)
+    return F.linear(x, input_weight, input_bias + hidden_bias), hidden_weight

@@ -9,20 +9,28 @@ from .lanes import anywhere, choose, fma, load, nothing, sigmoid, spread, store,
 
 
 @inlined
-def step_lstm(gates: Any, d: int, squashed: Any, mask: Any, h: Any, c: Any) -> None:
+def in_order(d: int) -> Any:
+    """Where gates are that come d apart in the order input, forget, output, candidate."""
+    return d, 2 * d, 3 * d
+
+
+@inlined
+def step_lstm(gates: Any, at: Any, squashed: Any, mask: Any, h: Any, c: Any) -> None:
     """One number of h and c after a step, where the mask is not 0; the gates become what they gave.
 
-    Gates are rows, those of input, forget, output and candidate d apart; squashed is tanh c.
+    Gates are rows, the input's first, those of forget, output and candidate `at` three places
+    beyond it; squashed is tanh c.
     """
-    i, f = sigmoid(load(gates, 0)), sigmoid(load(gates, d))
-    o, g = sigmoid(load(gates, 2 * d)), tanh(load(gates, 3 * d))
+    forget, output, candidate = at
+    i, f = sigmoid(load(gates, 0)), sigmoid(load(gates, forget))
+    o, g = sigmoid(load(gates, output)), tanh(load(gates, candidate))
     before = load(c, 0)
     after = fma(f, before, i * g)
     result = tanh(after)
     store(gates, 0, i)
-    store(gates, d, f)
-    store(gates, 2 * d, o)
-    store(gates, 3 * d, g)
+    store(gates, forget, f)
+    store(gates, output, o)
+    store(gates, candidate, g)
     store(squashed, 0, result)
     store(c, 0, choose(mask, after, before))
     store(h, 0, choose(mask, o * result, load(h, 0)))
@@ -30,17 +38,18 @@ def step_lstm(gates: Any, d: int, squashed: Any, mask: Any, h: Any, c: Any) -> N
 
 @inlined
 def step_lstm_back(
-    gates: Any, d: int, squashed: Any, mask: Any, before: Any, dh: Any, dc: Any, d_gates: Any
+    gates: Any, at: Any, squashed: Any, mask: Any, before: Any, dh: Any, dc: Any, d_gates: Any
 ) -> None:
     """From gradients of one number of h and c to those before the step, and to the gates'."""
-    i, f, o, g = load(gates, 0), load(gates, d), load(gates, 2 * d), load(gates, 3 * d)
+    forget, output, candidate = at
+    i, f, o, g = load(gates, 0), load(gates, forget), load(gates, output), load(gates, candidate)
     result, h, c, zero = load(squashed, 0), load(dh, 0), load(dc, 0), nothing(dh)
     reached = choose(mask, h, zero)
     through = fma(reached * o, 1.0 - result * result, choose(mask, c, zero))
     store(d_gates, 0, through * g * (i * (1.0 - i)))
-    store(d_gates, d, through * before * (f * (1.0 - f)))
-    store(d_gates, 2 * d, reached * result * (o * (1.0 - o)))
-    store(d_gates, 3 * d, through * i * (1.0 - g * g))
+    store(d_gates, forget, through * before * (f * (1.0 - f)))
+    store(d_gates, output, reached * result * (o * (1.0 - o)))
+    store(d_gates, candidate, through * i * (1.0 - g * g))
     store(dh, 0, choose(mask, zero, h))
     store(dc, 0, choose(mask, through * f, c))
 

@@ -50,6 +50,27 @@ def accumulate(
         store(out, row, a)
 
 
+@part
+def combine(numbers: Any, count: int, matrix: Any, width: int, out: Any) -> None:
+    """out [width] += numbers [count] · matrix [count, width], whose rows are in lanes."""
+    whole = width - width % 4
+    for row in range(0, whole, 4):
+        a, b, c, d = load(out, row), load(out, row + 1), load(out, row + 2), load(out, row + 3)
+        for k in range(count):
+            number, w = spread(numbers, k), matrix + (k * width + row)
+            a, b = fma(number, load(w, 0), a), fma(number, load(w, 1), b)
+            c, d = fma(number, load(w, 2), c), fma(number, load(w, 3), d)
+        store(out, row, a)
+        store(out, row + 1, b)
+        store(out, row + 2, c)
+        store(out, row + 3, d)
+    for row in range(whole, width):
+        a = load(out, row)
+        for k in range(count):
+            a = fma(spread(numbers, k), load(matrix, k * width + row), a)
+        store(out, row, a)
+
+
 @inlined
 def repeat(numbers: Any, count: int, out: Any) -> None:
     """out [count] = numbers [count], each for all lanes."""

@@ -24,7 +24,7 @@ from ...kernels.lanes import (
     numbers,
     rows,
 )
-from ...kernels.lstm import reset, reset_back, step_lstm, step_lstm_back
+from ...kernels.lstm import in_order, reset, reset_back, step_lstm, step_lstm_back
 from ...kernels.rows import add, clear, gather, multiply, multiply_back, scatter
 from ...kernels.tiles import features_first, frames_first, scratch
 
@@ -163,7 +163,8 @@ def forward(start: int, end: int, told: Any, places: Any, parameters: Any, kind:
             multiply(weight, 4 * d, d, h, gates)
             for row in range(d):
                 everyone = like(load(h, row), 1.0)
-                step_lstm(gates + row, d, gates + (4 * d + row), everyone, h + row, c + row)
+                squashed = gates + (4 * d + row)
+                step_lstm(gates + row, in_order(d), squashed, everyone, h + row, c + row)
             scatter(h, d, x.outputs + frame, s.frames)
         scatter(c, d, x.last + tile, s.tiles)
 
@@ -185,8 +186,8 @@ def backward(start: int, end: int, told: Any, places: Any, parameters: Any, kind
             for row in range(d):
                 before, squashed = load(gates, 5 * d + row), gates + (4 * d + row)
                 everyone = like(before, 1.0)
-                place = d_gates + row
-                step_lstm_back(gates + row, d, squashed, everyone, before, h + row, c + row, place)
+                own, at = gates + row, in_order(d)
+                step_lstm_back(own, at, squashed, everyone, before, h + row, c + row, d_gates + row)
             scatter(d_gates, 4 * d, x.d_z + frame, s.frames)
             multiply_back(weight, 4 * d, d, d_gates, h)
             reset_back(d, load(x.starts, frame), x.d_first + tile, s.tiles, h, c)

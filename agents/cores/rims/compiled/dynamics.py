@@ -10,7 +10,7 @@ from typing import Any
 
 from ....kernels.compiling import inlined, part
 from ....kernels.lanes import choose, fma, load, nothing, sigmoid, store, tanh
-from ....kernels.lstm import step_lstm, step_lstm_back
+from ....kernels.lstm import in_order, step_lstm, step_lstm_back
 from ....kernels.rows import clear, multiply, multiply_back, repeat
 
 
@@ -51,7 +51,8 @@ def step(s: Any, p: Any, j: int, h: Any, c: Any, tape: Any) -> None:
     gates, squashed, mask = on_tape(p, j, own, tape)
     for row in range(d):
         if s.lstm:
-            step_lstm(gates + row, d, squashed + row, mask, h + (own + row), c + (own + row))
+            at = in_order(d)
+            step_lstm(gates + row, at, squashed + row, mask, h + (own + row), c + (own + row))
         else:
             step_gru(gates + row, d, squashed + row, mask, h + (own + row))
 
@@ -86,7 +87,8 @@ def step_back(s: Any, p: Any, j: int, h: Any, dh: Any, dc: Any, d_gates: Any, ta
         place, out = own + row, d_gates + row
         if s.lstm:
             c = load(tape, p.memory + place)
-            step_lstm_back(gates + row, d, squashed + row, mask, c, dh + place, dc + place, out)
+            at, other = in_order(d), squashed + row
+            step_lstm_back(gates + row, at, other, mask, c, dh + place, dc + place, out)
         else:
             before = load(h, row * s.frames)
             step_gru_back(gates + row, d, squashed + row, mask, before, dh + place, out)
