@@ -7,6 +7,7 @@ were one for each of its parameters.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 
 import torch
 from torch import Tensor, nn
@@ -63,23 +64,26 @@ class GroupedAdam:
         Args:
             skip: bool [], of stacked runs [runs].
         """
-        for name, flat in self.joined.items():
-            if flat.grad is not None:
-                self._step_group(name, flat, flat.grad, skip)
-                flat.grad.zero_()
-                flat.grad = None
+        stepping = [name for name, flat in self.joined.items() if flat.grad is not None]
+        for rate in {self._rates[name] for name in stepping}:
+            self._step_groups([name for name in stepping if self._rates[name] == rate], rate, skip)
+        torch._foreach_zero_([self._gradients[name] for name in stepping])
+        for name in stepping:
+            self.joined[name].grad = None
 
     @torch.no_grad()
-    def _step_group(self, name: str, flat: Tensor, gradient: Tensor, skip: Tensor) -> None:
-        if name not in self._moments:
-            self._moments[name] = self._no_moments(flat)
-        own = (flat, *(self._moments[name][key] for key in (*_MOMENTS, "step")))
-        before = [x.clone() for x in own] if self._runs else []
-        rows = [list(x.unbind()) if self._runs else [x] for x in (gradient, *own)]
-        gradients, parameters, averages, squares, steps = rows
+    def _step_groups(self, names: Sequence[str], rate: float, skip: Tensor) -> None:
+        """All of one rate at once."""
+        for name in names:
+            if name not in self._moments:
+                self._moments[name] = self._no_moments(self.joined[name])
+        parameters = [self.joined[name] for name in names]
+        kept = [[self._moments[name][key] for name in names] for key in (*_MOMENTS, "step")]
+        before = [x.clone() for x in chain(parameters, *kept)] if self._runs else []
+        averages, squares, steps = map(self._each_run, kept)
         adam(
-            parameters,
-            gradients,
+            self._each_run(parameters),
+            self._each_run([self._gradients[name] for name in names]),
             averages,
             squares,
             [],
@@ -87,7 +91,7 @@ class GroupedAdam:
             fused=True,
             # Looked at on the device: where it is 1 all stays as it was.
             found_inf=None if self._runs else skip.float(),
-            lr=self._rates[name],
+            lr=rate,
             beta1=0.9,
             beta2=0.999,
             eps=1e-5,
@@ -95,8 +99,13 @@ class GroupedAdam:
             amsgrad=False,
             maximize=False,
         )
-        for now, then in zip(own, before, strict=False):  # there is one `found_inf` for all runs
+        # There is one `found_inf` for all runs.
+        for now, then in zip(chain(parameters, *kept), before, strict=False):
             now.copy_(torch.where(skip.view(-1, *[1] * (now.dim() - 1)), then, now))
+
+    def _each_run(self, tensors: list[Tensor]) -> list[Tensor]:
+        """Of stacked runs each one's part of all of them."""
+        return [part for x in tensors for part in x.unbind()] if self._runs else tensors
 
     def moments(self) -> dict[nn.Parameter, Moments]:
         """Of the parameters that have stepped: step count [] and both moments, as each is."""
