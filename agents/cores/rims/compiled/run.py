@@ -37,20 +37,19 @@ def run(cell: RIMs, frames: Frames, state: State, starts: Tensor) -> Spans:
     x = frames.different.permute(1, 2, 0)  # [S, D, M]
     sizes = sizes_of(cell.config, steps, batch, x)
 
-    def project(weight: Tensor) -> Tensor:
-        """Of every slot of every frame, [S, rows, T·B]."""
-        rows = torch.bmm(weight.expand(len(x), -1, -1), x)  # [S, rows, M]
-        return frames.columns(rows.flatten(0, 1)).view(*rows.shape[:2], -1)
-
-    value = cell.value.weight
+    key, value = cell.key.weight, cell.value.weight
     if sizes.ahead:
         value = cell.input_weight.flatten(0, 1) @ value
-    outputs, last, mask, probability = _Span.apply(  # type: ignore[no-untyped-call]
+    weight = torch.cat([key, value])
+    rows = torch.bmm(weight.expand(len(x), -1, -1), x)  # [S, rows of both, M]
+    each = frames.columns(rows.flatten(0, 1)).view(*rows.shape[:2], -1)  # [S, rows of both, T·B]
+    keys, values = each.split([len(key), len(value)], 1)
+    given = (
         sizes,
         features_first(starts.unsqueeze(2).to(x.dtype), batch).contiguous(),
         *_order(cell.config, state, steps, x.dtype),
-        project(cell.key.weight),
-        project(value),
+        keys.contiguous(),
+        values.contiguous(),
         features_first(h.flatten(1).unsqueeze(0), batch).contiguous(),
         features_first(c.flatten(1).unsqueeze(0), batch).contiguous(),
         cell.start,
@@ -62,6 +61,11 @@ def run(cell: RIMs, frames: Frames, state: State, starts: Tensor) -> Spans:
         cell.communication,
         cell.communication_output,
     )
+    if torch.is_grad_enabled():
+        found = _Span.apply(*given)  # type: ignore[no-untyped-call]
+    else:
+        found, _, _ = _go_forward(*given)
+    outputs, last, mask, probability = found
     outputs = frames_first(outputs, steps, batch).unflatten(2, (cell.config.modules, -1))
     last = frames_first(last, 1, batch).view(c.shape)
     masks, probabilities = (frames_first(each, steps, batch) for each in (mask > 0, probability))
@@ -127,6 +131,32 @@ def _ranks(order: Tensor, kind: torch.dtype) -> Tensor:
     return features_first(ranks.to(kind), ranks.shape[1]).contiguous()
 
 
+def _go_forward(
+    s: Sizes,
+    starts: Tensor,
+    ranks: Tensor,
+    lots: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    h: Tensor,
+    c: Tensor,
+    *parameters: Tensor,
+) -> tuple[tuple[Tensor, Tensor, Tensor, Tensor], Tensor, Kept]:
+    """What `_Span` returns; the tape, and what is kept beside it."""
+    places, ahead, frames = places_of(s), ahead_of(s), keys.shape[-1]
+    state, reads = s.modules * s.hidden, s.heads * s.value
+    widths = (s.modules * reads + state, state, s.modules * s.talkers * s.features)
+    kept = Kept(*(scratch(keys, width * s.taped, frames) for width in widths))
+    tape = scratch(keys, s.tiles, s.steps if s.taped else 1, places.end, WIDTH)
+    work = scratch(keys, s.tiles, ahead.end, WIDTH)
+    outputs, last = keys.new_empty(state, frames), torch.empty_like(c)
+    masks, probabilities = keys.new_empty(2, s.modules, frames).unbind()
+    given = (starts, ranks, lots, keys, values, h, c, *kept, tape, work)
+    rows = Forward(*given, outputs, last, masks, probabilities)
+    launch(forward, s.tiles, (tuple(s), tuple(places), tuple(ahead)), rows, parameters)
+    return (outputs, last, masks, probabilities), tape, kept
+
+
 class _Span(torch.autograd.Function):
     """A span: environments last, in tiles of sixteen, as the kernels have it.
 
@@ -137,39 +167,19 @@ class _Span(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(
-        ctx: Any,
-        sizes: Sizes,
-        starts: Tensor,
-        ranks: Tensor,
-        lots: Tensor,
-        keys: Tensor,
-        values: Tensor,
-        h: Tensor,
-        c: Tensor,
-        *parameters: Tensor,
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def forward(ctx: Any, sizes: Sizes, *given: Tensor) -> tuple[Tensor, ...]:
         needed = Weights(*ctx.needs_input_grad[8:])
         s = sizes._replace(
             taped=int(any(ctx.needs_input_grad)),
             modules_learn=int(needed.input or needed.hidden or needed.bias),
             attention_learns=int(any(needed[4:])),
         )
-        places, ahead, frames = places_of(s), ahead_of(s), keys.shape[-1]
-        state, reads = s.modules * s.hidden, s.heads * s.value
-        widths = (s.modules * reads + state, state, s.modules * s.talkers * s.features)
-        kept = Kept(*(scratch(keys, width * s.taped, frames) for width in widths))
-        tape = scratch(keys, s.tiles, s.steps if s.taped else 1, places.end, WIDTH)
-        work = scratch(keys, s.tiles, ahead.end, WIDTH)
-        outputs, last = keys.new_empty(state, frames), torch.empty_like(c)
-        masks, probabilities = keys.new_empty(2, s.modules, frames).unbind()
-        given = (starts, ranks, lots, keys, values, h, c, *kept, tape, work)
-        rows = Forward(*given, outputs, last, masks, probabilities)
-        launch(forward, s.tiles, (tuple(s), tuple(places), tuple(ahead)), rows, parameters)
-        ctx.sizes, ctx.needed, ctx.tape, ctx.kept = s, needed, tape, kept
+        found, ctx.tape, ctx.kept = _go_forward(s, *given)
+        starts, _, _, keys, values, _, _, *parameters = given
+        ctx.sizes, ctx.needed = s, needed
         ctx.save_for_backward(starts, keys, values, *parameters)
-        ctx.mark_non_differentiable(masks, probabilities)
-        return outputs, last, masks, probabilities
+        ctx.mark_non_differentiable(*found[2:])
+        return found
 
     @staticmethod
     @once_differentiable
