@@ -16,6 +16,7 @@ from metarims.registry import register
 from .cores import Core, CoreConfig
 from .encoder import Encoder, EncoderConfig, SlotEncoder
 from .frames import as_frames
+from .heads import make_head, run_heads
 
 
 @register("agent", "recurrent")
@@ -83,8 +84,8 @@ class RecurrentPolicy(nn.Module):
         self.takes_frames = config.core.takes_frames
         carries = config.hidden_state == "carry"
         self.last = Last(actions, features) if carries else None
-        self.policy = _head(self.core.outputs, config.head, actions, 0.01)
-        self.value = _head(self.core.outputs, config.head, 1, 1.0)
+        self.policy = make_head(self.core.outputs, config.head, actions, 0.01)
+        self.value = make_head(self.core.outputs, config.head, 1, 1.0)
 
     @property
     def form(self) -> str:
@@ -103,14 +104,8 @@ class RecurrentPolicy(nn.Module):
             frames = as_frames(x + (last if x.dim() == 3 else last.unsqueeze(2)))
             starts = torch.zeros_like(starts)
         core = self.core(frames if self.takes_frames else frames.spread(), state, starts, obs)
-        return Output(
-            self.policy(core.features),
-            self.value(core.features).squeeze(-1),
-            core.state,
-            core.diagnostics,
-            core.replay,
-            core.loss,
-        )
+        logits, values = run_heads(self.policy, self.value, core.features)
+        return Output(logits, values, core.state, core.diagnostics, core.replay, core.loss)
 
     def groups(self) -> dict[str, list[nn.Parameter]]:
         """The parameters by what the loops tell apart."""
@@ -139,19 +134,3 @@ class Last(nn.Module):
         outcome = torch.stack([obs["last_reward"], starts.to(obs["last_reward"].dtype)], -1)
         x: Tensor = self.actions(obs["last_action"]) + self.outcome(outcome)
         return x
-
-
-class Tanh(nn.Module):
-    """The hyperbolic tangent by the logistic function, a sixth of torch's time on a CPU."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Of any shape."""
-        return 2 * torch.sigmoid(2 * x) - 1
-
-
-def _head(features: int, hidden: int, outputs: int, gain: float) -> nn.Sequential:
-    """One hidden layer; a small last layer makes the first policy nearly uniform."""
-    first, last = nn.Linear(features, hidden), nn.Linear(hidden, outputs)
-    nn.init.orthogonal_(last.weight, gain)
-    nn.init.zeros_(last.bias)
-    return nn.Sequential(first, Tanh(), last)

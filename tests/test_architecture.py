@@ -43,7 +43,7 @@ FLOORS = {
         ["frames", "cells"],
         ["views"],
         ["missions"],
-        ["encoder", "cores"],
+        ["encoder", "cores", "heads"],
         ["policy"],
         ["presets", "experiments"],
         ["bench", "classify"],
