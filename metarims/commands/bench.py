@@ -137,9 +137,12 @@ def learners(make: MakeEnvironments, level: str, device: str) -> list[Entry]:
 
 
 def work_line(speed: Speed, flops: float, share: float) -> str:
-    """What a learner computes: FLOP a frame, and its share of what one core does in products."""
+    """What a learner computes: FLOP a frame, and its share of what one core does in products.
+
+    By its definition, which encodes frames that are alike one by one: what is computed is less.
+    """
     return (
-        f"{speed.name} on {speed.level}: {flops / 1e6:.1f} MFLOP a frame, "
+        f"{speed.name} on {speed.level}: {flops / 1e6:.1f} MFLOP a frame by its definition, "
         f"{flops * speed.median / 1e9:.0f} GFLOP/s, {share:.0%} of torch.mm's"
     )
 
