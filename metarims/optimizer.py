@@ -1,7 +1,7 @@
 """Adam over groups of parameters, each laid out as one tensor.
 
-An update of a small agent is mostly calls: a group at a time there are five of them where there
-were one for each of its parameters.
+An update of a small agent is mostly calls: all groups of one rate take one where there was one for
+each of its parameters.
 """
 
 from __future__ import annotations
@@ -67,23 +67,24 @@ class GroupedAdam:
         stepping = [name for name, flat in self.joined.items() if flat.grad is not None]
         for rate in {self._rates[name] for name in stepping}:
             self._step_groups([name for name in stepping if self._rates[name] == rate], rate, skip)
-        torch._foreach_zero_([self._gradients[name] for name in stepping])
         for name in stepping:
             self.joined[name].grad = None
 
     @torch.no_grad()
     def _step_groups(self, names: Sequence[str], rate: float, skip: Tensor) -> None:
-        """All of one rate at once."""
+        """All of one rate at once; their gradients are 0 after it."""
         for name in names:
             if name not in self._moments:
                 self._moments[name] = self._no_moments(self.joined[name])
         parameters = [self.joined[name] for name in names]
+        gradients = [self._gradients[name] for name in names]
         kept = [[self._moments[name][key] for name in names] for key in (*_MOMENTS, "step")]
-        before = [x.clone() for x in chain(parameters, *kept)] if self._runs else []
+        changing = list(chain(parameters, *kept))
+        before = [x.clone() for x in changing] if self._runs else []
         averages, squares, steps = map(self._each_run, kept)
         adam(
             self._each_run(parameters),
-            self._each_run([self._gradients[name] for name in names]),
+            self._each_run(gradients),
             averages,
             squares,
             [],
@@ -100,8 +101,9 @@ class GroupedAdam:
             maximize=False,
         )
         # There is one `found_inf` for all runs.
-        for now, then in zip(chain(parameters, *kept), before, strict=False):
+        for now, then in zip(changing, before, strict=False):
             now.copy_(torch.where(skip.view(-1, *[1] * (now.dim() - 1)), then, now))
+        torch._foreach_zero_(gradients)
 
     def _each_run(self, tensors: list[Tensor]) -> list[Tensor]:
         """Of stacked runs each one's part of all of them."""

@@ -115,15 +115,9 @@ def backward(start: int, end: int, told: Any, places: Any, parameters: Any, kind
             place = t * count + own
             gates, d_gates = x.tape + place * 6 * d, x.d_z + place * 4 * d
             for row in range(d):
-                at, squashed, before = (d, 3 * d, 2 * d), gates + 4 * d, load(gates, 5 * d + row)
+                at, squashed = (d, 3 * d, 2 * d), gates + (4 * d + row)
+                before, back = load(gates, 5 * d + row), d_gates + row
                 step_lstm_back(
-                    gates + row,
-                    at,
-                    squashed + row,
-                    everyone,
-                    before,
-                    dh + row,
-                    dc + row,
-                    d_gates + row,
+                    gates + row, at, squashed, everyone, before, dh + row, dc + row, back
                 )
             combine(every_d_z + place * 4 * d * WIDTH, 4 * d * WIDTH, x.weight, d, dh)
