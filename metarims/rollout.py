@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
-from .losses import log_prob_of
+from .losses import log_prob_of, log_softmax
 from .novelty import nothing_seen, see
 from .protocols import Agent, Diagnostics, Environment, Observation, Output, State, Step
 from .returns import finished_episodes
@@ -235,7 +235,7 @@ def _assemble(
         starts=torch.stack([m.cursor.starts for m in moments]),
         actions=actions,
         log_probs=log_prob_of(
-            torch.cat([output.logits for output in outputs]).log_softmax(-1), actions
+            log_softmax(torch.cat([output.logits for output in outputs]))[0], actions
         ),
         values=values,
         states=tuple(map(torch.stack, zip(*states, strict=True))),

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from .losses import log_prob_of
+from .losses import log_prob_of, log_softmax
 from .protocols import Agent, Observation, State
 from .rollout import Rollout
 
@@ -63,7 +63,7 @@ def cut(rollout: Rollout, advantages: Tensor, returns: Tensor, span: int) -> Seq
 def with_current_log_probs(agent: Agent, sequences: Sequences) -> Sequences:
     """The same spans with the log-probabilities that the agent gives their actions now."""
     logits = agent(sequences.obs, sequences.state, sequences.starts).logits
-    log_probs = log_prob_of(logits.log_softmax(-1), sequences.actions)
+    log_probs = log_prob_of(log_softmax(logits)[0], sequences.actions)
     return replace(sequences, log_probs=log_probs)
 
 

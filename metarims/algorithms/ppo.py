@@ -12,11 +12,8 @@ from ..errors import check_between, check_positive
 from ..loops import Loop
 from ..losses import (
     approximate_kl,
-    clipped_policy_loss,
-    entropy_of,
     explained_variance,
-    log_barrier_of,
-    log_prob_of,
+    policy_loss_of,
     squared_value_loss,
 )
 from ..protocols import Output
@@ -76,29 +73,25 @@ class PPO(AlgorithmConfig):
 
     def loss(self, output: Output, batch: Sequences, loop: Loop) -> Loss:
         """−L^CLIP + c₁ L^VF − c₂ S (eq. 9), a log barrier, and the agent's own loss."""
-        log_probs = output.logits.log_softmax(-1)
-        log_ratio = log_prob_of(log_probs, batch.actions) - batch.log_probs
-        ratio = log_ratio.exp()
-        policy_loss = clipped_policy_loss(ratio, batch.advantages, self.clip)
-        entropy = entropy_of(log_probs).mean()
+        done = batch.actions, batch.log_probs, batch.advantages
+        policy = policy_loss_of(output.logits, *done, self.clip, self.entropy, self.log_barrier)
         value_loss = squared_value_loss(output.value, batch.returns)
-        barrier = log_barrier_of(log_probs).mean()
-        total = policy_loss - self.entropy * entropy + self.log_barrier * barrier
+        total = policy.total
         if loop.value_loss:
             total = total + self.value_weight * value_loss
         if output.loss is not None:
             total = total + output.loss(batch.advantages)
         with torch.no_grad():
-            kl = ranks.mean(approximate_kl(log_ratio))
+            kl = ranks.mean(approximate_kl(policy.ratio))
             skip = kl > self.target_kl
             figures = {
-                "policy_gradient_loss": policy_loss,
+                "policy_gradient_loss": policy.surrogate,
                 "value_loss": value_loss,
-                "entropy_loss": -entropy,
-                "log_barrier": barrier,
+                "entropy_loss": -policy.entropy,
+                "log_barrier": policy.barrier,
                 "approx_kl": kl,
                 "skipped": skip.float(),
-                "clip_fraction": ((ratio - 1).abs() > self.clip).float().mean(),
+                "clip_fraction": ((policy.ratio - 1).abs() > self.clip).float().mean(),
                 "explained_variance": explained_variance(output.value, batch.returns),
             }
         return Loss(total, figures, skip)

@@ -121,7 +121,8 @@ def test_two_loops_over_everything_are_joint_ppo():
     plain = make_agent(seed=3)
     plain_ppo(plain, iterations=2)
     for (name, a), b in zip(ours.named_parameters(), plain.parameters(), strict=True):
-        assert torch.equal(a, b), name
+        # A step of Adam's is up to 1e-3.
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-5, msg=name)
 
 
 def plain_ppo(agent: RecurrentPolicy, iterations: int) -> None:
