@@ -23,9 +23,6 @@ TYPES, COLORS, STATES = 11, 6, 4  # of a cell, upstream's
 TRAITS = TYPES + COLORS + STATES
 CODES = TYPES * COLORS * STATES
 
-Looks = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]  # what `look` takes
-Seen = tuple[Tensor, Tensor]  # every cell's vector [N, K, C], and their largest numbers [N, C]
-
 
 def traits_of_codes() -> Tensor:
     """Which traits a code stands for: ones in [CODES, TRAITS]."""
@@ -35,8 +32,8 @@ def traits_of_codes() -> Tensor:
     return torch.zeros(CODES, TRAITS).scatter_(1, which, 1.0)
 
 
-def look(cells: Tensor, which: Tensor, table: Tensor, scale: Tensor, shift: Tensor) -> Seen:
-    """relu(scale · vector + shift) of every cell.
+def look(cells: Tensor, which: Tensor, table: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    """relu(scale · vector + shift) of every cell, and their largest numbers: [N, K + 1, C].
 
     Args:
         cells: types, colors and states uint8 [N, K, 3], or int64 [N, K], rows of the table.
@@ -49,13 +46,13 @@ def look(cells: Tensor, which: Tensor, table: Tensor, scale: Tensor, shift: Tens
     """
     if not has_kernels(cells.device):
         return look_by_definition(cells, which, table, scale, shift)
-    seen, most = _Look.apply(cells, which, table, scale, shift)  # type: ignore[no-untyped-call]
-    return seen, most
+    seen: Tensor = _Look.apply(cells, which, table, scale, shift)  # type: ignore[no-untyped-call]
+    return seen
 
 
 def look_by_definition(
     cells: Tensor, which: Tensor, table: Tensor, scale: Tensor, shift: Tensor
-) -> Seen:
+) -> Tensor:
     """As `look`, by torch."""
     if cells.dim() == 3:
         kind, color, state = cells.int().unbind(2)  # [N, K]
@@ -63,35 +60,33 @@ def look_by_definition(
     vectors = F.embedding(cells, table)  # [N, K, C]
     scale, shift = (F.embedding(which, x).unsqueeze(1) for x in (scale, shift))  # [N, 1, C]
     seen = torch.relu(vectors * scale + shift)
-    return seen, seen.amax(1)
+    return torch.cat([seen, seen.amax(1, keepdim=True)], 1)
 
 
 class _Look(torch.autograd.Function):
-    """The same, compiled: a vector of C numbers is some rows of lanes, filled up with zeros."""
+    """The same, compiled: a vector is some rows of lanes, filled up with zeros."""
 
     @staticmethod
     def forward(
         ctx: Any, cells: Tensor, which: Tensor, table: Tensor, scale: Tensor, shift: Tensor
-    ) -> Seen:
+    ) -> Tensor:
         width, cells, which = table.shape[1], cells.contiguous(), which.contiguous()
         table, scale, shift = map(whole_rows, (table, scale, shift))
-        seen = table.new_empty(*cells.shape[:2], table.shape[1])
-        most = table.new_empty(len(cells), table.shape[1])
-        memory = tuple(x.data_ptr() for x in (seen, most, table, scale, shift))
+        seen = table.new_empty(len(cells), cells.shape[1] + 1, table.shape[1])
+        memory = tuple(x.data_ptr() for x in (seen, table, scale, shift))
         arguments = (table.shape[1] // WIDTH, cells.numpy(), which.numpy(), memory)
         share(look_at_rows, len(cells), *arguments, type_of(table.dtype))
-        ctx.save_for_backward(cells, which, table, scale, shift, seen, most)
+        ctx.save_for_backward(cells, which, table, scale, shift, seen)
         ctx.width = width
-        return seen[..., :width], most[:, :width]
+        return seen[..., :width]
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, d_seen: Tensor, d_most: Tensor) -> tuple[Tensor | None, ...]:
-        cells, which, table, scale, shift, seen, most = ctx.saved_tensors
-        arrived, of_most = whole_rows(d_seen), whole_rows(d_most)
+    def backward(ctx: Any, d_seen: Tensor) -> tuple[Tensor | None, ...]:
+        cells, which, table, scale, shift, seen = ctx.saved_tensors
+        arrived = whole_rows(d_seen)
         found = tuple(torch.zeros_like(x) for x in (table, scale, shift))
-        own = (seen, most, arrived, of_most, table, scale, *found)
-        memory = tuple(x.data_ptr() for x in own)
+        memory = tuple(x.data_ptr() for x in (seen, arrived, table, scale, *found))
         arguments = (table.shape[1] // WIDTH, cells.numpy(), which.numpy(), memory)
         # All frames add to the same rows: no threads.
         look_back(0, len(cells), *arguments, type_of(table.dtype))
@@ -109,7 +104,7 @@ def look_at_rows(
     start: int, end: int, width: int, cells: np.ndarray, which: Any, memory: Any, kind: Any
 ) -> None:
     """Of frames `start` to `end`: fills in every cell's vector and the largest numbers."""
-    seen, most, table, scale, shift = rows(memory, kind)
+    seen, table, scale, shift = rows(memory, kind)
     count, zero = cells.shape[1], nothing(seen)
     for n in range(start, end):
         mission = which[n] * width
@@ -119,8 +114,8 @@ def look_at_rows(
                 x = fma(load(table, code_of(cells, n, k) * width + e), factor, term)
                 x = choose(above(zero, x), zero, x)
                 top = choose(above(top, x), top, x)
-                store(seen, (n * count + k) * width + e, x)
-            store(most, n * width + e, top)
+                store(seen, (n * (count + 1) + k) * width + e, x)
+            store(seen, (n * (count + 1) + count) * width + e, top)
 
 
 @kernel
@@ -128,15 +123,16 @@ def look_back(
     start: int, end: int, width: int, cells: np.ndarray, which: Any, memory: Any, kind: Any
 ) -> None:
     """Of frames `start` to `end`: adds to the gradients of table, scale and shift."""
-    seen, most, arrived, of_most, table, scale, d_table, d_scale, d_shift = rows(memory, kind)
+    seen, arrived, table, scale, d_table, d_scale, d_shift = rows(memory, kind)
     count, zero = cells.shape[1], nothing(seen)
     for n in range(start, end):
         mission = which[n] * width
         for e in range(width):
             factor, of_scale, of_shift = load(scale, mission + e), zero, zero
-            top, left = load(most, n * width + e), load(of_most, n * width + e)
+            here, last = n * (count + 1) * width + e, count * width
+            top, left = load(seen, here + last), load(arrived, here + last)
             for k in range(count):
-                place, code = (n * count + k) * width + e, code_of(cells, n, k) * width + e
+                place, code = here + k * width, code_of(cells, n, k) * width + e
                 x = load(seen, place)
                 taken = choose(above(top, x), zero, left)  # by the first of the largest ones
                 left = left - taken

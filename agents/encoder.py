@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from metarims.errors import check_positive
 from metarims.protocols import Observation
 
-from .cells import Seen, look
+from .cells import look
 from .frames import Frames, Memory, Store
 from .kernels.compiling import has_kernels
 from .missions import Instruction
@@ -73,9 +73,9 @@ class Cells(nn.Module):
         read = self.instruction(mission)
         return read, self.film(read)
 
-    def forward(self, image: Tensor, which: Tensor, film: Tensor) -> Seen:
-        """The vectors [N, 49, C] of the cells of images uint8 [N, ...] under the missions at int64
-        [N], and their largest numbers [N, C].
+    def forward(self, image: Tensor, which: Tensor, film: Tensor) -> Tensor:
+        """The vectors [N, 49 + 1, C] of the cells of images uint8 [N, ...] under the missions at
+        int64 [N], and their largest numbers.
         """
         scale, shift = film.chunk(2, 1)
         cells, descriptions = self.view(image)
@@ -148,9 +148,10 @@ class Encoder(Once):
     def see(self, image: Tensor, which: Tensor, asked: Tensor) -> Tensor:
         """Images uint8 [N, ...] under the missions at int64 [N] to features [N, D]."""
         film, added = asked.split([self.cells.film.out_features, self.mission.out_features], 1)
-        seen, most = self.cells(image, which, film)
-        placed = F.linear(seen.flatten(1), self.places.weight) + self.near(seen[:, NEAR].flatten(1))
-        x = torch.relu(placed + self.most(most) + F.embedding(which, added))
+        seen = self.cells(image, which, film)
+        placed = F.linear(seen[:, :-1].flatten(1), self.places.weight)
+        placed = placed + self.near(seen[:, NEAR].flatten(1)) + self.most(seen[:, -1])
+        x = torch.relu(placed + F.embedding(which, added))
         return torch.relu(self.project(x))
 
 
@@ -175,7 +176,7 @@ class SlotEncoder(Once):
     def see(self, image: Tensor, which: Tensor, asked: Tensor) -> Tensor:
         """Images uint8 [N, ...] under the missions at int64 [N] to slots [N, 50, D]."""
         film, own = asked.split([self.cells.film.out_features, self.mission.out_features], 1)
-        seen, _ = self.cells(image, which, film)
+        seen = self.cells(image, which, film)[:, :-1]
         mission = F.embedding(which, own).unsqueeze(1)
         return torch.relu(torch.cat([self.project(seen) + self.places, mission], 1))
 

@@ -32,33 +32,39 @@ class Instruction(nn.Module):
 
     def forward(self, mission: Tensor) -> Tensor:
         """Missions int16 [M, L] to the last state of each, [M, width]."""
+        table, weights, stacked = (
+            self.words.weight,
+            _weights(self.lstm),
+            is_stacked(self.words.weight),
+        )
+        few = reads(len(mission), self.lstm.hidden_size)
+        if few and has_kernels(mission.device) and not stacked:
+            return read(mission.contiguous(), table, *weights)
         lengths = (mission != 0).sum(1).clamp_min(1)
-        stacked = is_stacked(self.words.weight)
         if mission.device.type == "cpu" and not stacked:
             # Elsewhere to know the longest would wait for the device.
             mission = mission[:, : int(lengths.max())]
         words: Tensor = self.words(mission.T.int())  # [L, M, words]
-        if has_kernels(words.device) and not stacked and reads(len(lengths), self.lstm.hidden_size):
-            return read(*_from_words(self.lstm, words), lengths)
-        states = run_lstm(self.lstm, words) if stacked else self.lstm(words)[0]  # [L, M, width]
+        states = run_lstm(weights, words) if stacked else self.lstm(words)[0]  # [L, M, width]
         return states[lengths - 1, torch.arange(len(lengths), device=lengths.device)]
 
 
-def run_lstm(lstm: nn.LSTM, x: Tensor) -> Tensor:
+Weights = tuple[Tensor, Tensor, Tensor, Tensor]  # of words and of h, and their biases
+
+
+def _weights(lstm: nn.LSTM) -> Weights:
+    parts = (lstm.weight_ih_l0, lstm.weight_hh_l0, lstm.bias_ih_l0, lstm.bias_hh_l0)
+    return cast(Weights, parts)
+
+
+def run_lstm(weights: Weights, x: Tensor) -> Tensor:
     """What torch's own gives, word by word: x [L, M, E] to [L, M, width]."""
-    h = c = x.new_zeros(x.shape[1], lstm.hidden_size)
+    input_weight, hidden_weight, input_bias, hidden_bias = weights
+    h = c = x.new_zeros(x.shape[1], hidden_weight.shape[1])
     states = []
-    from_words, weight = _from_words(lstm, x)
-    for from_word in from_words.unbind():
-        i, f, candidate, o = (from_word + F.linear(h, weight)).chunk(4, 1)
+    for from_word in F.linear(x, input_weight, input_bias + hidden_bias).unbind():
+        i, f, candidate, o = (from_word + F.linear(h, hidden_weight)).chunk(4, 1)
         c = f.sigmoid() * c + i.sigmoid() * candidate.tanh()
         h = o.sigmoid() * c.tanh()
         states.append(h)
     return torch.stack(states)
-
-
-def _from_words(lstm: nn.LSTM, x: Tensor) -> tuple[Tensor, Tensor]:
-    """The gates' part from words x [L, M, E], [L, M, 4·width], and the weights of the other."""
-    parts = (lstm.weight_ih_l0, lstm.bias_ih_l0, lstm.weight_hh_l0, lstm.bias_hh_l0)
-    input_weight, input_bias, hidden_weight, hidden_bias = cast(tuple[Tensor, ...], parts)
-    return F.linear(x, input_weight, input_bias + hidden_bias), hidden_weight

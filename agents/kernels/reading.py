@@ -1,4 +1,4 @@
-"""An LSTM over a few sequences of words, each for itself, sixteen of its units in lanes.
+"""An LSTM over a few missions word by word, each for itself, sixteen of its units in lanes.
 
 A batch has one mission, or a few: there is nothing else to fill lanes with. Gates are in torch's
 order, input, forget, candidate and output.
@@ -6,43 +6,57 @@ order, input, forget, candidate and output.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
-from numba import carray
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from .compiling import kernel, launch
+from .compiling import inlined, kernel, share, type_of
 from .lanes import WIDTH, like, load, numbers, rows
 from .lstm import step_lstm, step_lstm_back
 from .rows import combine, gather
 from .tiles import scratch
 
-FEW = 8  # of more sequences torch's own reads many at once, and is as fast
+FEW = 8  # of more missions torch's own reads many at once, and is as fast
 
 
-def reads(sequences: int, units: int) -> bool:
-    """Whether it is for so many sequences, and so many units fill whole lanes."""
-    return sequences <= FEW and units % WIDTH == 0
+def reads(missions: int, units: int) -> bool:
+    """Whether it is for so many missions, and so many units fill whole lanes."""
+    return missions <= FEW and units % WIDTH == 0
 
 
-def read(z: Tensor, weight: Tensor, lengths: Tensor) -> Tensor:
-    """The gates' part from the words [L, M, 4·d], their weights [4·d, d], where d is a multiple of
-    sixteen, and how many words each sequence has, of any type [M], to the last h of each [M, d].
+def read(
+    mission: Tensor,
+    table: Tensor,
+    input_weight: Tensor,
+    hidden_weight: Tensor,
+    input_bias: Tensor,
+    hidden_bias: Tensor,
+) -> Tensor:
+    """Missions of words, int16 [M, L], of which 0 is none, to the last h of each [M, d].
+
+    Args:
+        mission: words first, zeros after them.
+        table: the words' vectors, [V, E]; the first is 0 and stays so.
+        input_weight, hidden_weight, input_bias, hidden_bias: torch's, [4·d, E], [4·d, d], [4·d]
+            and [4·d], where d is a multiple of sixteen.
     """
-    read: Tensor = _Reading.apply(z, weight, lengths)  # type: ignore[no-untyped-call]
+    given = mission, table, input_weight, hidden_weight, input_bias, hidden_bias
+    read: Tensor = _Reading.apply(*given)  # type: ignore[no-untyped-call]
     return read
 
 
 class Forward(NamedTuple):
-    """What the kernel forward reads and fills in: the gates' part from the words, their weights
-    turned [d, 4·d], h before each word [L + 1, M, d], the tape [L, M, 6·d] (gates, tanh c, and c
-    before), c and the last h [M, d].
+    """What the kernel forward reads and fills in: weights of words and of h turned, one under the
+    other [E + d, 4·d], biases [4·d], h before each word [L + 1, M, d], the tape [L, M, 6·d] (gates,
+    tanh c, and c before), c and the last h [M, d].
     """
 
-    z: Any
     turned: Any
+    bias: Any
     h: Any
     tape: Any
     c: Any
@@ -61,42 +75,65 @@ class Backward(NamedTuple):
 
 class _Reading(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, z: Tensor, weight: Tensor, lengths: Tensor) -> Tensor:
-        (words, count, _), d = z.shape, weight.shape[1]
-        h, tape = z.new_zeros(words + 1, count, d), scratch(z, words, count, 6 * d)
-        c, last, lengths = z.new_zeros(count, d), z.new_empty(count, d), lengths.to(z.dtype)
-        memory = Forward(z.contiguous(), weight.T.contiguous(), h, tape, c, last)
-        launch(forward, count, ((count, d // WIDTH),), memory, (h, lengths))
+    def forward(ctx: Any, mission: Tensor, table: Tensor, *weights: Tensor) -> Tensor:
+        input_weight, hidden_weight, *biases = weights
+        (count, words), d = mission.shape, hidden_weight.shape[1]
+        turned = torch.cat([input_weight.T, hidden_weight.T])
+        h, tape = table.new_zeros(words + 1, count, d), scratch(table, words, count, 6 * d)
+        c, last = table.new_zeros(count, d), table.new_empty(count, d)
+        memory = Forward(turned, torch.add(*biases), h, tape, c, last)
+        launch(forward, count, mission, (d // WIDTH, table.shape[1]), memory, (h, table.detach()))
         ctx.tape = tape
-        ctx.save_for_backward(h, weight, lengths)
+        ctx.save_for_backward(mission, table, h, input_weight, hidden_weight)
         return last
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, arrived: Tensor) -> tuple[Tensor | None, ...]:
-        h, weight, lengths = ctx.saved_tensors
-        words, (count, d) = len(h) - 1, h.shape[1:]
-        d_z = h.new_zeros(words, count, 4 * d)
+        mission, table, h, input_weight, hidden_weight = ctx.saved_tensors
+        d_z = h.new_zeros(len(h) - 1, len(mission), len(hidden_weight))
         dh = arrived.clone(memory_format=torch.contiguous_format)
-        memory = Backward(weight, ctx.tape, dh, torch.zeros_like(dh), d_z)
-        launch(backward, count, ((count, d // WIDTH),), memory, (d_z, lengths))
-        return d_z, d_z.flatten(0, 1).T @ h[:-1].flatten(0, 1), None
+        memory = Backward(hidden_weight, ctx.tape, dh, torch.zeros_like(dh), d_z)
+        sizes = dh.shape[1] // WIDTH, table.shape[1]
+        launch(backward, len(mission), mission, sizes, memory, (d_z, table))
+        back, words = d_z.flatten(0, 1), mission.T.flatten().int()
+        d_table = torch.zeros_like(table).index_add_(0, words, back @ input_weight)
+        d_input = back.T @ table.index_select(0, words)
+        d_bias = back.sum(0)
+        return None, d_table, d_input, back.T @ h[:-1].flatten(0, 1), d_bias, d_bias
+
+
+def launch(
+    run: Callable[..., None],
+    count: int,
+    mission: Tensor,
+    sizes: tuple[int, int],
+    rows: tuple[Tensor, ...],
+    numbers: tuple[Tensor, ...],
+) -> None:
+    """A kernel over missions; it takes tensors as rows of sixteen numbers and number by number."""
+    places = (tuple(x.data_ptr() for x in each) for each in (rows, numbers))
+    share(run, count, mission.numpy(), sizes, *places, type_of(rows[0].dtype))
 
 
 @kernel
-def forward(start: int, end: int, told: Any, places: Any, parameters: Any, kind: Any) -> None:
-    """Sequences `start` to `end`."""
-    (count, d), x = told[0], Forward(*rows(places, kind))
-    every_h, lengths = numbers(parameters, kind)
+def forward(
+    start: int, end: int, mission: np.ndarray, sizes: Any, places: Any, others: Any, kind: Any
+) -> None:
+    """Missions `start` to `end`."""
+    x, (d, features), count = Forward(*rows(places, kind)), sizes, len(mission)
+    every_h, table = numbers(others, kind)
     for own in range(start, end):
         c = x.c + own * d
-        everyone, read = like(load(c, 0), 1.0), int(carray(lengths, count)[own])
+        everyone, read = like(load(c, 0), 1.0), length_of(mission[own])
         for t in range(read):
             place = t * count + own
             gates, before, h = x.tape + place * 6 * d, place * d, x.h + (place + count) * d
-            gather(x.z + place * 4 * d, 1, 4 * d, gates)
+            gather(x.bias, 1, 4 * d, gates)
             gather(c, 1, d, gates + 5 * d)
-            combine(every_h + before * WIDTH, d * WIDTH, x.turned, 4 * d, gates)
+            combine(table + mission[own, t] * features, features, x.turned, 4 * d, gates)
+            of_h = x.turned + features * 4 * d
+            combine(every_h + before * WIDTH, d * WIDTH, of_h, 4 * d, gates)
             for row in range(d):
                 at, squashed = (d, 3 * d, 2 * d), gates + (4 * d + row)
                 step_lstm(gates + row, at, squashed, everyone, h + row, c + row)
@@ -104,14 +141,16 @@ def forward(start: int, end: int, told: Any, places: Any, parameters: Any, kind:
 
 
 @kernel
-def backward(start: int, end: int, told: Any, places: Any, parameters: Any, kind: Any) -> None:
-    """Sequences `start` to `end`."""
-    (count, d), x = told[0], Backward(*rows(places, kind))
-    every_d_z, lengths = numbers(parameters, kind)
+def backward(
+    start: int, end: int, mission: np.ndarray, sizes: Any, places: Any, others: Any, kind: Any
+) -> None:
+    """Missions `start` to `end`."""
+    x, (d, _), count = Backward(*rows(places, kind)), sizes, len(mission)
+    every_d_z, _ = numbers(others, kind)
     for own in range(start, end):
         dh, dc = x.dh + own * d, x.dc + own * d
         everyone = like(load(dh, 0), 1.0)
-        for t in range(int(carray(lengths, count)[own]) - 1, -1, -1):
+        for t in range(length_of(mission[own]) - 1, -1, -1):
             place = t * count + own
             gates, d_gates = x.tape + place * 6 * d, x.d_z + place * 4 * d
             for row in range(d):
@@ -121,3 +160,12 @@ def backward(start: int, end: int, told: Any, places: Any, parameters: Any, kind
                     gates + row, at, squashed, everyone, before, dh + row, dc + row, back
                 )
             combine(every_d_z + place * 4 * d * WIDTH, 4 * d * WIDTH, x.weight, d, dh)
+
+
+@inlined
+def length_of(words: np.ndarray) -> int:
+    """How many words are read: one at least."""
+    count = 0
+    for k in range(len(words)):
+        count += words[k] != 0
+    return max(count, 1)

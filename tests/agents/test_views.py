@@ -51,11 +51,11 @@ def test_an_encoder_reads_each_tile_by_a_linear_layer():
     cells = EncoderConfig().build(9, SHAPE).cells
     read, film = cells.ask(obs["mission"][0])
     mission = torch.arange(6)
-    seen, most = cells(obs["image"][0], mission, film)
+    *seen, most = cells(obs["image"][0], mission, film).unbind(1)
     scale, shift = cells.film(read).chunk(2, 1)
     plain = torch.nn.functional.linear(tiles[which].flatten(2) / cells.view.white, cells.traits.T)
     plain = torch.relu(plain * (1 + scale[mission].unsqueeze(1)) + shift[mission].unsqueeze(1))
-    torch.testing.assert_close(seen, plain)
+    torch.testing.assert_close(torch.stack(seen, 1), plain)
     torch.testing.assert_close(most, plain.amax(1))
 
 
