@@ -14,6 +14,8 @@ ABLATED = (DOORKEYS[1], "BabyAI-GoToRedBallGrey-v0")
 MEMORY = "MiniGrid-MemoryS7-v0"  # the paper's MemoryS13Random takes many times the frames
 LONGER = tuple(f"MiniGrid-Memory{size}-v0" for size in ("S9", "S11", "S13"))
 
+LAVA = tuple(f"MiniGrid-LavaCrossing{size}-v0" for size in ("S9N1", "S9N2", "S9N3", "S11N5"))
+
 FULL = Scale(3_000_000, 10)
 SCALES = {"small": Scale(300_000, 3), "full": FULL}
 ABLATIONS = {"small": Scale(300_000, 5), "full": FULL}
@@ -21,11 +23,11 @@ WATCHED = {"small": Scale(1_000_000, 3), "full": FULL}
 TRANSFERS = {"small": Scale(1_000_000, 10), "full": Scale(3_000_000, 30)}
 
 
-def _transfer(family: str, source: str, *harder: str) -> Experiment:
+def _transfer(family: str, source: str, *harder: str, arms: tuple[Arm, ...] = THREE) -> Experiment:
     """Learnt on a level, then evaluated zero-shot on it and on harder ones of its kind."""
     return Experiment(
         f"zero-shot transfer {family}",
-        THREE,
+        arms,
         (source,),
         TRANSFERS,
         targets=(source, *harder),
@@ -150,9 +152,11 @@ EXPERIMENTS = {
         MEMORY,
         *LONGER,
     ),
-    "parts": Experiment(
-        "what it is of modules that remembers: their choice, that some rest, or the state's size",
-        (
+    "parts": _transfer(
+        "to longer corridors, by what the state is: its size, the modules' choice, that some rest",
+        MEMORY,
+        *LONGER,
+        arms=(
             Arm("lstm"),
             Arm("lstm", {"core.hidden": 160}),
             Arm("rims"),
@@ -161,17 +165,15 @@ EXPERIMENTS = {
             Arm("rims", {"core.choice": "fixed"}),
             Arm("metarims"),
         ),
-        (MEMORY,),
-        TRANSFERS,
-        targets=(MEMORY, *LONGER),
-        until=LEARNT,
     ),
     "lava": _transfer(
         "to more streams of lava",
-        "MiniGrid-LavaCrossingS9N1-v0",
-        "MiniGrid-LavaCrossingS9N2-v0",
-        "MiniGrid-LavaCrossingS9N3-v0",
-        "MiniGrid-LavaCrossingS11N5-v0",
+        *LAVA,
+    ),
+    "loops": _transfer(
+        "to more streams of lava, by what learns slowly: no modules, a rate alone, as short a span",
+        *LAVA,
+        arms=(*THREE, *map(Arm, ("metalstm", "slowlr", "slow1", "dense"))),
     ),
     "corridor": _transfer(
         "to corridors with more doors",
