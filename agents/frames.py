@@ -214,7 +214,9 @@ def number_rows(
         while table[place] and not is_row(given[n], others[n], rows, beside, table[place] - 1):
             place = (place + 1) & last
         if not table[place]:
-            rows[count], beside[count], new[count - before] = given[n], others[n], n
+            for i in range(length):  # a row at a time takes two seconds to compile
+                rows[count, i] = given[n, i]
+            beside[count], new[count - before] = others[n], n
             count += 1
             table[place] = count
         which[n] = table[place] - 1

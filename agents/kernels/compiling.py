@@ -25,12 +25,14 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 def inlined(function: Function) -> Function:
     """Compile a small function into whatever compiled code calls it."""
-    return cast(Function, njit(forceinline=True, error_model="numpy")(function))
+    return part(function, forceinline=True)
 
 
-def part(function: Function) -> Function:
-    """Compile a function to be called by compiled code."""
-    dispatcher = njit(error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
+def part(function: Function, **options: bool) -> Function:
+    """Compile a function to be called by compiled code, and by nothing else."""
+    dispatcher = njit(
+        error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True, **options
+    )
     return cast(Function, dispatcher(function))
 
 
@@ -88,13 +90,17 @@ class _SourceCache(FunctionCache):
     def __init__(self, function: Callable[..., None]) -> None:
         super().__init__(function)
         folders = [Path(__file__).parent, *Path(inspect.getfile(function)).parents[:2]]
-        sources = [path.read_bytes() for folder in folders for path in sorted(folder.glob("*.py"))]
-        stamp = hashlib.sha256(b"".join(sources)).hexdigest()
+        stamp = hashlib.sha256(b"".join(map(_sources, folders))).hexdigest()
         name = f"{function.__module__}.{function.__qualname__}"
         self._cache_file = IndexDataCacheFile(self._cache_path, name, stamp)
 
     def _index_key(self, sig: Any, codegen: Any) -> Any:
         return sig, codegen.magic_tuple()
+
+
+@functools.cache
+def _sources(folder: Path) -> bytes:
+    return b"".join(path.read_bytes() for path in sorted(folder.glob("*.py")))
 
 
 @functools.cache
