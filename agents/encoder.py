@@ -12,7 +12,7 @@ from metarims.errors import check_positive
 from metarims.protocols import Observation
 
 from .cells import look
-from .frames import Frames, Memory, Store
+from .frames import Frames, Memory
 from .kernels.compiling import has_kernels
 from .missions import Instruction
 from .views import CELLS, SYMBOLS, view_of
@@ -84,16 +84,7 @@ class Cells(nn.Module):
 
 
 class Once(nn.Module):
-    """Encodes what is alike once: of the steps it is given, and of all steps that it was given one
-    by one since.
-
-    What is remembered depends, in its last bits, on what it was encoded beside. It is forgotten
-    before anything is learnt: a run that goes on from a checkpoint remembers nothing either.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._memory = Memory()
+    """Encodes what is alike once: of the steps it is given, and of all that a memory has."""
 
     def ask(self, mission: Tensor) -> Tensor:
         """Missions int16 [M, L] to all that `see` wants of each, [M, E]."""
@@ -103,23 +94,24 @@ class Once(nn.Module):
         """Images uint8 [N, ...] under the missions at int64 [N]: what is made of each."""
         raise NotImplementedError
 
-    def forward(self, obs: Observation) -> Frames:
-        """Of images uint8 [T, B, ...] and missions int16 [T, B, L]."""
+    def forward(self, obs: Observation, memory: Memory | None = None) -> Frames:
+        """Of images uint8 [T, B, ...] and missions int16 [T, B, L]; with a memory no gradients."""
         shape = obs["image"].shape[:2]
         image, mission = obs["image"].flatten(0, 1), obs["mission"].flatten(0, 1)
         if not has_kernels(image.device):
             each = torch.arange(len(mission), device=mission.device)
             return Frames.of(self.see(image, each, self.ask(mission)), shape)
-        if shape[0] == 1 and not torch.is_grad_enabled():
-            images, missions = self._memory.stores(image, mission, self.parameters())
-        else:
-            self._memory, images, missions = Memory(), Store(image), Store(mission)
-        asked, whose = missions.recall(mission, None, lambda new: self.ask(mission[new]))
-        made, which = images.recall(
-            image, whose, lambda new: self.see(image[new], whose[new], asked)
-        )
+        memory = Memory() if memory is None else memory
+        memory.make_room(image, mission)
+
+        def make(new: Tensor) -> Tensor:
+            some = mission.index_select(0, new)
+            asked, whose = memory.missions.recall(some, None, lambda first: self.ask(some[first]))
+            return self.see(image.index_select(0, new), whose, asked)
+
+        made, which = memory.images.recall(image, mission, make)
         if len(made) > len(which):
-            return Frames.of(made[which], shape)
+            return Frames.of(made.index_select(0, which), shape)
         return Frames(made, which.view(shape))
 
 

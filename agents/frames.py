@@ -6,20 +6,18 @@ Agents stand still, turn on the spot and walk the same rooms: of a minibatch's f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numba import carray
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import pad
 
 from .kernels.columns import spread_columns
 from .kernels.compiling import has_kernels, inlined, kernel
-from .kernels.lanes import numbers
 from .kernels.tiles import padding
 
 PRIME = 0x5851F42D4C957F2D
@@ -80,12 +78,13 @@ class Numbers:
 
     Args:
         rows: integers [N, ...], as there will be; there is room for so many, and for `ROOM`.
+        beside: others, [N, ...], if there will be any.
     """
 
-    def __init__(self, rows: Tensor) -> None:
+    def __init__(self, rows: Tensor, beside: Tensor | None = None) -> None:
         self.count, self.room = 0, max(ROOM, len(rows))
-        length = rows[0].numel() * rows.itemsize
-        self._rows, self._beside = np.empty((self.room, length), np.uint8), np.empty(self.room, int)
+        examples = _bytes_of(rows), _bytes_of(rows[:, :0] if beside is None else beside)
+        self._known = tuple(np.empty((self.room, x.shape[1]), np.uint8) for x in examples)
         self._table = np.zeros(1 << (2 * self.room).bit_length(), np.int32)
 
     def has_room(self, more: int) -> bool:
@@ -97,14 +96,20 @@ class Numbers:
 
         Args:
             rows: [N, ...], for which there is room.
-            beside: int64 [N]; rows are alike where these numbers are, too.
+            beside: [N, ...]; rows are alike where these are, too.
         """
-        memory = rows.flatten(1).contiguous().view(torch.uint8).numpy()
-        others = np.zeros(len(rows), np.int64) if beside is None else beside.numpy()
+        given, others = _bytes_of(rows), _bytes_of(rows[:, :0] if beside is None else beside)
         which, new = np.empty((2, len(rows)), np.int64)
-        known = self._rows, self._beside, self._table
-        before, self.count = self.count, number_rows(memory, others, *known, self.count, which, new)
+        before, (known, known_beside) = self.count, self._known
+        self.count = number_rows(
+            given, others, known, known_beside, self._table, before, which, new
+        )
         return torch.from_numpy(which), torch.from_numpy(new[: self.count - before])
+
+
+def _bytes_of(rows: Tensor) -> np.ndarray:
+    """Rows [N, ...] as uint8 [N, bytes]."""
+    return np.ascontiguousarray(rows.numpy()).reshape(len(rows), -1).view(np.uint8)
 
 
 def find_different(rows: Tensor) -> tuple[Tensor, Tensor]:
@@ -120,10 +125,10 @@ def find_different(rows: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class Store:
-    """What was made of different rows; of rows alike it is made once."""
+    """What was made of different rows; of rows alike it is made once. See `Numbers`."""
 
-    def __init__(self, rows: Tensor) -> None:
-        self.numbers, self._made = Numbers(rows), torch.empty(0)
+    def __init__(self, rows: Tensor, beside: Tensor | None = None) -> None:
+        self.numbers, self._made = Numbers(rows, beside), torch.empty(0)
 
     def recall(
         self, rows: Tensor, beside: Tensor | None, make: Callable[[Tensor], Tensor]
@@ -146,44 +151,22 @@ class Store:
 
 
 class Memory:
-    """What frames and missions were encoded to while the encoder's parameters are as they were."""
+    """What frames and missions were encoded to, for as long as parameters stay as they are: whoever
+    makes one sees to that.
 
-    _images: Store
-    _missions: Store
+    What is remembered depends, in its last bits, on what it was encoded beside.
+    """
+
+    images: Store
+    missions: Store
 
     def __init__(self) -> None:
-        self._made_by: int | None = None
+        self._begun = False
 
-    def stores(
-        self, image: Tensor, mission: Tensor, parameters: Iterable[nn.Parameter]
-    ) -> tuple[Store, Store]:
-        """Where to recall images [N, ...] and missions [N, L] from."""
-        made_by = fingerprint(list(parameters))
-        if made_by != self._made_by or not self._images.numbers.has_room(len(image)):
-            self._made_by = made_by
-            self._images, self._missions = Store(image), Store(mission)
-        return self._images, self._missions
-
-
-def fingerprint(tensors: Sequence[Tensor]) -> int:
-    """A number that changes with any of their bits, whoever changes them: versions of tensors miss
-    fused optimisers, and what is written through `data`.
-    """
-    addresses = tuple(x.data_ptr() for x in tensors)
-    lengths = tuple(x.numel() * x.itemsize // 4 for x in tensors)
-    return int(mix_words(addresses, lengths, np.empty(0, np.uint32)))
-
-
-@kernel
-def mix_words(addresses: Any, lengths: Any, kind: np.ndarray) -> np.int64:
-    """Of words of four bytes."""
-    key = np.uint64(0)
-    for k, address in enumerate(numbers(addresses, kind)):
-        words, here = carray(address, lengths[k]), np.uint64(k)
-        for i in range(len(words)):
-            here += np.uint64(words[i]) * (np.uint64(2 * i + 1) * np.uint64(PRIME))
-        key = (key ^ here) * np.uint64(PRIME)
-    return np.int64(key)
+    def make_room(self, image: Tensor, mission: Tensor) -> None:
+        """For images [N, ...] and missions [N, L]; what does not fit is forgotten."""
+        if not self._begun or not self.images.numbers.has_room(len(image)):
+            self.images, self.missions, self._begun = Store(image, mission), Store(mission), True
 
 
 @kernel
@@ -201,22 +184,23 @@ def number_rows(
 
     The table has, by their hash, numbers of rows plus one, in the next free place where two meet.
     """
-    length, before, last = given.shape[1], count, len(table) - 1
-    factors, factor = np.empty(length, np.uint64), np.uint64(PRIME)
-    for i in range(length):
+    before, last = count, len(table) - 1
+    factors, factor = np.empty(given.shape[1] + others.shape[1], np.uint64), np.uint64(PRIME)
+    for i in range(len(factors)):
         factors[i] = factor
         factor *= np.uint64(PRIME)
     for n in range(len(given)):
-        key = np.uint64(others[n]) * np.uint64(PRIME)
-        for i in range(length):
-            key += np.uint64(given[n, i]) * factors[i]
+        key = mixed(given[n], factors) + mixed(others[n], factors[given.shape[1] :])
         place = np.int64((key ^ key >> np.uint64(29)) * np.uint64(PRIME) >> np.uint64(32)) & last
-        while table[place] and not is_row(given[n], others[n], rows, beside, table[place] - 1):
+        while table[place]:
+            k = table[place] - 1
+            if unlike(given[n], rows[k]) | unlike(others[n], beside[k]) == 0:
+                break
             place = (place + 1) & last
         if not table[place]:
-            for i in range(length):  # a row at a time takes two seconds to compile
-                rows[count, i] = given[n, i]
-            beside[count], new[count - before] = others[n], n
+            copy_row(given[n], rows[count])
+            copy_row(others[n], beside[count])
+            new[count - before] = n
             count += 1
             table[place] = count
         which[n] = table[place] - 1
@@ -224,9 +208,25 @@ def number_rows(
 
 
 @inlined
-def is_row(given: np.ndarray, other: int, rows: np.ndarray, beside: np.ndarray, k: int) -> bool:
-    """Whether it is row k."""
-    unlike = other - beside[k]
-    for i in range(len(given)):
-        unlike |= np.int64(given[i] ^ rows[k, i])
-    return bool(unlike == 0)
+def mixed(row: np.ndarray, factors: np.ndarray) -> Any:
+    """A row's share of its key."""
+    key = np.uint64(0)
+    for i in range(len(row)):
+        key += np.uint64(row[i]) * factors[i]
+    return key
+
+
+@inlined
+def unlike(row: np.ndarray, other: np.ndarray) -> Any:
+    """0 if they are the same."""
+    bits = np.int64(0)
+    for i in range(len(row)):
+        bits |= np.int64(row[i] ^ other[i])
+    return bits
+
+
+@inlined
+def copy_row(row: np.ndarray, place: np.ndarray) -> None:
+    """Number by number: all at once takes two seconds to compile."""
+    for i in range(len(row)):
+        place[i] = row[i]

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from metarims.errors import UsageError, check_choice, check_positive
-from metarims.protocols import AgentConfig, Observation, Output, Spec, State
+from metarims.protocols import Act, AgentConfig, Observation, Output, Spec, State
 from metarims.registry import register
 
 from .cores import Core, CoreConfig
 from .encoder import Encoder, EncoderConfig, SlotEncoder
-from .frames import as_frames
+from .frames import Memory, as_frames
 from .heads import make_head, run_heads
 
 
@@ -96,9 +96,15 @@ class RecurrentPolicy(nn.Module):
         """The core's."""
         return self.core.initial_state(batch)
 
-    def forward(self, obs: Observation, state: State, starts: Tensor) -> Output:
-        """As `metarims.protocols.Agent` says."""
-        frames = as_frames(self.encoder(obs))
+    def acting(self) -> Act:
+        """As `metarims.protocols.Agent` says: it remembers what it encoded."""
+        return partial(self.forward, memory=Memory())
+
+    def forward(
+        self, obs: Observation, state: State, starts: Tensor, memory: Memory | None = None
+    ) -> Output:
+        """As `metarims.protocols.Agent` says; with a memory, see `Memory`, without gradients."""
+        frames = as_frames(self.encoder(obs, memory))
         if self.last is not None:
             x, last = frames.spread(), self.last(obs, starts)
             frames = as_frames(x + (last if x.dim() == 3 else last.unsqueeze(2)))

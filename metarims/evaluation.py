@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .errors import UsageError, check_positive
 from .protocols import Agent, Environment, Observation, State
-from .rollout import Cursor, advance, begin, forward_step, sample
+from .rollout import Cursor, actor_of, advance, begin, forward_step, sample
 from .statistics import bootstrap_interval, wilson_interval
 
 FindEvents = Callable[[Observation], dict[str, Tensor]]  # bool [B] by name
@@ -107,7 +107,7 @@ def evaluate(
     generator = seeded(env.device, seed)
     rank = torch.arange(env.num_envs, device=env.device)
     wanted = (episodes - 1 - rank) // env.num_envs + 1  # shares that differ by one at most
-    cursor = begin(env, agent, seed)
+    act, cursor = actor_of(agent), begin(env, agent, seed)
     so_far, done = cursor.so_far, torch.zeros_like(rank)
     find = find_events or (lambda obs: {})
     events = find(cursor.obs)
@@ -119,7 +119,7 @@ def evaluate(
             break
         for mark, event in zip(seen, find(cursor.obs).values(), strict=True):
             mark |= event
-        output = forward_step(agent, _only(cursor, rows))
+        output = forward_step(act, _only(cursor, rows))
         logits = output.logits[0]
         chosen = logits.argmax(-1) if greedy else sample(logits, generator)
         actions = torch.zeros_like(rank).index_copy_(0, rows, chosen)

@@ -45,10 +45,16 @@ class Output:
     loss: Callable[[Tensor], Tensor] | None = None
 
 
+Act = Callable[[Observation, State, Tensor], Output]  # what an agent does when called
+
+
 class Agent(Protocol):
     """A policy and a value over hidden state that is argument and result.
 
-    One that can run in several forms may have a string `form`, which training begins by saying.
+    One that can run in several forms may have a string `form`, which training begins by saying. One
+    that need not work everything out anew while its parameters stay as they are may have a method
+    `acting`, of no arguments: it gives an `Act` that is called as the agent is, without gradients
+    and only until they change.
     """
 
     def initial_state(self, batch: int) -> State:

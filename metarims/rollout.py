@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,7 +12,7 @@ from torch.utils._pytree import tree_map
 
 from .losses import log_prob_of, log_softmax
 from .novelty import nothing_seen, see
-from .protocols import Agent, Diagnostics, Environment, Observation, Output, State, Step
+from .protocols import Act, Agent, Diagnostics, Environment, Observation, Output, State, Step
 from .returns import finished_episodes
 
 
@@ -127,10 +127,16 @@ def begin(env: Environment, agent: Agent, seed: int | None = None, curious: bool
     )
 
 
-def forward_step(agent: Agent, cursor: Cursor) -> Output:
-    """The agent's output for one step: logits [1, B, A], value [1, B]."""
+def actor_of(agent: Agent) -> Act:
+    """What acts as the agent does, while its parameters stay as they are."""
+    own: Callable[[], Act] | None = getattr(agent, "acting", None)
+    return agent if own is None else own()
+
+
+def forward_step(act: Act, cursor: Cursor) -> Output:
+    """An agent's output for one step: logits [1, B, A], value [1, B]."""
     obs = {name: tensor.unsqueeze(0) for name, tensor in cursor.obs.items()}
-    return agent(obs, cursor.state, cursor.starts.unsqueeze(0))
+    return act(obs, cursor.state, cursor.starts.unsqueeze(0))
 
 
 def sample(logits: Tensor, generator: torch.Generator) -> Tensor:
@@ -174,10 +180,10 @@ def collect_rollout(
     """Let the agent act for `steps` steps, keeping its state every `stride`; where there are
     several runs, each with a generator, their environments are side by side.
     """
-    moments: list[Moment] = []
+    act, moments = actor_of(agent), list[Moment]()
     few = env.device.type == "cpu" and len(generators) == 1  # elsewhere to count them would wait
     for t in range(steps):
-        output = forward_step(agent, cursor)
+        output = forward_step(act, cursor)
         if t == 0:
             clocks = draw_clocks(output.logits[0], steps, generators)
         action = first_of(output.logits[0], clocks[t])
@@ -187,7 +193,7 @@ def collect_rollout(
             bonus = see(after.seen, env, after.starts)
         moments.append(Moment(cursor, output, action, step, bonus, cut_short))
         cursor = after
-    return _assemble(agent, moments, cursor, stride, few)
+    return _assemble(act, moments, cursor, stride, few)
 
 
 @dataclass(frozen=True)
@@ -216,7 +222,7 @@ class Moment:
 
 
 def _assemble(
-    agent: Agent, moments: list[Moment], cursor: Cursor, stride: int, few: bool
+    act: Act, moments: list[Moment], cursor: Cursor, stride: int, few: bool
 ) -> tuple[Rollout, Cursor]:
     """The moments side by side, and the cursor after them."""
     outputs, results = [m.output for m in moments], [m.step for m in moments]
@@ -240,7 +246,7 @@ def _assemble(
         values=values,
         states=tuple(map(torch.stack, zip(*states, strict=True))),
         stride=stride,
-        next_values=_next_values(agent, values, cursor, truncated & ~terminated, cut_short, few),
+        next_values=_next_values(act, values, cursor, truncated & ~terminated, cut_short, few),
         rewards=rewards,
         terminated=terminated,
         truncated=truncated,
@@ -275,7 +281,7 @@ def _cut_short(step: Step, cursor: Cursor, action: Tensor, few: bool) -> CutShor
 
 
 def _next_values(
-    agent: Agent,
+    act: Act,
     values: Tensor,
     cursor: Cursor,
     truncated: Tensor,
@@ -283,20 +289,20 @@ def _next_values(
     few: bool,
 ) -> Tensor:
     """V of what each step led to, [T, B]."""
-    next_values = torch.cat([values[1:], forward_step(agent, cursor).value])
+    next_values = torch.cat([values[1:], forward_step(act, cursor).value])
     count, flat = values.shape[1], next_values.view(-1)
     parts = [(t, part) for t, part in enumerate(cut_short) if part is not None]
     # Whole batches are too many to be taken all together.
     for some in [parts] if few and parts else [[part] for part in parts]:
         at = torch.cat([t * count + part.rows for t, part in some])
-        led_to = _value_of(agent, [part for _, part in some])
+        led_to = _value_of(act, [part for _, part in some])
         flat[at] = torch.where(truncated.view(-1)[at], led_to, flat[at])
     return next_values
 
 
-def _value_of(agent: Agent, parts: list[CutShort]) -> Tensor:
+def _value_of(act: Act, parts: list[CutShort]) -> Tensor:
     """V of the last observations, one after the other."""
     obs = {name: torch.cat([p.obs[name] for p in parts]).unsqueeze(0) for name in parts[0].obs}
     state = tuple(map(torch.cat, zip(*(p.state for p in parts), strict=True)))
     starts = torch.zeros_like(obs["last_action"], dtype=torch.bool)
-    return agent(obs, state, starts).value[0]
+    return act(obs, state, starts).value[0]

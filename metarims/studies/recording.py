@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 from ..errors import UsageError
 from ..files import aside, write_bytes
 from ..protocols import Agent, Stage
-from ..rollout import advance, begin, forward_step, sample
+from ..rollout import actor_of, advance, begin, forward_step, sample
 
 SIDE = 320  # pixels of the picture, and of the panel beside it
 HEAD, ROW, NUMBER = 40, 20, 14  # pixels of the text above, of a module's row and of its number
@@ -47,13 +47,13 @@ class Frame:
 @torch.no_grad()
 def record_episodes(agent: Agent, env: Stage, episodes: int, seed: int) -> Iterator[Frame]:
     """What the first environment shows through some episodes; no autoreset, please."""
-    generator = torch.Generator(env.device).manual_seed(seed)
+    act, generator = actor_of(agent), torch.Generator(env.device).manual_seed(seed)
     for episode in range(episodes):
         cursor = begin(env, agent, seed + episode)
         title = f"{env.missions()[0]}\nepisode {episode + 1}"
         ended, steps, reward = False, 0, 0.0
         while True:
-            output = forward_step(agent, cursor)
+            output = forward_step(act, cursor)
             mask = output.diagnostics.get("module_mask", torch.zeros(1, 1, 0))
             yield Frame(
                 env.render(0),

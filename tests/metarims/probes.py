@@ -133,5 +133,5 @@ class Linear(torch.nn.Module):
         super().__init__()
         self.layer = torch.nn.Linear(seen, features)
 
-    def forward(self, obs: Observation) -> Tensor:
+    def forward(self, obs: Observation, memory: object) -> Tensor:
         return torch.tanh(self.layer(obs["features"]))
