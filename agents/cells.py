@@ -46,7 +46,8 @@ def look(cells: Tensor, which: Tensor, table: Tensor, scale: Tensor, shift: Tens
     """
     if not has_kernels(cells.device):
         return look_by_definition(cells, which, table, scale, shift)
-    seen: Tensor = _Look.apply(cells, which, table, scale, shift)  # type: ignore[no-untyped-call]
+    given = cells, which, table, scale, shift
+    seen: Tensor = _Look.apply(*given) if torch.is_grad_enabled() else _look(*given)[0]  # type: ignore[no-untyped-call]
     return seen
 
 
@@ -63,22 +64,28 @@ def look_by_definition(
     return torch.cat([seen, seen.amax(1, keepdim=True)], 1)
 
 
-class _Look(torch.autograd.Function):
-    """The same, compiled: a vector is some rows of lanes, filled up with zeros."""
+def _look(
+    cells: Tensor, which: Tensor, table: Tensor, scale: Tensor, shift: Tensor
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """The same, compiled, and what the way back needs: a vector is some rows of lanes, filled up
+    with zeros.
+    """
+    width, cells, which = table.shape[1], cells.contiguous(), which.contiguous()
+    table, scale, shift = map(whole_rows, (table, scale, shift))
+    seen = table.new_empty(len(cells), cells.shape[1] + 1, table.shape[1])
+    memory = tuple(x.data_ptr() for x in (seen, table, scale, shift))
+    arguments = (table.shape[1] // WIDTH, cells.numpy(), which.numpy(), memory)
+    share(look_at_rows, len(cells), *arguments, type_of(table.dtype))
+    return seen[..., :width], (cells, which, table, scale, shift, seen)
 
+
+class _Look(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any, cells: Tensor, which: Tensor, table: Tensor, scale: Tensor, shift: Tensor
-    ) -> Tensor:
-        width, cells, which = table.shape[1], cells.contiguous(), which.contiguous()
-        table, scale, shift = map(whole_rows, (table, scale, shift))
-        seen = table.new_empty(len(cells), cells.shape[1] + 1, table.shape[1])
-        memory = tuple(x.data_ptr() for x in (seen, table, scale, shift))
-        arguments = (table.shape[1] // WIDTH, cells.numpy(), which.numpy(), memory)
-        share(look_at_rows, len(cells), *arguments, type_of(table.dtype))
-        ctx.save_for_backward(cells, which, table, scale, shift, seen)
-        ctx.width = width
-        return seen[..., :width]
+    def forward(ctx: Any, *given: Tensor) -> Tensor:
+        found, kept = _look(*given)
+        ctx.save_for_backward(*kept)
+        ctx.width = found.shape[2]
+        return found
 
     @staticmethod
     @once_differentiable

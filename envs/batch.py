@@ -200,14 +200,15 @@ class Environments:
         image, direction = self._empty_view(self.num_envs)
         reward = torch.empty(self.num_envs, dtype=torch.float64, device=self.device)
         ends = torch.empty(2, self.num_envs, dtype=torch.bool, device=self.device)
-        idle = self._everyone[:0] if anew is None else self._choose(anew)
+        nobody = self._everyone[:0]
+        idle = nobody if anew is None else self._choose(anew)
         before = self._rows[idle] if len(idle) else None
         self._launch(self._advance_kernel, self.num_envs, chosen, image, direction, reward, ends)
         if before is not None:
             self._rows[idle], reward[idle], ends[:, idle] = before, 0, False
             self._begin_episodes(idle)
             self._observe(idle, image, direction)
-        kept = ended = self._everyone[:0]
+        kept = ended = nobody
         if self.options.autoreset:
             kept, ended = self._launcher.find_ended(ends, self._everyone)
         last: Observation = {}
@@ -217,7 +218,8 @@ class Environments:
             self._begin_episodes(ended)
             self._observe(ended, image, direction)
         obs = self._observation(image, direction)
-        return Step(obs, reward, ends[0], ends[1], self.task, kept, last)
+        terminated, truncated = ends.unbind()
+        return Step(obs, reward, terminated, truncated, self.task, kept, last)
 
     def _begin_episodes(self, chosen: Tensor) -> None:
         """Draw new layouts in some environments, by ascending indices, or one an environment and

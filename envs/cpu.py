@@ -48,7 +48,7 @@ def check_actions(actions: Tensor) -> None:
         ValueError: the smallest and the largest that were given.
     """
     given = actions.numpy()
-    if given.min() < 0 or given.max() > DONE:
+    if given.view(np.uint64).max(initial=0) > DONE:  # as which those below 0 are large
         raise ValueError(f"actions must lie in 0..{DONE}, got {given.min()}..{given.max()}")
 
 
@@ -57,7 +57,8 @@ def check_actions(actions: Tensor) -> None:
 
 def find_ended(ends: Tensor, everyone: Tensor) -> tuple[Tensor, Tensor]:
     """The indices, int64 [n], where either row of bool [2, B] holds, twice."""
-    ended = torch.from_numpy(np.flatnonzero(ends.numpy().any(0)))
+    terminated, truncated = ends.numpy()
+    ended = torch.from_numpy((terminated | truncated).nonzero()[0])
     return ended, ended
 
 

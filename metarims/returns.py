@@ -54,9 +54,9 @@ def finished_episodes(
     """
     steps = torch.stack([rewards.double(), torch.ones_like(rewards, dtype=torch.float64)], 1)
     totals = []
-    for step, end in zip(steps.unbind(0), ended.unbind(0), strict=True):
+    for step, going in zip(steps.unbind(0), (~ended).double().unbind(0), strict=True):
         total = so_far + step
         totals.append(total)
-        so_far = total * ~end
+        so_far = total * going
     returns, lengths = torch.stack(totals).unbind(1)
     return returns, lengths, so_far

@@ -141,31 +141,34 @@ def forward_step(act: Act, cursor: Cursor) -> Output:
 
 def sample(logits: Tensor, generator: torch.Generator) -> Tensor:
     """Actions int64 [...] drawn from logits [..., A], by the race of exponential clocks."""
-    return first_of(logits, torch.empty_like(logits).exponential_(generator=generator))
+    return first_of(logits, torch.empty_like(logits).exponential_(generator=generator).log_())
 
 
-def first_of(logits: Tensor, clocks: Tensor) -> Tensor:
-    """Who wins the race, [...]: exponential clocks [..., A] run as fast as actions are likely."""
-    return (logits.softmax(-1) / clocks).argmax(-1)
+def first_of(logits: Tensor, log_clocks: Tensor) -> Tensor:
+    """Who wins the race, [...]: exponential clocks [..., A] run as fast as actions are likely, and
+    what divides all likelihoods alike is no matter.
+    """
+    return (logits - log_clocks).argmax(-1)
 
 
-def draw_clocks(like: Tensor, steps: int, generators: Sequence[torch.Generator]) -> Tensor:
-    """Clocks for so many steps, [T, B, A], where a step's logits are `like` [B, A]; each generator
-    draws for a run's environments. On a GPU it draws them all at once.
+def draw_log_clocks(like: Tensor, steps: int, generators: Sequence[torch.Generator]) -> Tensor:
+    """Logarithms of clocks for so many steps, [T, B, A], where a step's logits are `like` [B, A];
+    each generator draws for a run's environments. On a GPU it draws them all at once.
     """
     count, actions = like.shape
     clocks = like.new_empty(len(generators), steps, count // len(generators), actions)
     for own, generator in zip(clocks.unbind(), generators, strict=True):
         for part in own.unbind() if own.device.type == "cpu" else [own]:
             part.exponential_(generator=generator)
-    return clocks.transpose(0, 1).flatten(1, 2)
+    return clocks.transpose(0, 1).flatten(1, 2).log_()
 
 
 def advance(env: Environment, cursor: Cursor, state: State, actions: Tensor) -> tuple[Step, Cursor]:
     """Step the environments; the cursor after it, its `so_far` and `seen` unchanged."""
     step = env.step(actions)
     obs = with_last(step.obs, actions, step.reward, step.task)
-    return step, replace(cursor, obs=obs, state=state, starts=step.terminated | step.truncated)
+    starts = step.terminated | step.truncated
+    return step, Cursor(obs, state, starts, cursor.so_far, cursor.seen)
 
 
 @torch.no_grad()
@@ -185,12 +188,12 @@ def collect_rollout(
     for t in range(steps):
         output = forward_step(act, cursor)
         if t == 0:
-            clocks = draw_clocks(output.logits[0], steps, generators)
-        action = first_of(output.logits[0], clocks[t])
+            log_clocks = draw_log_clocks(output.logits[0], steps, generators).unbind()
+            nothing = output.value.new_zeros(env.num_envs)
+        action = first_of(output.logits[0], log_clocks[t])
         step, after = advance(env, cursor, output.state, action)
-        cut_short, bonus = _cut_short(step, after, action, few), torch.zeros_like(step.reward)
-        if after.seen.shape[1]:
-            bonus = see(after.seen, env, after.starts)
+        cut_short = _cut_short(step, after, action, few)
+        bonus = see(after.seen, env, after.starts) if after.seen.shape[1] else nothing
         moments.append(Moment(cursor, output, action, step, bonus, cut_short))
         cursor = after
     return _assemble(act, moments, cursor, stride, few)
@@ -270,9 +273,10 @@ def joined(steps: list[dict[str, Tensor]]) -> dict[str, Tensor]:
 
 def _cut_short(step: Step, cursor: Cursor, action: Tensor, few: bool) -> CutShort | None:
     """The few that this step truncated, or else all environments."""
-    rows = torch.arange(len(action), device=action.device)
     if few:
-        rows = rows[step.truncated & ~step.terminated]
+        rows = (step.truncated & ~step.terminated).nonzero().squeeze(1)
+    else:
+        rows = torch.arange(len(action), device=action.device)
     if not len(rows):
         return None
     final = with_last(step.final_obs, action, step.reward, step.task)

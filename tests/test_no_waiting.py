@@ -222,7 +222,10 @@ def test_an_evaluation_reads_back_now_and_then(preset, monkeypatch):
 def test_a_number_read_back_is_seen(monkeypatch):
     env, agent = make("lstm")
     forward = agent.forward
-    agent.forward = lambda obs, state, starts: (starts.any().item(), forward(obs, state, starts))[1]
+    agent.forward = lambda obs, state, starts, memory: (
+        starts.any().item(),
+        forward(obs, state, starts, memory),
+    )[1]
     with FakeTensorMode(), pytest.raises(DataDependentOutputException):
         iterate(env, agent, "lstm", monkeypatch)
 
@@ -237,6 +240,8 @@ def test_rows_that_must_be_counted_are_seen(monkeypatch):
 def test_a_tensor_on_the_wrong_device_is_seen(monkeypatch):
     env, agent = make("lstm")
     forward = agent.encoder.forward
-    agent.encoder.forward = lambda obs: forward(obs).spread() + torch.ones(16, device="cpu")
+    agent.encoder.forward = lambda obs, memory: (
+        forward(obs, memory).spread() + torch.ones(16, device="cpu")
+    )
     with FakeTensorMode(), pytest.raises(FakeTensorDeviceMismatchError):
         iterate(env, agent, "lstm", monkeypatch)
