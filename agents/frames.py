@@ -13,11 +13,13 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numba import carray
 from torch import Tensor
 from torch.nn.functional import pad
 
 from .kernels.columns import spread_columns
-from .kernels.compiling import has_kernels, inlined, kernel
+from .kernels.compiling import has_kernels, inlined, kernel, type_of
+from .kernels.lanes import numbers
 from .kernels.tiles import padding
 
 PRIME = 0x5851F42D4C957F2D
@@ -83,8 +85,7 @@ class Numbers:
 
     def __init__(self, rows: Tensor, beside: Tensor | None = None) -> None:
         self.count, self.room = 0, max(ROOM, len(rows))
-        examples = _bytes_of(rows), _bytes_of(rows[:, :0] if beside is None else beside)
-        self._known = tuple(np.empty((self.room, x.shape[1]), np.uint8) for x in examples)
+        self._known = np.empty((self.room, sum(_widths(rows, beside))), np.uint8)
         self._table = np.zeros(1 << (2 * self.room).bit_length(), np.int32)
 
     def has_room(self, more: int) -> bool:
@@ -98,18 +99,24 @@ class Numbers:
             rows: [N, ...], for which there is room.
             beside: [N, ...]; rows are alike where these are, too.
         """
-        given, others = _bytes_of(rows), _bytes_of(rows[:, :0] if beside is None else beside)
-        which, new = np.empty((2, len(rows)), np.int64)
-        before, (known, known_beside) = self.count, self._known
+        rows, beside = rows.contiguous(), None if beside is None else beside.contiguous()
+        which, new = torch.empty(2, len(rows), dtype=torch.int64).unbind()
+        given = rows.data_ptr(), 0 if beside is None else beside.data_ptr()
+        widths, before = _widths(rows, beside), self.count
+        places = which.data_ptr(), new.data_ptr()
         self.count = number_rows(
-            given, others, known, known_beside, self._table, before, which, new
+            len(rows), given, widths, self._known, self._table, before, places, *KINDS
         )
-        return torch.from_numpy(which), torch.from_numpy(new[: self.count - before])
+        return which, new[: self.count - before]
 
 
-def _bytes_of(rows: Tensor) -> np.ndarray:
-    """Rows [N, ...] as uint8 [N, bytes]."""
-    return np.ascontiguousarray(rows.numpy()).reshape(len(rows), -1).view(np.uint8)
+def _widths(rows: Tensor, beside: Tensor | None) -> tuple[int, int]:
+    """How many bytes a row has, and what is beside it."""
+    return _width(rows), 0 if beside is None else _width(beside)
+
+
+def _width(rows: Tensor) -> int:
+    return rows.numel() // len(rows) * rows.itemsize
 
 
 def find_different(rows: Tensor) -> tuple[Tensor, Tensor]:
@@ -169,37 +176,44 @@ class Memory:
             self.images, self.missions, self._begun = Store(image, mission), Store(mission), True
 
 
+KINDS = type_of(torch.uint8), type_of(torch.int64)
+
+
 @kernel
 def number_rows(
-    given: np.ndarray,
-    others: np.ndarray,
-    rows: np.ndarray,
-    beside: np.ndarray,
+    total: int,
+    given: Any,
+    widths: tuple[int, int],
+    known: np.ndarray,
     table: np.ndarray,
     count: int,
-    which: np.ndarray,
-    new: np.ndarray,
+    places: Any,
+    kind: np.ndarray,
+    kind_of_places: np.ndarray,
 ) -> int:
     """Fills in which row each of the given ones is and where new ones come; how many there are.
 
     The table has, by their hash, numbers of rows plus one, in the next free place where two meet.
     """
-    before, last = count, len(table) - 1
-    factors, factor = np.empty(given.shape[1] + others.shape[1], np.uint64), np.uint64(PRIME)
-    for i in range(len(factors)):
+    before, last, width = count, len(table) - 1, known.shape[1]
+    (rows, beside), (which, new) = numbers(given, kind), numbers(places, kind_of_places)
+    which, new = carray(which, total), carray(new, total)
+    factors, factor = np.empty(width, np.uint64), np.uint64(PRIME)
+    row = np.empty(width, np.uint8)
+    for i in range(width):
         factors[i] = factor
         factor *= np.uint64(PRIME)
-    for n in range(len(given)):
-        key = mixed(given[n], factors) + mixed(others[n], factors[given.shape[1] :])
+    for n in range(total):
+        copy_bytes(carray(rows + n * widths[0], widths[0]), row)
+        copy_bytes(carray(beside + n * widths[1], widths[1]), row[widths[0] :])
+        key = np.uint64(0)
+        for i in range(width):
+            key += np.uint64(row[i]) * factors[i]
         place = np.int64((key ^ key >> np.uint64(29)) * np.uint64(PRIME) >> np.uint64(32)) & last
-        while table[place]:
-            k = table[place] - 1
-            if unlike(given[n], rows[k]) | unlike(others[n], beside[k]) == 0:
-                break
+        while table[place] and not is_same(row, known[table[place] - 1]):
             place = (place + 1) & last
         if not table[place]:
-            copy_row(given[n], rows[count])
-            copy_row(others[n], beside[count])
+            copy_bytes(row, known[count])
             new[count - before] = n
             count += 1
             table[place] = count
@@ -208,25 +222,16 @@ def number_rows(
 
 
 @inlined
-def mixed(row: np.ndarray, factors: np.ndarray) -> Any:
-    """A row's share of its key."""
-    key = np.uint64(0)
-    for i in range(len(row)):
-        key += np.uint64(row[i]) * factors[i]
-    return key
-
-
-@inlined
-def unlike(row: np.ndarray, other: np.ndarray) -> Any:
-    """0 if they are the same."""
-    bits = np.int64(0)
-    for i in range(len(row)):
-        bits |= np.int64(row[i] ^ other[i])
-    return bits
-
-
-@inlined
-def copy_row(row: np.ndarray, place: np.ndarray) -> None:
-    """Number by number: all at once takes two seconds to compile."""
+def copy_bytes(row: np.ndarray, place: np.ndarray) -> None:
+    """One by one: all at once takes two seconds to compile."""
     for i in range(len(row)):
         place[i] = row[i]
+
+
+@inlined
+def is_same(row: np.ndarray, other: np.ndarray) -> bool:
+    """Whether no byte differs."""
+    unlike = np.uint8(0)
+    for i in range(len(row)):
+        unlike |= row[i] ^ other[i]
+    return bool(unlike == 0)
