@@ -46,8 +46,9 @@ def look(cells: Tensor, which: Tensor, table: Tensor, scale: Tensor, shift: Tens
     """
     if not has_kernels(cells.device):
         return look_by_definition(cells, which, table, scale, shift)
-    given = cells, which, table, scale, shift
-    seen: Tensor = _Look.apply(*given) if torch.is_grad_enabled() else _look(*given)[0]  # type: ignore[no-untyped-call]
+    if not torch.is_grad_enabled():
+        return _look(cells, which, table, scale, shift)[0]
+    seen: Tensor = _Look.apply(cells, which, table, scale, shift)  # type: ignore[no-untyped-call]
     return seen
 
 

@@ -7,7 +7,7 @@ Agents stand still, turn on the spot and walk the same rooms: of a minibatch's f
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -48,7 +48,7 @@ class Frames:
     def as_slots(self) -> Frames:
         """The same as slots, one of each frame where there were none."""
         rows = self.different
-        return replace(self, different=rows if rows.dim() == 3 else rows.unsqueeze(1))
+        return self if rows.dim() == 3 else Frames(rows.unsqueeze(1), self.which, self.each)
 
     def spread(self) -> Tensor:
         """The features of every frame, [T, B, ...]."""

@@ -26,7 +26,20 @@ def features_first(x: Tensor, batch: int) -> Tensor:
 
 def frames_first(x: Tensor, steps: int, batch: int) -> Tensor:
     """x [F, T·B] to [T, B, F], without the padding."""
-    return x.view(len(x), steps, x.shape[1] // steps)[..., :batch].permute(1, 2, 0)
+    apart = x.view(len(x), steps, x.shape[1] // steps)
+    return (apart[..., :batch] if padding(batch) else apart).permute(1, 2, 0)
+
+
+def flags_of(x: Tensor, kind: torch.dtype) -> Tensor:
+    """bool [T, B] to ones and zeros of a type, [1, T·B], likewise."""
+    more = padding(x.shape[1])
+    return (pad(x, (0, more)) if more else x).to(kind).reshape(1, -1)
+
+
+def state_of(x: Tensor) -> Tensor:
+    """A state [B, ...] to [F, B], likewise, in one piece."""
+    rows, more = x.flatten(1), padding(len(x))
+    return (pad(rows, (0, 0, 0, more)) if more else rows).T.contiguous()
 
 
 SPARES = 8  # of memory of each size, kept for use once nobody else holds it any more

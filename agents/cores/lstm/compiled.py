@@ -26,7 +26,7 @@ from ...kernels.lanes import (
 )
 from ...kernels.lstm import in_order, reset, reset_back, step_lstm, step_lstm_back
 from ...kernels.rows import add, clear, gather, multiply, multiply_back, scatter
-from ...kernels.tiles import features_first, frames_first, scratch
+from ...kernels.tiles import flags_of, frames_first, scratch, state_of
 
 if TYPE_CHECKING:
     from .cell import LSTM
@@ -37,17 +37,14 @@ def run(
 ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
     """As `agents.cores.lstm.cell.run_by_definition`."""
     (steps, batch), x = starts.shape, frames.different
-    h, c = (features_first(each.unsqueeze(0), batch).contiguous() for each in state)
+    h, c = map(state_of, state)
     bias, weight = cell.input.bias.unsqueeze(1), cell.input.weight
-    outputs, last = _Span.apply(  # type: ignore[no-untyped-call]
-        steps,
-        features_first(starts.unsqueeze(2).to(x.dtype), batch).contiguous(),
-        frames.columns(torch.addmm(bias, weight, x.T)),  # [4·d, T·B]
-        h,
-        c,
-        cell.start,
-        cell.hidden_weight,
-    )
+    z = frames.columns(torch.addmm(bias, weight, x.T))  # [4·d, T·B]
+    given = flags_of(starts, x.dtype), z, h, c, cell.start, cell.hidden_weight
+    if torch.is_grad_enabled():
+        outputs, last = _Span.apply(steps, *given)  # type: ignore[no-untyped-call]
+    else:
+        (outputs, last), _ = _go_forward(steps, 0, *given)
     outputs = frames_first(outputs, steps, batch)
     return outputs, (outputs[-1], frames_first(last, 1, batch)[0])
 
@@ -95,34 +92,39 @@ class Backward(NamedTuple):
     d_first: Any
 
 
+def _go_forward(
+    steps: int,
+    taped: int,
+    starts: Tensor,
+    z: Tensor,
+    h: Tensor,
+    c: Tensor,
+    start: Tensor,
+    weight: Tensor,
+) -> tuple[tuple[Tensor, Tensor], tuple[Sizes, Tensor, Tensor]]:
+    """What `_Span` returns; and sizes, h before each step and the tape."""
+    d, frames, tiles = h.shape[0], z.shape[1], h.shape[1] // WIDTH
+    s = Sizes(steps, tiles, frames // WIDTH, d, taped)
+    before = scratch(z, d * taped, frames)
+    tape = scratch(z, tiles, steps if taped else 1, 6 * d, WIDTH)
+    work = scratch(z, tiles, 2 * d, WIDTH)
+    outputs, last = z.new_empty(d, frames), torch.empty_like(c)
+    memory = Forward(starts, z, h, c, before, tape, work, outputs, last)
+    launch(forward, tiles, (tuple(s),), memory, (start, weight))
+    return (outputs, last), (s, before, tape)
+
+
 class _Span(torch.autograd.Function):
     """forward: T, starts [1, T·B], the gates' part from the input [4·d, T·B], h and c [d, B], and
     the parameters. Returns h after each step [d, T·B] and c after the last [d, B].
     """
 
     @staticmethod
-    def forward(
-        ctx: Any,
-        steps: int,
-        starts: Tensor,
-        z: Tensor,
-        h: Tensor,
-        c: Tensor,
-        start: Tensor,
-        weight: Tensor,
-    ) -> tuple[Tensor, Tensor]:
-        d, frames = h.shape[0], z.shape[1]
-        tiles, taped = h.shape[1] // WIDTH, int(any(ctx.needs_input_grad))
-        s = Sizes(steps, tiles, frames // WIDTH, d, taped)
-        before = scratch(z, d * taped, frames)
-        tape = scratch(z, tiles, steps if taped else 1, 6 * d, WIDTH)
-        work = scratch(z, tiles, 2 * d, WIDTH)
-        outputs, last = z.new_empty(d, frames), torch.empty_like(c)
-        memory = Forward(starts, z, h, c, before, tape, work, outputs, last)
-        launch(forward, tiles, (tuple(s),), memory, (start, weight))
-        ctx.sizes, ctx.before, ctx.tape = s, before, tape
-        ctx.save_for_backward(starts, start, weight)
-        return outputs, last
+    def forward(ctx: Any, steps: int, starts: Tensor, *given: Tensor) -> tuple[Tensor, Tensor]:
+        taped = int(any(ctx.needs_input_grad))
+        found, (ctx.sizes, ctx.before, ctx.tape) = _go_forward(steps, taped, starts, *given)
+        ctx.save_for_backward(starts, *given[3:])
+        return found
 
     @staticmethod
     @once_differentiable

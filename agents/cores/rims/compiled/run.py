@@ -13,7 +13,7 @@ from metarims.protocols import State
 from ....frames import Frames
 from ....kernels.compiling import launch
 from ....kernels.lanes import WIDTH
-from ....kernels.tiles import features_first, frames_first, padding, scratch
+from ....kernels.tiles import features_first, flags_of, frames_first, padding, scratch, state_of
 from ..cell import GATES, RIMs, Spans
 from ..lots import choice_order, knock_out_lots
 from .backward import backward
@@ -46,12 +46,12 @@ def run(cell: RIMs, frames: Frames, state: State, starts: Tensor) -> Spans:
     keys, values = each.split([len(key), len(value)], 1)
     given = (
         sizes,
-        features_first(starts.unsqueeze(2).to(x.dtype), batch).contiguous(),
+        flags_of(starts, x.dtype),
         *_order(cell.config, state, steps, x.dtype),
         keys.contiguous(),
         values.contiguous(),
-        features_first(h.flatten(1).unsqueeze(0), batch).contiguous(),
-        features_first(c.flatten(1).unsqueeze(0), batch).contiguous(),
+        state_of(h),
+        state_of(c),
         cell.start,
         cell.input_weight,
         cell.hidden_weight,

@@ -7,6 +7,7 @@ others.
 
 from __future__ import annotations
 
+from functools import cache
 from itertools import accumulate
 from typing import Any, NamedTuple
 
@@ -102,6 +103,7 @@ class Back(NamedTuple):
     end: int
 
 
+@cache
 def places_of(s: Sizes) -> Places:
     """The tape's places for these sizes."""
     n, state, scores = s.modules, s.modules * s.hidden, s.modules * s.heads * s.slots
@@ -110,6 +112,7 @@ def places_of(s: Sizes) -> Places:
     return Places(*accumulate([*rows, 3 * n * talk, n * s.talkers * n], initial=0))
 
 
+@cache
 def ahead_of(s: Sizes) -> Ahead:
     """The places of the way forward."""
     state = s.modules * s.hidden
@@ -117,6 +120,7 @@ def ahead_of(s: Sizes) -> Ahead:
     return Ahead(*accumulate(rows, initial=0))
 
 
+@cache
 def back_of(s: Sizes) -> Back:
     """The places of the way back."""
     n, state, talk = s.modules, s.modules * s.hidden, s.talkers * s.features
