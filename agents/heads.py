@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -27,17 +27,38 @@ def make_head(features: int, hidden: int, outputs: int, gain: float) -> nn.Seque
     return nn.Sequential(first, Tanh(), last)
 
 
-def run_heads(policy: nn.Sequential, value: nn.Sequential, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Features [T, B, F] to logits [T, B, A] and values [T, B]."""
-    parameters = *_parameters(policy), *_parameters(value)
-    if is_stacked(parameters[0]) or not has_kernels(x.device):
+def run_heads(
+    policy: nn.Sequential, value: nn.Sequential, x: Tensor, joined: Joined | None = None
+) -> tuple[Tensor, Tensor]:
+    """Features [T, B, F] to logits [T, B, A] and values [T, B]; of heads that `join_heads` joined,
+    without gradients.
+    """
+    if not has_kernels(x.device):
         return policy(x), value(x).squeeze(-1)
-    rows = x.flatten(0, 1)
-    if torch.is_grad_enabled():
-        logits, values = _Heads.apply(rows, *parameters)  # type: ignore[no-untyped-call]
-    else:
-        logits, values, _ = _run_both(rows, *parameters)
+    if joined is not None:
+        logits, values, _ = _run_joined(x.flatten(0, 1), joined)
+        return logits.unflatten(0, x.shape[:2]), values.view(x.shape[:2])
+    parameters = *_parameters(policy), *_parameters(value)
+    if is_stacked(parameters[0]):
+        return policy(x), value(x).squeeze(-1)
+    logits, values = _Heads.apply(x.flatten(0, 1), *parameters)  # type: ignore[no-untyped-call]
     return logits.unflatten(0, x.shape[:2]), values.view(x.shape[:2])
+
+
+class Joined(NamedTuple):
+    """Both heads' hidden layers as one, weights transposed; and what comes after each."""
+
+    weight: Tensor
+    bias: Tensor
+    last: Tensor
+    last_bias: Tensor
+    of_value: Tensor
+    of_value_bias: Tensor
+
+
+def join_heads(policy: nn.Sequential, value: nn.Sequential) -> Joined:
+    """What `run_heads` takes of two heads while their parameters stay as they are."""
+    return _join(*_parameters(policy), *_parameters(value))
 
 
 def _parameters(head: nn.Sequential) -> tuple[Tensor, ...]:
@@ -45,29 +66,29 @@ def _parameters(head: nn.Sequential) -> tuple[Tensor, ...]:
     return first.weight, first.bias, last.weight, last.bias
 
 
-def _run_both(
-    x: Tensor,
-    first: Tensor,
-    first_bias: Tensor,
-    last: Tensor,
-    last_bias: Tensor,
-    *of_value: Tensor,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Features [N, F] to logits [N, A], values [N, 1] and both hidden layers [N, 2·H]."""
+def _join(
+    first: Tensor, first_bias: Tensor, last: Tensor, last_bias: Tensor, *of_value: Tensor
+) -> Joined:
     other, other_bias, end, end_bias = of_value
     weight, bias = torch.cat([first, other]), torch.cat([first_bias, other_bias])
-    twice = torch.addmm(bias, x, weight.T, beta=2, alpha=2)
+    return Joined(weight.T, bias, last.T, last_bias, end.T, end_bias)
+
+
+def _run_joined(x: Tensor, heads: Joined) -> tuple[Tensor, Tensor, Tensor]:
+    """Features [N, F] to logits [N, A], values [N, 1] and both hidden layers [N, 2·H]."""
+    twice = torch.addmm(heads.bias, x, heads.weight, beta=2, alpha=2)
     hidden = twice.sigmoid_().mul_(2).sub_(1)  # as `Tanh`
     one, two = hidden.chunk(2, 1)
-    return torch.addmm(last_bias, one, last.T), torch.addmm(end_bias, two, end.T), hidden
+    logits = torch.addmm(heads.last_bias, one, heads.last)
+    return logits, torch.addmm(heads.of_value_bias, two, heads.of_value), hidden
 
 
 class _Heads(torch.autograd.Function):
-    """`_run_both`; a head that nothing comes back to costs nothing on the way back."""
+    """`_run_joined`; a head that nothing comes back to costs nothing on the way back."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, *parameters: Tensor) -> tuple[Tensor, Tensor]:
-        logits, values, hidden = _run_both(x, *parameters)
+        logits, values, hidden = _run_joined(x, _join(*parameters))
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(x, hidden, *parameters)
         return logits, values

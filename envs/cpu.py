@@ -48,17 +48,18 @@ def check_actions(actions: Tensor) -> None:
         ValueError: the smallest and the largest that were given.
     """
     given = actions.numpy()
-    if given.view(np.uint64).max(initial=0) > DONE:  # as which those below 0 are large
+    if not _make_all_within()(given, DONE):
         raise ValueError(f"actions must lie in 0..{DONE}, got {given.min()}..{given.max()}")
 
 
-# PyTorch would wake all its threads for what follows, NumPy wakes none.
+# PyTorch would wake all its threads for what follows; NumPy wakes none, and takes its time where
+# there is little to do.
 
 
 def find_ended(ends: Tensor, everyone: Tensor) -> tuple[Tensor, Tensor]:
     """The indices, int64 [n], where either row of bool [2, B] holds, twice."""
-    terminated, truncated = ends.numpy()
-    ended = torch.from_numpy((terminated | truncated).nonzero()[0])
+    ended = torch.empty(ends.shape[1], dtype=torch.int64)
+    ended = ended[: _make_note_ended()(ends.numpy(), ended.numpy())]
     return ended, ended
 
 
@@ -150,7 +151,7 @@ class _SourceCache(FunctionCache):
     Numba's own looks at the one file of the cached function and not at what that function calls.
     """
 
-    def __init__(self, kernel: Callable[..., None], name: str, stamp: str) -> None:
+    def __init__(self, kernel: Callable[..., object], name: str, stamp: str) -> None:
         super().__init__(kernel)
         self._cache_file = IndexDataCacheFile(self._cache_path, name, stamp)
 
@@ -158,13 +159,39 @@ class _SourceCache(FunctionCache):
         return sig, codegen.magic_tuple()
 
 
-def _compile(kernel: Callable[..., None], name: str) -> Compiled:
+def _compile(kernel: Callable[..., object], name: str) -> Compiled:
     """Compile a batch kernel, or take it from the disk."""
     kernel.__qualname__ = name  # see envs.jit
     compiled = njit(nogil=True)(kernel)
     stamp = hashlib.sha256(COMPILER + fingerprint(kernel).encode()).hexdigest()
     compiled._cache = _SourceCache(kernel, name, stamp)
     return cast(Compiled, compiled)
+
+
+@functools.cache
+def _make_all_within() -> Compiled:
+    def all_within(numbers: Any, highest: Any) -> bool:
+        """Whether each lies in 0 to `highest`."""
+        wrong = False
+        for number in numbers:
+            wrong |= number < 0 or number > highest
+        return not wrong
+
+    return _compile(all_within, "all-within")
+
+
+@functools.cache
+def _make_note_ended() -> Compiled:
+    def note_ended(ends: Any, ended: Any) -> int:
+        """Fills in which columns of bool [2, B] hold in either row; how many there are."""
+        count = 0
+        for i in range(ends.shape[1]):
+            if ends[0, i] or ends[1, i]:
+                ended[count] = i
+                count += 1
+        return count
+
+    return _compile(note_ended, "note-ended")
 
 
 @functools.cache
