@@ -4,11 +4,14 @@ import numpy as np
 import pytest
 import torch
 
+import envs
 from agents.encoder import EncoderConfig
 from agents.frames import ROOM, Frames, Memory, Numbers, as_frames, find_different
 from agents.kernels.compiling import definitions
 from envs.rgb import draw_sprites
+from metarims.rollout import begin, collect_rollout
 
+from ..metarims.small import configured
 from .test_encoder import random_cells
 
 
@@ -133,3 +136,35 @@ def test_more_than_there_is_room_for_is_forgotten():
             found = encoder(obs, memory).spread()
             with definitions():
                 torch.testing.assert_close(found, encoder(obs).spread())
+
+
+@pytest.mark.parametrize("way", ["in place", "through data", "another tensor", "fused Adam"])
+def test_a_rollout_is_by_the_parameters_it_begins_with(way):
+    """Whoever changes them: what one rollout remembers the next does not know."""
+    env = envs.make("BabyAI-GoToLocal-v0", num_envs=8)
+    agent = configured("lstm").agent.make(env, 1)
+    cursor, state = begin(env, agent, 1), env.state
+
+    def collect(act):
+        env.state = state
+        return collect_rollout(env, act, cursor, 6, 3, torch.Generator().manual_seed(1))[0]
+
+    before = collect(agent)
+    changed = agent.encoder.project.weight, agent.policy[0].weight
+    for weight in changed:
+        if way == "in place":
+            weight.detach().mul_(2)
+        elif way == "through data":
+            weight.data[3] += 1
+        elif way == "another tensor":
+            weight.data = torch.randn_like(weight)
+        else:
+            weight.grad = torch.ones_like(weight)
+    if way == "fused Adam":
+        torch.optim.Adam(changed, fused=True).step()
+    after, anew = collect(agent), collect(agent.__call__)  # which has no `acting`
+    assert torch.equal(after.actions, anew.actions)
+    torch.testing.assert_close(after.log_probs, anew.log_probs)
+    torch.testing.assert_close(after.values, anew.values)
+    assert not torch.allclose(before.log_probs, after.log_probs)
+    assert not torch.allclose(before.values, after.values)
