@@ -146,7 +146,8 @@ def _go_forward(
     places, ahead, frames = places_of(s), ahead_of(s), keys.shape[-1]
     state, reads = s.modules * s.hidden, s.heads * s.value
     widths = (s.modules * reads + state, state, s.modules * s.talkers * s.features)
-    kept = Kept(*(scratch(keys, width * s.taped, frames) for width in widths))
+    nothing = keys.new_empty(0, frames)
+    kept = Kept(*(scratch(keys, width, frames) if s.taped else nothing for width in widths))
     tape = scratch(keys, s.tiles, s.steps if s.taped else 1, places.end, WIDTH)
     work = scratch(keys, s.tiles, ahead.end, WIDTH)
     outputs, last = keys.new_empty(state, frames), torch.empty_like(c)
