@@ -17,7 +17,6 @@ from numba import carray
 from torch import Tensor
 from torch.nn.functional import pad
 
-from .kernels.columns import spread_columns
 from .kernels.compiling import has_kernels, inlined, kernel, type_of
 from .kernels.lanes import numbers
 from .kernels.tiles import padding
@@ -61,15 +60,14 @@ class Frames:
         shape = *self.which.shape, *made.shape[1:]
         return (made if self.each else F.embedding(self.which, made.flatten(1))).reshape(shape)
 
-    def columns(self, rows: Tensor) -> Tensor:
-        """What was made of the different ones, [R, M], for all frames as kernels have it: each step
-        filled up to whole tiles, [R, T·B].
+    def rows(self, made: Tensor) -> Tensor:
+        """What was made of the different ones, [M, R], for all frames as kernels have it: each step
+        filled up to whole tiles, [T·B', R].
         """
         more = padding(self.which.shape[1])
         if self.each and not more:
-            return rows
-        which = pad(self.which, (0, more))
-        return spread_columns(rows, which.flatten())
+            return made
+        return F.embedding(pad(self.which, (0, more)).flatten(), made)
 
 
 def as_frames(x: Tensor | Frames) -> Frames:

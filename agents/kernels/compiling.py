@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from numba import njit
 from numba.core.caching import FunctionCache, IndexDataCacheFile
+from numba.extending import register_jitable
 from torch import Tensor
 from torch._C._functorch import is_batchedtensor
 
@@ -34,6 +35,11 @@ def part(function: Function, **options: bool) -> Function:
         error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True, **options
     )
     return cast(Function, dispatcher(function))
+
+
+def for_both(function: Function) -> Function:
+    """A small function for compiled code and for Python."""
+    return cast(Function, register_jitable(function))
 
 
 def kernel(function: Function) -> Function:

@@ -66,6 +66,16 @@ def rows(typing: Any, addresses: Any, kind: Any) -> Any:
 
 
 @intrinsic
+def numbers_of(typing: Any, x: Any) -> Any:
+    """A pointer to the numbers that rows have."""
+
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        return builder.bitcast(values[0], context.get_value_type(signature.return_type))
+
+    return types.CPointer(x.dtype.number)(x), generate
+
+
+@intrinsic
 def _ahead(typing: Any, pointer: Any, count: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         return builder.gep(values[0], [values[1]])
@@ -121,6 +131,67 @@ def nothing(typing: Any, x: Any) -> Any:
         return ir.Constant(context.get_value_type(x.dtype), [0.0] * WIDTH)
 
     return x.dtype(x), generate
+
+
+@intrinsic
+def move(typing: Any, x: Any, at: Any, out: Any, to: Any) -> Any:
+    """One number, out[to] = x[at]; either may be rows, whose numbers are counted."""
+
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        machine = context.get_value_type(_number(x)).as_pointer()
+        source, target = (builder.bitcast(values[i], machine) for i in (0, 2))
+        number = builder.load(builder.gep(source, [values[1]]))
+        builder.store(number, builder.gep(target, [values[3]]))
+        return context.get_dummy_value()
+
+    return types.void(x, types.intp, out, types.intp), generate
+
+
+@intrinsic
+def turn(typing: Any, x: Any, down: Any, out: Any, along: Any) -> Any:
+    """Sixteen times sixteen numbers turned: rows at x, `down` numbers apart, to columns at out, of
+    whose rows each is `along` numbers after the one before.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        number = _number(x)
+        machine, align = context.get_value_type(number).as_pointer(), number.bitwidth // 8
+        whole = ir.VectorType(machine.pointee, WIDTH).as_pointer()
+
+        def places(start: Any, step: Any) -> list[Any]:
+            first = builder.bitcast(start, machine)
+            steps = [builder.mul(step, step.type(i)) for i in range(WIDTH)]
+            return [builder.bitcast(builder.gep(first, [each]), whole) for each in steps]
+
+        block = [builder.load(place, align=align) for place in places(*values[:2])]
+        for place, row in zip(places(*values[2:]), _turned(builder, block), strict=True):
+            builder.store(row, place, align=align)
+        return context.get_dummy_value()
+
+    return types.void(x, types.intp, out, types.intp), generate
+
+
+def _number(pointer: Any) -> Any:
+    return pointer.dtype.number if isinstance(pointer.dtype, Lanes) else pointer.dtype
+
+
+def _turned(builder: Any, block: list[Any]) -> list[Any]:
+    """Sixteen vectors turned: four times, half of them change places with the other half."""
+    for size in (8, 4, 2, 1):
+        first = [i if not i & size else WIDTH + i - size for i in range(WIDTH)]
+        second = [i + size if not i & size else WIDTH + i for i in range(WIDTH)]
+        after = list(block)
+        for i in range(WIDTH):
+            if not i & size:
+                pair = block[i], block[i + size]
+                after[i] = _shuffle(builder, *pair, first)
+                after[i + size] = _shuffle(builder, *pair, second)
+        block = after
+    return block
+
+
+def _shuffle(builder: Any, a: Any, b: Any, order: list[int]) -> Any:
+    return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(ir.IntType(32), WIDTH), order))
 
 
 def _splat(builder: Any, number: Any) -> Any:

@@ -64,12 +64,12 @@ def reset(count: int, here: Any, first: Any, h: Any, c: Any) -> None:
 
 
 @inlined
-def reset_back(count: int, here: Any, d_first: Any, stride: int, h: Any, c: Any) -> None:
+def reset_back(count: int, here: Any, d_first: Any, h: Any, c: Any) -> None:
     """Where an episode starts, gradients go to the first state and no further."""
     if anywhere(here):
         zero = nothing(h)
         for row in range(count):
-            gradient, first = load(h, row), row * stride
-            store(d_first, first, load(d_first, first) + choose(here, gradient, zero))
+            gradient = load(h, row)
+            store(d_first, row, load(d_first, row) + choose(here, gradient, zero))
             store(h, row, choose(here, zero, gradient))
             store(c, row, choose(here, zero, load(c, row)))

@@ -17,7 +17,7 @@ from torch.autograd.function import once_differentiable
 from .compiling import inlined, kernel, share, type_of
 from .lanes import WIDTH, like, load, numbers, rows
 from .lstm import step_lstm, step_lstm_back
-from .rows import combine, gather
+from .rows import combine, copy
 from .tiles import scratch
 
 FEW = 8  # of more missions torch's own reads many at once, and is as fast
@@ -129,15 +129,15 @@ def forward(
         for t in range(read):
             place = t * count + own
             gates, before, h = x.tape + place * 6 * d, place * d, x.h + (place + count) * d
-            gather(x.bias, 1, 4 * d, gates)
-            gather(c, 1, d, gates + 5 * d)
+            copy(x.bias, 4 * d, gates)
+            copy(c, d, gates + 5 * d)
             combine(table + mission[own, t] * features, features, x.turned, 4 * d, gates)
             of_h = x.turned + features * 4 * d
             combine(every_h + before * WIDTH, d * WIDTH, of_h, 4 * d, gates)
             for row in range(d):
                 at, squashed = (d, 3 * d, 2 * d), gates + (4 * d + row)
                 step_lstm(gates + row, at, squashed, everyone, h + row, c + row)
-        gather(x.h + (read * count + own) * d, 1, d, x.last + own * d)
+        copy(x.h + (read * count + own) * d, d, x.last + own * d)
 
 
 @kernel

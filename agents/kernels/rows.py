@@ -1,7 +1,8 @@
 """Matrices of numbers times rows of lanes.
 
-A matrix is row by row in memory. Four rows of a result are kept in registers: what is loaded serves
-four times.
+A matrix is row by row in memory. Eight rows of a result are kept in registers: what is loaded
+serves eight times, and a transposed matrix, of whose lines each block takes a part, is gone through
+less often.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from .compiling import inlined, part
-from .lanes import fma, load, nothing, spread, store
+from .lanes import WIDTH, fma, load, move, nothing, spread, store, turn
 
 
 @part
@@ -29,25 +30,33 @@ def accumulate(
     matrix: Any, down: int, across: int, count: int, width: int, x: Any, out: Any
 ) -> None:
     """out [count] += matrix [count, width] · x [width], its numbers so many apart in memory."""
-    whole = count - count % 4
-    for row in range(0, whole, 4):
-        w = matrix + row * down
-        a, b, c, d = load(out, row), load(out, row + 1), load(out, row + 2), load(out, row + 3)
+    whole = count - count % 8
+    for row in range(0, whole, 8):
+        w, y = matrix + row * down, out + row
+        a, b, c, d = load(y, 0), load(y, 1), load(y, 2), load(y, 3)
+        e, f, g, h = load(y, 4), load(y, 5), load(y, 6), load(y, 7)
         for k in range(width):
             value, at = load(x, k), k * across
-            a = fma(spread(w, at), value, a)
-            b = fma(spread(w, at + down), value, b)
-            c = fma(spread(w, at + 2 * down), value, c)
-            d = fma(spread(w, at + 3 * down), value, d)
-        store(out, row, a)
-        store(out, row + 1, b)
-        store(out, row + 2, c)
-        store(out, row + 3, d)
+            a, b = fma(spread(w, at), value, a), fma(spread(w, at + down), value, b)
+            c, d = fma(spread(w, at + 2 * down), value, c), fma(spread(w, at + 3 * down), value, d)
+            e, f = fma(spread(w, at + 4 * down), value, e), fma(spread(w, at + 5 * down), value, f)
+            g, h = fma(spread(w, at + 6 * down), value, g), fma(spread(w, at + 7 * down), value, h)
+        put(y, 0, a, b, c, d)
+        put(y, 4, e, f, g, h)
     for row in range(whole, count):
         a = load(out, row)
         for k in range(width):
             a = fma(spread(matrix, row * down + k * across), load(x, k), a)
         store(out, row, a)
+
+
+@inlined
+def put(out: Any, row: int, a: Any, b: Any, c: Any, d: Any) -> None:
+    """Four rows, from that one on."""
+    store(out, row, a)
+    store(out, row + 1, b)
+    store(out, row + 2, c)
+    store(out, row + 3, d)
 
 
 @part
@@ -60,10 +69,7 @@ def combine(numbers: Any, count: int, matrix: Any, width: int, out: Any) -> None
             number, w = spread(numbers, k), matrix + (k * width + row)
             a, b = fma(number, load(w, 0), a), fma(number, load(w, 1), b)
             c, d = fma(number, load(w, 2), c), fma(number, load(w, 3), d)
-        store(out, row, a)
-        store(out, row + 1, b)
-        store(out, row + 2, c)
-        store(out, row + 3, d)
+        put(out, row, a, b, c, d)
     for row in range(whole, width):
         a = load(out, row)
         for k in range(count):
@@ -87,21 +93,36 @@ def clear(out: Any, count: int) -> None:
 
 
 @part
-def gather(x: Any, stride: int, count: int, out: Any) -> None:
-    """out [count] from rows that are `stride` apart."""
+def copy(x: Any, count: int, out: Any) -> None:
+    """out [count] = x [count]."""
     for row in range(count):
-        store(out, row, load(x, row * stride))
+        store(out, row, load(x, row))
+
+
+@part
+def add(x: Any, count: int, out: Any) -> None:
+    """out [count] += x [count]."""
+    for row in range(count):
+        store(out, row, load(out, row) + load(x, row))
+
+
+@part
+def gather(x: Any, stride: int, count: int, out: Any) -> None:
+    """out [count] from the numbers of sixteen environments, `stride` from one to the next."""
+    whole = count - count % WIDTH
+    for row in range(0, whole, WIDTH):
+        turn(x + row, stride, out + row, WIDTH)
+    for row in range(whole, count):
+        for lane in range(WIDTH):
+            move(x, lane * stride + row, out, row * WIDTH + lane)
 
 
 @part
 def scatter(x: Any, count: int, out: Any, stride: int) -> None:
-    """x [count] to rows that are `stride` apart."""
-    for row in range(count):
-        store(out, row * stride, load(x, row))
-
-
-@part
-def add(x: Any, stride: int, count: int, out: Any) -> None:
-    """out [count] += rows that are `stride` apart."""
-    for row in range(count):
-        store(out, row, load(out, row) + load(x, row * stride))
+    """x [count] to the numbers of sixteen environments, `stride` from one to the next."""
+    whole = count - count % WIDTH
+    for row in range(0, whole, WIDTH):
+        turn(x + row, WIDTH, out + row, stride)
+    for row in range(whole, count):
+        for lane in range(WIDTH):
+            move(x, row * WIDTH + lane, out, lane * stride + row)

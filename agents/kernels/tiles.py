@@ -1,4 +1,4 @@
-"""Batches as kernels have them: environments last in memory, in tiles of sixteen."""
+"""Batches as kernels have them: filled up to whole tiles of sixteen environments, B' of them."""
 
 from __future__ import annotations
 
@@ -18,28 +18,10 @@ def padding(batch: int) -> int:
     return -batch % WIDTH
 
 
-def features_first(x: Tensor, batch: int) -> Tensor:
-    """x [T, B, F] to [F, T·B], each step padded with zeros to whole tiles."""
-    more = padding(batch)
-    return (pad(x, (0, 0, 0, more)) if more else x).flatten(0, 1).T
-
-
-def frames_first(x: Tensor, steps: int, batch: int) -> Tensor:
-    """x [F, T·B] to [T, B, F], without the padding."""
-    apart = x.view(len(x), steps, x.shape[1] // steps)
-    return (apart[..., :batch] if padding(batch) else apart).permute(1, 2, 0)
-
-
-def flags_of(x: Tensor, kind: torch.dtype) -> Tensor:
-    """bool [T, B] to ones and zeros of a type, [1, T·B], likewise."""
+def fill(x: Tensor) -> Tensor:
+    """x [T, B, R], each step filled up to whole tiles with zeros: [T, B', R], contiguous."""
     more = padding(x.shape[1])
-    return (pad(x, (0, more)) if more else x).to(kind).reshape(1, -1)
-
-
-def state_of(x: Tensor) -> Tensor:
-    """A state [B, ...] to [F, B], likewise, in one piece."""
-    rows, more = x.flatten(1), padding(len(x))
-    return (pad(rows, (0, 0, 0, more)) if more else rows).T.contiguous()
+    return (pad(x, (0, 0, 0, more)) if more else x).contiguous()
 
 
 SPARES = 8  # of memory of each size, kept for use once nobody else holds it any more

@@ -62,16 +62,18 @@ def test_rows_whose_hashes_meet_are_told_apart():
     assert torch.equal(first, torch.arange(ROOM))
 
 
-def test_columns_and_what_they_give_back():
+def test_rows_for_kernels_and_what_they_give_back():
     which = torch.tensor([[0, 1, 1], [2, 1, 0]])
-    rows = torch.randn(6, 4, dtype=torch.float64, requires_grad=True)
-    columns = Frames(torch.empty(4, 2), which).columns(rows)
-    assert columns.shape == (6, 32)
-    assert torch.equal(columns.view(6, 2, 16)[..., :3], rows[:, which])
-    weight = torch.randn(6, 2, 3, dtype=torch.float64)
-    (columns.view(6, 2, 16)[..., :3] * weight).sum().backward()
-    plain = torch.zeros(6, 4, dtype=torch.float64).index_add_(1, which.flatten(), weight.flatten(1))
-    torch.testing.assert_close(rows.grad, plain)
+    made = torch.randn(4, 6, dtype=torch.float64, requires_grad=True)
+    rows = Frames(torch.empty(4, 2), which).rows(made)
+    assert rows.shape == (32, 6)
+    real = rows.view(2, 16, 6)[:, :3]
+    assert torch.equal(real, made[which])
+    weight = torch.randn(2, 3, 6, dtype=torch.float64)
+    (real * weight).sum().backward()
+    plain = torch.zeros(4, 6, dtype=torch.float64)
+    plain.index_add_(0, which.flatten(), weight.flatten(0, 1))
+    torch.testing.assert_close(made.grad, plain)
 
 
 def test_a_tensor_s_frames_are_all_different():

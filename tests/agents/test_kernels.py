@@ -16,8 +16,9 @@ from agents.kernels.lanes import (
     store,
     tanh,
 )
-from agents.kernels.rows import multiply, multiply_back
-from agents.kernels.tiles import features_first, frames_first, padding, scratch
+from agents.kernels.products import add_products, whole_columns, whole_rows
+from agents.kernels.rows import gather, multiply, multiply_back, scatter
+from agents.kernels.tiles import fill, scratch
 
 
 @kernel
@@ -39,6 +40,19 @@ def products(start, end, told, places, parameters, kind):
     (matrix,) = numbers(parameters, kind)
     multiply(matrix, count, width, x, out)
     multiply_back(matrix, count, width, y, back)
+
+
+@kernel
+def gradients(start, end, told, places, _, kind):
+    (height, width), (a, b, turned, out) = told[0], rows(places, kind)
+    add_products(a, height, b, width, turned, out)
+
+
+@kernel
+def there_and_back(start, end, told, places, others, kind):
+    (count, stride), (between,), (x, out) = told[0], rows(places, kind), numbers(others, kind)
+    gather(x, stride, count, between)
+    scatter(between, count, out, count)
 
 
 @kernel
@@ -69,7 +83,7 @@ def test_functions_at_their_limits():
     torch.testing.assert_close(out[2:, 1:3], torch.tensor([[1.0, 0.0], [1.0, -1.0]]))
 
 
-@pytest.mark.parametrize(("count", "width"), [(1, 1), (4, 3), (7, 5), (9, 8)])
+@pytest.mark.parametrize(("count", "width"), [(1, 1), (8, 3), (7, 5), (17, 16)])
 def test_products_equal_numpys(count, width):
     torch.manual_seed(0)
     matrix = torch.randn(count, width, dtype=torch.float64)
@@ -78,6 +92,26 @@ def test_products_equal_numpys(count, width):
     launch(products, 1, ((count, width),), (x, out, y, back), (matrix,))
     torch.testing.assert_close(out, 1 + matrix @ x)
     torch.testing.assert_close(back, 1 + matrix.T @ y)
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (8, 32), (9, 33), (24, 70)])
+def test_gradients_of_weights_are_sums_over_lanes(height, width):
+    torch.manual_seed(0)
+    high, wide = whole_rows(height), whole_columns(width)
+    a, b = (torch.randn(count, WIDTH, dtype=torch.float64) for count in (high, width))
+    out, turned = torch.ones(high, wide, dtype=torch.float64), a.new_zeros(WIDTH, wide)
+    launch(gradients, 1, ((height, width),), (a, b, turned, out), ())
+    torch.testing.assert_close(out[:height, :width], 1 + a[:height] @ b.T)
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.float64])
+@pytest.mark.parametrize("count", [1, 16, 37])
+def test_numbers_of_environments_become_lanes_and_numbers_again(count, kind):
+    x = torch.randn(WIDTH, count + 3).to(kind)
+    between, out = x.new_empty(count, WIDTH), x.new_empty(WIDTH, count)
+    launch(there_and_back, 1, ((count, count + 3),), (between,), (x, out))
+    assert torch.equal(between, x[:, :count].T)
+    assert torch.equal(out, x[:, :count])
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
@@ -100,12 +134,14 @@ def test_a_kernel_takes_contiguous_tensors_of_one_type():
             launch(functions, 1, ((1,),), (x, wrong), ())
 
 
-@pytest.mark.parametrize("batch", [1, 16, 21])
-def test_there_and_back_again(batch):
-    x = torch.randn(3, batch, 5)
-    tiled = features_first(x, batch)
-    assert tiled.shape == (5, 3 * (batch + padding(batch)))
-    assert torch.equal(frames_first(tiled.contiguous(), 3, batch), x)
+@pytest.mark.parametrize(("batch", "whole"), [(1, 16), (16, 16), (21, 32)])
+def test_steps_are_filled_up_to_whole_tiles(batch, whole):
+    x = torch.randn(3, 5, batch).mT
+    filled = fill(x)
+    assert filled.shape == (3, whole, 5)
+    assert torch.equal(filled[:, :batch], x)
+    assert (filled[:, batch:] == 0).all()
+    assert filled.is_contiguous()
 
 
 def test_memory_serves_again_once_nobody_holds_it():

@@ -1,8 +1,7 @@
 """The LSTM compiled: a span, forward and backward, as two kernels over tiles of environments.
 
-Memory is rows of sixteen numbers, one for each environment of a tile. Of a span of T steps there
-are F = T · tiles frames of them: [rows, F], a step's tiles side by side, is what [rows, T·B] is to
-others.
+Others have a span as [T·B', ...], B' environments a step, whole tiles of sixteen. A tile goes
+through its steps as rows of sixteen numbers, one for each of its environments.
 """
 
 from __future__ import annotations
@@ -12,21 +11,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.nn.functional import linear
 
 from metarims.protocols import State
 
 from ...frames import Frames
 from ...kernels.compiling import kernel, launch
-from ...kernels.lanes import (
-    WIDTH,
-    like,
-    load,
-    numbers,
-    rows,
-)
+from ...kernels.lanes import WIDTH, like, load, numbers, rows
 from ...kernels.lstm import in_order, reset, reset_back, step_lstm, step_lstm_back
-from ...kernels.rows import add, clear, gather, multiply, multiply_back, scatter
-from ...kernels.tiles import flags_of, frames_first, scratch, state_of
+from ...kernels.rows import add, clear, copy, gather, multiply, multiply_back, repeat, scatter
+from ...kernels.tiles import fill, scratch
 
 if TYPE_CHECKING:
     from .cell import LSTM
@@ -37,161 +31,204 @@ def run(
 ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
     """As `agents.cores.lstm.cell.run_by_definition`."""
     (steps, batch), x = starts.shape, frames.different
-    h, c = map(state_of, state)
-    bias, weight = cell.input.bias.unsqueeze(1), cell.input.weight
-    z = frames.columns(torch.addmm(bias, weight, x.T))  # [4·d, T·B]
-    given = flags_of(starts, x.dtype), z, h, c, cell.start, cell.hidden_weight
+    weight: Tensor = cell.input.weight
+    bias: Tensor = cell.input.bias
+    if not frames.each:  # then there are fewer products to take before
+        x, weight, bias = linear(x, weight, bias), weight[:0], bias[:0]
+    given: tuple[Tensor, ...] = (
+        fill(starts.unsqueeze(2).to(x.dtype)),
+        frames.rows(x),
+        weight,
+        bias,
+        *(fill(each.unsqueeze(0))[0] for each in state),
+        cell.start,
+        cell.hidden_weight,
+    )
     if torch.is_grad_enabled():
         outputs, last = _Span.apply(steps, *given)  # type: ignore[no-untyped-call]
     else:
         (outputs, last), _ = _go_forward(steps, 0, *given)
-    outputs = frames_first(outputs, steps, batch)
-    return outputs, (outputs[-1], frames_first(last, 1, batch)[0])
+    outputs = outputs.unflatten(0, (steps, -1))[:, :batch]
+    return outputs, (outputs[-1], last[:batch])
 
 
 class Sizes(NamedTuple):
-    """Of a span: T steps of tiles of sixteen environments, F frames, d; taped is 0 or 1."""
+    """Of a span: T steps of tiles of sixteen environments, D, or 0 where what the gates get of the
+    input is given, and d; taped is 0 or 1.
+    """
 
     steps: int
     tiles: int
-    frames: int
+    inputs: int
     hidden: int
     taped: int
 
 
 class Forward(NamedTuple):
-    """What the kernel forward reads and fills in: starts [1, F], what of the gates comes from the
-    input [4·d, F], h and c [d, tiles], h before each step [d, F], the tape [tiles, T, 6·d] (gates,
-    tanh c, and c before), memory to work with [tiles, 2·d], h after each step [d, F], the last c.
+    """What the kernel forward reads and fills in beside rows: the first h [d], weights [4·d, d],
+    those of the input [4·d, D] and its bias [4·d], the input [T·B', D] or what the gates get of it
+    [T·B', 4·d], h and c [B', d], what weights are multiplied with, the input and h before each step
+    [T·B', D + d], h after it [T·B', d], and c after the last [B', d].
     """
 
-    starts: Any
-    z: Any
+    first: Any
+    weight: Any
+    input: Any
+    bias: Any
+    x: Any
     h: Any
     c: Any
-    before: Any
-    tape: Any
-    work: Any
+    seen: Any
     outputs: Any
     last: Any
 
 
 class Backward(NamedTuple):
     """Likewise backward: gradients of h after each step and of the last c, and what is filled in:
-    those of the gates [4·d, F], h, c, and the first state [d, tiles].
+    those of the gates [T·B', 4·d], of the input, h and c [B', d].
+    """
+
+    weight: Any
+    input: Any
+    d_outputs: Any
+    d_last: Any
+    d_z: Any
+    d_x: Any
+    d_h: Any
+    d_c: Any
+
+
+class Rows(NamedTuple):
+    """Rows of both: starts [T, tiles], the tape [tiles, T, 6·d] (gates, tanh c, and c before), and
+    memory to work with, forward [tiles, 2·d + D] and backward [tiles, 8·d + D], whose first d
+    become the gradient of the first h.
     """
 
     starts: Any
     tape: Any
     work: Any
-    d_outputs: Any
-    d_last: Any
-    d_z: Any
-    d_h: Any
-    d_c: Any
-    d_first: Any
 
 
 def _go_forward(
     steps: int,
     taped: int,
     starts: Tensor,
-    z: Tensor,
+    x: Tensor,
+    matrix: Tensor,
+    bias: Tensor,
     h: Tensor,
     c: Tensor,
     start: Tensor,
     weight: Tensor,
 ) -> tuple[tuple[Tensor, Tensor], tuple[Sizes, Tensor, Tensor]]:
-    """What `_Span` returns; and sizes, h before each step and the tape."""
-    d, frames, tiles = h.shape[0], z.shape[1], h.shape[1] // WIDTH
-    s = Sizes(steps, tiles, frames // WIDTH, d, taped)
-    before = scratch(z, d * taped, frames)
-    tape = scratch(z, tiles, steps if taped else 1, 6 * d, WIDTH)
-    work = scratch(z, tiles, 2 * d, WIDTH)
-    outputs, last = z.new_empty(d, frames), torch.empty_like(c)
-    memory = Forward(starts, z, h, c, before, tape, work, outputs, last)
-    launch(forward, tiles, (tuple(s),), memory, (start, weight))
-    return (outputs, last), (s, before, tape)
+    """What `_Span` returns; and sizes, what weights were multiplied with, and the tape."""
+    (batch, d), inputs = h.shape, matrix.shape[1] if len(matrix) else 0
+    s = Sizes(steps, batch // WIDTH, inputs, d, taped)
+    seen = scratch(x, len(x) * s.taped, inputs + d)
+    tape = scratch(x, s.tiles, steps if s.taped else 1, 6 * d, WIDTH)
+    outputs, last = x.new_empty(len(x), d), torch.empty_like(c)
+    memory = Forward(start, weight, matrix, bias, x, h, c, seen, outputs, last)
+    work = Rows(starts, tape, scratch(x, s.tiles, 2 * d + inputs, WIDTH))
+    launch(forward, s.tiles, (tuple(s),), work, memory)
+    return (outputs, last), (s, seen, tape)
 
 
 class _Span(torch.autograd.Function):
-    """forward: T, starts [1, T·B], the gates' part from the input [4·d, T·B], h and c [d, B], and
-    the parameters. Returns h after each step [d, T·B] and c after the last [d, B].
+    """forward: T, starts [T, B', 1], the input, its weights and bias, or what the gates get of it
+    and none of these, h and c [B', d], and the other parameters. Returns h after each step
+    [T·B', d] and c after the last [B', d].
     """
 
     @staticmethod
     def forward(ctx: Any, steps: int, starts: Tensor, *given: Tensor) -> tuple[Tensor, Tensor]:
         taped = int(any(ctx.needs_input_grad))
-        found, (ctx.sizes, ctx.before, ctx.tape) = _go_forward(steps, taped, starts, *given)
-        ctx.save_for_backward(starts, *given[3:])
+        found, (ctx.sizes, ctx.seen, ctx.tape) = _go_forward(steps, taped, starts, *given)
+        ctx.save_for_backward(starts, given[1], given[-1])
         return found
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, d_outputs: Tensor, d_last: Tensor) -> tuple[Tensor | None, ...]:
         s: Sizes = ctx.sizes
-        starts, start, weight = ctx.saved_tensors
-        d_last = d_last.contiguous()
-        d_z = d_outputs.new_empty(4 * s.hidden, s.frames * WIDTH)
+        starts, matrix, weight = ctx.saved_tensors
+        d_outputs, d_last = d_outputs.contiguous(), d_last.contiguous()
+        d_z = d_outputs.new_empty(len(d_outputs), 4 * s.hidden)
+        d_x = d_z.new_empty(len(d_z), s.inputs) if s.inputs else d_z
         d_h, d_c = torch.empty_like(d_last), torch.empty_like(d_last)
-        d_first, work = torch.zeros_like(d_h), scratch(d_h, s.tiles, 6 * s.hidden, WIDTH)
-        memory = Backward(
-            starts, ctx.tape, work, d_outputs.contiguous(), d_last, d_z, d_h, d_c, d_first
-        )
-        launch(backward, s.tiles, (tuple(s),), memory, (start, weight))
-        d_weight = d_z @ ctx.before.T if ctx.needs_input_grad[6] else None
-        return None, None, d_z, d_h, d_c, d_first.sum(1), d_weight
+        memory = Backward(weight, matrix, d_outputs, d_last, d_z, d_x, d_h, d_c)
+        work = scratch(d_h, s.tiles, 8 * s.hidden + s.inputs, WIDTH)
+        launch(backward, s.tiles, (tuple(s),), Rows(starts, ctx.tape, work), memory)
+        d_first = work[:, : s.hidden].sum((0, 2))
+        needed, both = ctx.needs_input_grad, (None, None)
+        if needed[3] or needed[8]:
+            both = (d_z.T @ ctx.seen).split([s.inputs, s.hidden], 1)
+        of_input = (both[0], d_z.sum(0)) if s.inputs else (None, None)
+        return None, None, d_x, *of_input, d_h, d_c, d_first, both[1]
 
 
 @kernel
-def forward(start: int, end: int, told: Any, places: Any, parameters: Any, kind: Any) -> None:
+def forward(start: int, end: int, told: Any, places: Any, others: Any, kind: Any) -> None:
     """Tiles `start` to `end`."""
-    s, x = Sizes(*told[0]), Forward(*rows(places, kind))
-    first, weight = numbers(parameters, kind)
+    s, r, x = Sizes(*told[0]), Rows(*rows(places, kind)), Forward(*numbers(others, kind))
     d = s.hidden
     for tile in range(start, end):
-        h = x.work + 2 * tile * d
-        c = h + d
-        gather(x.h + tile, s.tiles, d, h)
-        gather(x.c + tile, s.tiles, d, c)
+        h, own = r.work + tile * (2 * d + s.inputs), tile * WIDTH * d
+        c, given = h + d, h + 2 * d
+        gather(x.h + own, d, d, h)
+        gather(x.c + own, d, d, c)
         for t in range(s.steps):
             frame = t * s.tiles + tile
-            gates = x.tape + (tile * s.steps + t if s.taped else tile) * 6 * d
-            reset(d, load(x.starts, frame), first, h, c)
+            gates, here = r.tape + (tile * s.steps + t if s.taped else tile) * 6 * d, frame * WIDTH
+            reset(d, load(r.starts, frame), x.first, h, c)
+            seen, width = x.seen + here * (s.inputs + d), s.inputs + d
             if s.taped:
-                scatter(h, d, x.before + frame, s.frames)
-                scatter(c, d, gates + 5 * d, 1)
-            gather(x.z + frame, s.frames, 4 * d, gates)
-            multiply(weight, 4 * d, d, h, gates)
+                scatter(h, d, seen + s.inputs, width)
+                copy(c, d, gates + 5 * d)
+            if s.inputs:
+                gather(x.x + here * s.inputs, s.inputs, s.inputs, given)
+                repeat(x.bias, 4 * d, gates)
+                multiply(x.input, 4 * d, s.inputs, given, gates)
+                if s.taped:
+                    scatter(given, s.inputs, seen, width)
+            else:
+                gather(x.x + here * 4 * d, 4 * d, 4 * d, gates)
+            multiply(x.weight, 4 * d, d, h, gates)
             for row in range(d):
                 everyone = like(load(h, row), 1.0)
                 squashed = gates + (4 * d + row)
                 step_lstm(gates + row, in_order(d), squashed, everyone, h + row, c + row)
-            scatter(h, d, x.outputs + frame, s.frames)
-        scatter(c, d, x.last + tile, s.tiles)
+            scatter(h, d, x.outputs + here * d, d)
+        scatter(c, d, x.last + own, d)
 
 
 @kernel
-def backward(start: int, end: int, told: Any, places: Any, parameters: Any, kind: Any) -> None:
+def backward(start: int, end: int, told: Any, places: Any, others: Any, kind: Any) -> None:
     """Tiles `start` to `end`."""
-    s, x = Sizes(*told[0]), Backward(*rows(places, kind))
-    _, weight = numbers(parameters, kind)
+    s, r, x = Sizes(*told[0]), Rows(*rows(places, kind)), Backward(*numbers(others, kind))
     d = s.hidden
     for tile in range(start, end):
-        h = x.work + 6 * tile * d
-        c, d_gates = h + d, h + 2 * d
-        clear(h, d)
-        gather(x.d_last + tile, s.tiles, d, c)
+        first, own = r.work + tile * (8 * d + s.inputs), tile * WIDTH * d
+        h, c, arrived, d_gates = first + d, first + 2 * d, first + 3 * d, first + 4 * d
+        given = first + 8 * d
+        clear(first, 2 * d)
+        gather(x.d_last + own, d, d, c)
         for t in range(s.steps - 1, -1, -1):
-            frame, gates = t * s.tiles + tile, x.tape + (tile * s.steps + t) * 6 * d
-            add(x.d_outputs + frame, s.frames, d, h)
+            frame, gates = t * s.tiles + tile, r.tape + (tile * s.steps + t) * 6 * d
+            gather(x.d_outputs + frame * WIDTH * d, d, d, arrived)
+            add(arrived, d, h)
             for row in range(d):
                 before, squashed = load(gates, 5 * d + row), gates + (4 * d + row)
                 everyone = like(before, 1.0)
-                own, at = gates + row, in_order(d)
-                step_lstm_back(own, at, squashed, everyone, before, h + row, c + row, d_gates + row)
-            scatter(d_gates, 4 * d, x.d_z + frame, s.frames)
-            multiply_back(weight, 4 * d, d, d_gates, h)
-            reset_back(d, load(x.starts, frame), x.d_first + tile, s.tiles, h, c)
-        scatter(h, d, x.d_h + tile, s.tiles)
-        scatter(c, d, x.d_c + tile, s.tiles)
+                own_gates, at = gates + row, in_order(d)
+                step_lstm_back(
+                    own_gates, at, squashed, everyone, before, h + row, c + row, d_gates + row
+                )
+            scatter(d_gates, 4 * d, x.d_z + frame * WIDTH * 4 * d, 4 * d)
+            if s.inputs:
+                clear(given, s.inputs)
+                multiply_back(x.input, 4 * d, s.inputs, d_gates, given)
+                scatter(given, s.inputs, x.d_x + frame * WIDTH * s.inputs, s.inputs)
+            multiply_back(x.weight, 4 * d, d, d_gates, h)
+            reset_back(d, load(r.starts, frame), first, h, c)
+        scatter(h, d, x.d_h + own, d)
+        scatter(c, d, x.d_c + own, d)

@@ -3,7 +3,7 @@
 The same function of the same parameters as the definition in `agents.cores.rims.cell`, at many
 times its speed on CPUs. Sixteen environments go through all steps together, a number of each in one
 lane of the processor's vectors; their state stays in the caches. What the way back needs is on a
-tape; gradients of weights are products of what is kept of all steps, taken by torch at the end.
+tape; gradients of weights are added up step by step, while what they are products of is at hand.
 """
 
 from .run import covers, run

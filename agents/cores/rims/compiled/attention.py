@@ -9,12 +9,12 @@ from typing import Any
 
 from ....kernels.compiling import inlined, part
 from ....kernels.lanes import above, choose, exp, fma, larger, like, load, nothing, store
-from ....kernels.rows import clear, multiply, multiply_back, repeat
+from ....kernels.rows import multiply, multiply_back, repeat
 from ..cell import EPSILON
 
 
 @part
-def ask(s: Any, p: Any, matrix: Any, bias: Any, keys: Any, h: Any, tape: Any) -> None:
+def ask(s: Any, p: Any, matrix: Any, bias: Any, offers: Any, h: Any, tape: Any) -> None:
     """The queries of all modules and their scores, in place of the weights."""
     width, scale = s.heads * s.key, 1 / s.key**0.5
     for j in range(s.modules):
@@ -23,12 +23,26 @@ def ask(s: Any, p: Any, matrix: Any, bias: Any, keys: Any, h: Any, tape: Any) ->
         multiply(matrix + j * width * s.hidden, width, s.hidden, h + j * s.hidden, query)
         for head in range(s.heads):
             for slot in range(s.slots):
-                own, key = query + head * s.key, keys + (slot * width + head * s.key) * s.frames
+                own, key = query + head * s.key, offers + (keys(s, slot) + head * s.key)
                 score = load(own, 0) * load(key, 0)
                 for k in range(1, s.key):
-                    score = fma(load(own, k), load(key, k * s.frames), score)
+                    score = fma(load(own, k), load(key, k), score)
                 row = (j * s.heads + head) * s.slots + slot
                 store(tape, p.weights + row, score * scale)
+
+
+@inlined
+def keys(s: Any, slot: int) -> int:
+    """Where a slot's keys [H·key] are among what is offered."""
+    row: int = slot * s.heads * (s.key + s.value)
+    return row
+
+
+@inlined
+def values(s: Any, slot: int) -> int:
+    """Where its values [H·value] are."""
+    row: int = keys(s, slot) + s.heads * s.key
+    return row
 
 
 @part
@@ -36,25 +50,25 @@ def ask_back(
     s: Any,
     p: Any,
     matrix: Any,
-    keys: Any,
+    offers: Any,
     d_scores: Any,
     d_query: Any,
-    d_keys: Any,
+    d_offers: Any,
     dh: Any,
     tape: Any,
 ) -> None:
-    """Gradients of queries [n, H·key] and, added up, of keys [S, H·key] and h."""
+    """Gradients of queries [n, H·key] and, added up, of keys and h."""
     width, scale = s.heads * s.key, 1 / s.key**0.5
-    clear(d_query, s.modules * width)
     for j in range(s.modules):
         for head in range(s.heads):
-            for slot in range(s.slots):
-                score = load(d_scores, (j * s.heads + head) * s.slots + slot) * scale
-                for k in range(head * s.key, (head + 1) * s.key):
-                    own, other = j * width + k, slot * width + k
-                    key, query = load(keys, other * s.frames), load(tape, p.query + own)
-                    store(d_query, own, fma(score, key, load(d_query, own)))
-                    store(d_keys, other, fma(score, query, load(d_keys, other)))
+            scores = d_scores + (j * s.heads + head) * s.slots
+            for k in range(head * s.key, (head + 1) * s.key):
+                query, total = load(tape, p.query + j * width + k), nothing(tape)
+                for slot in range(s.slots):
+                    score, key = load(scores, slot) * scale, keys(s, slot) + k
+                    total = fma(score, load(offers, key), total)
+                    store(d_offers, key, fma(score, query, load(d_offers, key)))
+                store(d_query, j * width + k, total)
         weight = matrix + j * width * s.hidden
         multiply_back(weight, width, s.hidden, d_query + j * width, dh + j * s.hidden)
 
@@ -152,7 +166,7 @@ def rank(s: Any, p: Any, ranks: Any, tape: Any) -> None:
     for j in range(s.modules):
         place = nothing(tape)
         if s.ordered:
-            place = load(ranks, j * s.frames)
+            place = load(ranks, j)
         else:
             own = load(tape, p.probability + j)
             for i in range(j):
@@ -247,10 +261,10 @@ def take_part(s: Any, p: Any, lots: Any, tape: Any) -> None:
     if s.knock_out == 0:
         return
     for j in range(s.modules):  # 2 for one that is active and stands still, until all are counted
-        own, before = load(lots, j * s.frames), zero
+        own, before = load(lots, j), zero
         for i in range(s.modules):
             active = above(load(tape, p.mask + i), zero)
-            before = fma(active, above(own, load(lots, i * s.frames)), before)
+            before = fma(active, above(own, load(lots, i)), before)
         mask, still = load(tape, p.mask + j), above(like(own, s.knock_out), before)
         store(tape, p.mask + j, mask + mask * still)
     for row in range(p.mask, p.mask + s.modules):
@@ -259,17 +273,38 @@ def take_part(s: Any, p: Any, lots: Any, tape: Any) -> None:
 
 
 @part
-def read(s: Any, p: Any, values: Any, j: int, tape: Any, out: Any) -> None:
+def read(s: Any, p: Any, offers: Any, j: int, tape: Any, out: Any) -> None:
     """What a module reads [H·value]: the values of the slots by its weights."""
-    width = s.heads * s.value
     for head in range(s.heads):
         weights = tape + (p.weights + (j * s.heads + head) * s.slots)
         for row in range(head * s.value, (head + 1) * s.value):
-            total = load(weights, 0) * load(values, row * s.frames)
+            total = load(weights, 0) * load(offers, values(s, 0) + row)
             for slot in range(1, s.slots):
-                value = load(values, (slot * width + row) * s.frames)
-                total = fma(load(weights, slot), value, total)
+                total = fma(load(weights, slot), load(offers, values(s, slot) + row), total)
             store(out, row, total)
+
+
+@part
+def read_back(
+    s: Any,
+    p: Any,
+    offers: Any,
+    j: int,
+    d_read: Any,
+    d_weights: Any,
+    d_offers: Any,
+    tape: Any,
+) -> None:
+    """Gradients of a module's weights and, added up, of the values."""
+    for head in range(s.heads):
+        for slot in range(s.slots):
+            place = (j * s.heads + head) * s.slots + slot
+            weight, total = load(tape, p.weights + place), nothing(tape)
+            for row in range(head * s.value, (head + 1) * s.value):
+                gradient, value = load(d_read, row), values(s, slot) + row
+                total = fma(gradient, load(offers, value), total)
+                store(d_offers, value, fma(weight, gradient, load(d_offers, value)))
+            store(d_weights, place, total)
 
 
 @part
@@ -277,7 +312,7 @@ def read_ahead(s: Any, p: Any, gains: Any, j: int, tape: Any, gates: Any) -> Non
     """Adds to a module's gates what was read ahead for them [gates·d], by its weight."""
     weight = load(tape, p.weights + j)
     for row in range(s.gates * s.hidden):
-        store(gates, row, fma(weight, load(gains, row * s.frames), load(gates, row)))
+        store(gates, row, fma(weight, load(gains, row), load(gates, row)))
 
 
 @part
@@ -287,31 +322,7 @@ def read_ahead_back(
     """Gradients of a module's weight and of what was read ahead for its gates."""
     weight, total = load(tape, p.weights + j), nothing(tape)
     for row in range(s.gates * s.hidden):
-        gradient, place = load(d_gates, row), row * s.frames
-        total = fma(gradient, load(gains, place), total)
-        store(d_gains, place, weight * gradient)
+        gradient = load(d_gates, row)
+        total = fma(gradient, load(gains, row), total)
+        store(d_gains, row, weight * gradient)
     store(d_weights, j, total)
-
-
-@part
-def read_back(
-    s: Any,
-    p: Any,
-    values: Any,
-    j: int,
-    d_read: Any,
-    d_weights: Any,
-    d_values: Any,
-    tape: Any,
-) -> None:
-    """Gradients of a module's weights and, added up, of the values [S, H·value]."""
-    width = s.heads * s.value
-    for head in range(s.heads):
-        for slot in range(s.slots):
-            place = (j * s.heads + head) * s.slots + slot
-            weight, total = load(tape, p.weights + place), nothing(tape)
-            for row in range(head * s.value, (head + 1) * s.value):
-                gradient, other = load(d_read, row), slot * width + row
-                total = fma(gradient, load(values, other * s.frames), total)
-                store(d_values, other, fma(weight, gradient, load(d_values, other)))
-            store(d_weights, place, total)

@@ -5,40 +5,60 @@ from __future__ import annotations
 from typing import Any
 
 from ....kernels.compiling import kernel, part
-from ....kernels.lanes import anywhere, load, numbers, rows
+from ....kernels.lanes import WIDTH, anywhere, load, numbers, rows
 from ....kernels.lstm import reset_back
+from ....kernels.products import add_products
 from ....kernels.rows import add, clear, gather, multiply_back, scatter
 from .attention import ask_back, read_ahead_back, read_back, weigh_back
 from .communication import communicate_back, receive_back
 from .dynamics import gather_gates_back, step_back
-from .sizes import Back, Backward, Places, Sizes, Weights, keep
+from .sizes import (
+    Back,
+    Backward,
+    Learnt,
+    Places,
+    Rows,
+    Sizes,
+    Weights,
+    gained,
+    offered,
+    products,
+)
 
 
 @kernel
-def backward(start: int, end: int, told: Any, places: Any, parameters: Any, kind: Any) -> None:
+def backward(start: int, end: int, told: Any, places: Any, others: Any, kind: Any) -> None:
     """Tiles `start` to `end`: fills the gradients in."""
-    s, p, back = Sizes(*told[0]), Places(*told[1]), Back(*told[2])
-    w, x = Weights(*numbers(parameters, kind)), Backward(*rows(places, kind))
+    s, p, back, learnt = Sizes(*told[0]), Places(*told[1]), Back(*told[2]), Learnt(*told[3])
+    pointers, r = numbers(others, kind), Rows(*rows(places, kind))
+    w, x = Weights(*pointers[:8]), Backward(*pointers[8:])
     state = s.modules * s.hidden
     for tile in range(start, end):
-        work = x.work + tile * back.end
-        h, c = work + back.h, work + back.c
-        clear(h, state)
+        work, own = r.work + tile * back.end, tile * WIDTH * state
+        h, c, arrived = work + back.h, work + back.c, work + back.arrived
+        sums = r.sums + tile * learnt.end
+        clear(work, 2 * state)  # the first state's gradient, and h's
+        clear(sums, learnt.end)
         if s.lstm:
-            gather(x.d_last + tile, s.tiles, state, c)
+            gather(x.d_last + own, state, state, c)
         for t in range(s.steps - 1, -1, -1):
-            frame, tape = t * s.tiles + tile, x.tape + (tile * s.steps + t) * p.end
-            add(x.d_outputs + frame, s.frames, state, h)
-            talk_back(s, p, w, x, back, work, frame, tape)
-            move_back(s, p, w, x, back, work, frame, tape)
-            reset_back(state, load(x.starts, frame), x.d_first + tile, s.tiles, h, c)
-        scatter(h, state, x.d_h + tile, s.tiles)
+            frame, tape = t * s.tiles + tile, r.tape + (tile * s.steps + t) * p.end
+            gather(x.d_outputs + frame * WIDTH * state, state, state, arrived)
+            add(arrived, state, h)
+            talk_back(s, p, w, back, work, tape)
+            if s.attention_learns:
+                learn_to_talk(s, p, learnt, back, work, tape, sums)
+            move_back(s, p, learnt, w, x, back, work, frame, tape, sums)
+            if s.attention_learns:
+                learn_to_ask(s, p, learnt, back, work, tape, sums)
+            reset_back(state, load(r.starts, frame), work + back.first, h, c)
+        scatter(h, state, x.d_h + own, state)
         if s.lstm:
-            scatter(c, state, x.d_c + tile, s.tiles)
+            scatter(c, state, x.d_c + own, state)
 
 
 @part
-def talk_back(s: Any, p: Any, w: Any, x: Any, back: Any, work: Any, frame: int, tape: Any) -> None:
+def talk_back(s: Any, p: Any, w: Any, back: Any, work: Any, tape: Any) -> None:
     """The attention between modules."""
     n, d, talk = s.modules, s.hidden, s.talkers * s.features
     h, change, message = work + back.h, work + back.change, work + back.message
@@ -51,32 +71,80 @@ def talk_back(s: Any, p: Any, w: Any, x: Any, back: Any, work: Any, frame: int, 
     for j in range(n):
         matrix = w.talk + 3 * j * talk * d
         multiply_back(matrix, 3 * talk, d, projected + 3 * j * talk, h + j * d)
-    keep(s, s.attention_learns, projected, 3 * n * talk, x.projected + frame)
-    keep(s, s.attention_learns, change, n * d, x.change + frame)
 
 
 @part
-def move_back(s: Any, p: Any, w: Any, x: Any, back: Any, work: Any, frame: int, tape: Any) -> None:
+def learn_to_talk(s: Any, p: Any, learnt: Any, back: Any, work: Any, tape: Any, sums: Any) -> None:
+    """Adds to the gradients of the attention between modules."""
+    n, d, talk = s.modules, s.hidden, s.talkers * s.features
+    turned = work + back.turned
+    for j in range(n):
+        change, message = work + (back.change + j * d), tape + (p.message + j * talk)
+        projected, between = work + (back.projected + 3 * j * talk), tape + (p.between + j * d)
+        of_talk = sums + (learnt.talk + j * products(s, 3 * talk, d) // n)
+        of_listen = sums + (learnt.listen + j * products(s, d, talk) // n)
+        add_products(projected, 3 * talk, between, d, turned, of_talk)
+        add_products(change, d, message, talk, turned, of_listen)
+
+
+@part
+def learn_to_ask(s: Any, p: Any, learnt: Any, back: Any, work: Any, tape: Any, sums: Any) -> None:
+    """Likewise to those of the queries."""
+    n, d, key = s.modules, s.hidden, s.heads * s.key
+    add(work + back.query, n * key, sums + learnt.query_bias)
+    for j in range(n):
+        query, seen = work + (back.query + j * key), tape + (p.seen + j * (d + s.heads * s.value))
+        of_query = sums + (learnt.query + j * products(s, key, d) // n)
+        add_products(query, key, seen, d, work + back.turned, of_query)
+
+
+@part
+def move_back(
+    s: Any,
+    p: Any,
+    learnt: Any,
+    w: Any,
+    x: Any,
+    back: Any,
+    work: Any,
+    frame: int,
+    tape: Any,
+    sums: Any,
+) -> None:
     """The modules' dynamics, and the attention to the input."""
-    d, reads, key = s.hidden, s.heads * s.value, s.heads * s.key
+    n, d, width = s.modules, s.hidden, offered(s) + s.modules * gained(s)
     h, c, gates, taken = work + back.h, work + back.c, work + back.gates, work + back.read
     query, weights = work + back.query, work + back.weights
-    d_key, d_value = work + back.key, work + back.value
-    clear(weights, back.end - back.weights)  # keys and values are after them
-    for j in range(s.modules):
+    offers, d_offers = work + back.offers, work + back.d_offers
+    gains, d_gains = work + back.gains, work + back.d_gains
+    here = frame * WIDTH * width
+    gather(x.offers + here, width, offered(s), offers)
+    clear(weights, back.end - back.weights)  # and what is offered, which is after them
+    for j in range(n):
         if anywhere(load(tape, p.mask + j)):
-            before = x.seen + ((j * (reads + d) + reads) * s.frames + frame)
-            step_back(s, p, j, before, h, c, gates, tape)
+            step_back(s, p, j, h, c, gates, tape)
+            if s.modules_learn:
+                learn_to_move(s, p, learnt, j, gates, work + back.turned, tape, sums)
             gather_gates_back(s, j, w.input, w.hidden, gates, taken, h)
-            read_back(s, p, x.values + frame, j, taken, weights, d_value, tape)
+            read_back(s, p, offers, j, taken, weights, d_offers, tape)
         else:
             clear(gates, 4 * d)
         if s.ahead:
-            own = j * s.gates * d * s.frames + frame
-            read_ahead_back(s, p, x.values + own, j, gates, weights, x.d_values + own, tape)
-        keep(s, s.modules_learn, gates, 4 * d, x.gates + (4 * j * d * s.frames + frame))
+            own = here + offered(s) + j * gained(s)
+            gather(x.offers + own, width, gained(s), gains)
+            read_ahead_back(s, p, gains, j, gates, weights, d_gains, tape)
+            scatter(d_gains, gained(s), x.d_offers + own, width)
     weigh_back(s, p, weights, tape)
-    ask_back(s, p, w.query, x.keys + frame, weights, query, d_key, h, tape)
-    keep(s, s.attention_learns, query, s.modules * key, x.query + frame)
-    scatter(d_key, s.slots * key, x.d_keys + frame, s.frames)
-    scatter(d_value, s.slots * reads, x.d_values + frame, s.frames)
+    ask_back(s, p, w.query, offers, weights, query, d_offers, h, tape)
+    scatter(d_offers, offered(s), x.d_offers + here, width)
+
+
+@part
+def learn_to_move(
+    s: Any, p: Any, learnt: Any, j: int, gates: Any, turned: Any, tape: Any, sums: Any
+) -> None:
+    """Adds to the gradients of a module's dynamics."""
+    rows, width = 4 * s.hidden, s.hidden + s.heads * s.value
+    of_gates = sums + (learnt.gates + j * products(s, rows, width) // s.modules)
+    add(gates, rows, sums + (learnt.bias + j * rows))
+    add_products(gates, rows, tape + (p.seen + j * width), width, turned, of_gates)

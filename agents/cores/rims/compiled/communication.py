@@ -51,12 +51,13 @@ def communicate_back(
             store(scores, i, score)
         softmax_back(scores, attended, 1, s.modules)
         query = 3 * j * width + head * e
-        for i in range(s.modules):
-            key, score = (3 * i + 1) * width + head * e, load(scores, i) * scale
-            for row in range(e):
-                own, other = load(projected, query + row), load(projected, key + row)
-                store(d_projected, query + row, fma(score, other, load(d_projected, query + row)))
-                store(d_projected, key + row, fma(score, own, load(d_projected, key + row)))
+        for row in range(query, query + e):
+            own, total = load(projected, row), nothing(tape)
+            for i in range(s.modules):
+                score, key = load(scores, i) * scale, (3 * (i - j) + 1) * width + row
+                total = fma(score, load(projected, key), total)
+                store(d_projected, key, fma(score, own, load(d_projected, key)))
+            store(d_projected, row, total)
 
 
 @part

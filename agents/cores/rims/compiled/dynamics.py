@@ -76,21 +76,17 @@ def step_gru(gates: Any, d: int, squashed: Any, mask: Any, h: Any) -> None:
 
 
 @part
-def step_back(s: Any, p: Any, j: int, h: Any, dh: Any, dc: Any, d_gates: Any, tape: Any) -> None:
-    """Gradients of a module's gates, and of its h and c but for what comes by the gates.
-
-    h is the module's own before the step, its rows as many apart as there are frames.
-    """
+def step_back(s: Any, p: Any, j: int, dh: Any, dc: Any, d_gates: Any, tape: Any) -> None:
+    """Gradients of a module's gates, and of its h and c but for what comes by the gates."""
     d, own = s.hidden, j * s.hidden
     gates, squashed, mask = on_tape(p, j, own, tape)
     for row in range(d):
         place, out = own + row, d_gates + row
         if s.lstm:
-            c = load(tape, p.memory + place)
-            at, other = in_order(d), squashed + row
-            step_lstm_back(gates + row, at, other, mask, c, dh + place, dc + place, out)
+            before, at, other = load(tape, p.memory + place), in_order(d), squashed + row
+            step_lstm_back(gates + row, at, other, mask, before, dh + place, dc + place, out)
         else:
-            before = load(h, row * s.frames)
+            before = load(tape, p.seen + j * (d + s.heads * s.value) + row)
             step_gru_back(gates + row, d, squashed + row, mask, before, dh + place, out)
 
 

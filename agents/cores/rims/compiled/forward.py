@@ -5,80 +5,90 @@ from __future__ import annotations
 from typing import Any
 
 from ....kernels.compiling import kernel, part
-from ....kernels.lanes import anywhere, load, numbers, rows
+from ....kernels.lanes import WIDTH, anywhere, load, numbers, rows
 from ....kernels.lstm import reset
-from ....kernels.rows import clear, gather, multiply, scatter
+from ....kernels.rows import clear, copy, gather, multiply, scatter
 from .attention import ask, read, read_ahead, take_part, weigh
 from .communication import communicate, receive
 from .dynamics import gather_gates, step
-from .sizes import Ahead, Forward, Places, Sizes, Weights, keep
+from .sizes import Ahead, Forward, Places, Rows, Sizes, Weights, gained, offered
 
 
 @kernel
-def forward(start: int, end: int, told: Any, places: Any, parameters: Any, kind: Any) -> None:
-    """Tiles `start` to `end`: fills the tape, what is kept, and the results in."""
+def forward(start: int, end: int, told: Any, places: Any, others: Any, kind: Any) -> None:
+    """Tiles `start` to `end`: fills the tape and the results in."""
     s, p, ahead = Sizes(*told[0]), Places(*told[1]), Ahead(*told[2])
-    w, x = Weights(*numbers(parameters, kind)), Forward(*rows(places, kind))
+    pointers, r = numbers(others, kind), Rows(*rows(places, kind))
+    w, x = Weights(*pointers[:8]), Forward(*pointers[8:])
     n, state = s.modules, s.modules * s.hidden
     for tile in range(start, end):
-        work = x.work + tile * ahead.end
+        work, own = r.work + tile * ahead.end, tile * WIDTH * state
         h, c = work + ahead.h, work + ahead.c
-        gather(x.h + tile, s.tiles, state, h)
+        gather(x.h + own, state, state, h)
         if s.lstm:
-            gather(x.c + tile, s.tiles, state, c)
+            gather(x.c + own, state, state, c)
         for t in range(s.steps):
             frame = t * s.tiles + tile
-            tape = x.tape + (tile * s.steps + t if s.taped else tile) * p.end
-            reset(state, load(x.starts, frame), w.start, h, c)
+            tape = r.tape + (tile * s.steps + t if s.taped else tile) * p.end
+            reset(state, load(r.starts, frame), w.start, h, c)
             move(s, p, w, x, ahead, work, frame, tape)
-            talk(s, p, w, x, ahead, work, frame, tape)
-            scatter(h, state, x.outputs + frame, s.frames)
-            scatter(tape + p.mask, n, x.masks + frame, s.frames)
-            scatter(tape + p.probability, n, x.probabilities + frame, s.frames)
+            talk(s, p, w, ahead, work, tape)
+            each = frame * WIDTH
+            scatter(h, state, x.outputs + each * state, state)
+            scatter(tape + p.mask, n, x.masks + each * n, n)
+            scatter(tape + p.probability, n, x.probabilities + each * n, n)
         if s.lstm:
-            scatter(c, state, x.last + tile, s.tiles)
+            scatter(c, state, x.last + own, state)
 
 
 @part
 def move(s: Any, p: Any, w: Any, x: Any, ahead: Any, work: Any, frame: int, tape: Any) -> None:
     """The attention to the input, and the step of the modules that it chooses."""
-    d, reads = s.hidden, s.heads * s.value
-    h, c, taken = work + ahead.h, work + ahead.c, work + ahead.read
+    n, d, reads = s.modules, s.hidden, s.heads * s.value
+    h, c = work + ahead.h, work + ahead.c
+    offers, gains, order = work + ahead.offers, work + ahead.gains, work + ahead.order
+    each, width = frame * WIDTH, offered(s) + n * gained(s)
+    given = x.offers + each * width
     if s.lstm:
-        scatter(c, s.modules * d, tape + p.memory, 1)
-    ask(s, p, w.query, w.query_bias, x.keys + frame, h, tape)
-    weigh(s, p, x.ranks + frame, tape)
-    take_part(s, p, x.lots + frame, tape)
-    for j in range(s.modules):
-        seen = x.seen + (j * (reads + d) * s.frames + frame)
-        keep(s, s.taped, h + j * d, d, seen + reads * s.frames)
+        copy(c, n * d, tape + p.memory)
+    gather(given, width, offered(s), offers)
+    ask(s, p, w.query, w.query_bias, offers, h, tape)
+    if s.ordered:
+        gather(x.ranks + each * n, n, n, order)
+    weigh(s, p, order, tape)
+    if s.knock_out:
+        gather(x.lots + each * n, n, n, order)
+    take_part(s, p, order, tape)
+    for j in range(n):
+        seen = tape + (p.seen + j * (d + reads))
+        taken = seen + d
+        copy(h + j * d, d, seen)
         if anywhere(load(tape, p.mask + j)):
             gates = tape + (p.gates + 4 * j * d)
-            read(s, p, x.values + frame, j, tape, taken)
+            read(s, p, offers, j, tape, taken)
             gather_gates(s, j, w.input, w.hidden, w.bias, taken, h, gates)
             if s.ahead:
-                gains = x.values + (j * s.gates * d * s.frames + frame)
+                gather(given + offered(s) + j * gained(s), width, gained(s), gains)
                 read_ahead(s, p, gains, j, tape, gates)
             step(s, p, j, h, c, tape)
         else:
             clear(taken, reads)
-        keep(s, s.taped, taken, reads, seen)
 
 
 @part
-def talk(s: Any, p: Any, w: Any, x: Any, ahead: Any, work: Any, frame: int, tape: Any) -> None:
+def talk(s: Any, p: Any, w: Any, ahead: Any, work: Any, tape: Any) -> None:
     """The attention between modules."""
     n, d, width = s.modules, s.hidden, s.talkers * s.features
-    h, change, message = work + ahead.h, work + ahead.change, work + ahead.message
-    keep(s, s.taped, h, n * d, x.between + frame)
+    h, change = work + ahead.h, work + ahead.change
+    copy(h, n * d, tape + p.between)
     clear(tape + p.projected, 3 * n * width)
     for j in range(n):
         matrix, projected = w.talk + 3 * j * width * d, tape + (p.projected + 3 * j * width)
         multiply(matrix, 3 * width, d, h + j * d, projected)
     for j in range(n):
+        message = tape + (p.message + j * width)
         if anywhere(load(tape, p.mask + j)):
             communicate(s, p, j, tape, message)
             receive(s, p, j, w.listen, message, change, h, tape)
         else:
             clear(message, width)
-        keep(s, s.taped, message, width, x.message + (j * width * s.frames + frame))

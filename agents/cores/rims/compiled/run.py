@@ -7,18 +7,32 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.nn.functional import linear
 
 from metarims.protocols import State
 
 from ....frames import Frames
 from ....kernels.compiling import launch
 from ....kernels.lanes import WIDTH
-from ....kernels.tiles import features_first, flags_of, frames_first, padding, scratch, state_of
+from ....kernels.products import whole_columns
+from ....kernels.tiles import fill, padding, scratch
 from ..cell import GATES, RIMs, Spans
 from ..lots import choice_order, knock_out_lots
 from .backward import backward
 from .forward import forward
-from .sizes import Backward, Forward, Kept, Returned, Sizes, Weights, ahead_of, back_of, places_of
+from .sizes import (
+    Backward,
+    Forward,
+    Learnt,
+    Rows,
+    Sizes,
+    Weights,
+    ahead_of,
+    back_of,
+    learnt_of,
+    places_of,
+    products,
+)
 
 if TYPE_CHECKING:
     from ..config import RIMsConfig
@@ -34,24 +48,18 @@ def covers(config: RIMsConfig) -> bool:
 def run(cell: RIMs, frames: Frames, state: State, starts: Tensor) -> Spans:
     """As `agents.cores.rims.cell.Run`."""
     (steps, batch), (h, c, _) = starts.shape, state
-    x = frames.different.permute(1, 2, 0)  # [S, D, M]
+    x = frames.different  # [M, S, D]
     sizes = sizes_of(cell.config, steps, batch, x)
 
     key, value = cell.key.weight, cell.value.weight
     if sizes.ahead:
         value = cell.input_weight.flatten(0, 1) @ value
-    weight = torch.cat([key, value])
-    rows = torch.bmm(weight.expand(len(x), -1, -1), x)  # [S, rows of both, M]
-    each = frames.columns(rows.flatten(0, 1)).view(*rows.shape[:2], -1)  # [S, rows of both, T·B]
-    keys, values = each.split([len(key), len(value)], 1)
-    given = (
-        sizes,
-        flags_of(starts, x.dtype),
+    made = linear(x.flatten(0, 1), torch.cat([key, value]))  # [M·S, rows of both]
+    given: tuple[Tensor, ...] = (
+        fill(starts.unsqueeze(2).to(x.dtype)),
         *_order(cell.config, state, steps, x.dtype),
-        keys.contiguous(),
-        values.contiguous(),
-        state_of(h),
-        state_of(c),
+        frames.rows(made.view(len(x), -1)),
+        *(fill(each.flatten(1).unsqueeze(0))[0] for each in (h, c)),
         cell.start,
         cell.input_weight,
         cell.hidden_weight,
@@ -62,22 +70,24 @@ def run(cell: RIMs, frames: Frames, state: State, starts: Tensor) -> Spans:
         cell.communication_output,
     )
     if torch.is_grad_enabled():
-        found = _Span.apply(*given)  # type: ignore[no-untyped-call]
+        found = _Span.apply(sizes, *given)  # type: ignore[no-untyped-call]
     else:
-        found, _, _ = _go_forward(*given)
+        found, _ = _go_forward(sizes, *given)
     outputs, last, mask, probability = found
-    outputs = frames_first(outputs, steps, batch).unflatten(2, (cell.config.modules, -1))
-    last = frames_first(last, 1, batch).view(c.shape)
-    masks, probabilities = (frames_first(each, steps, batch) for each in (mask > 0, probability))
+    outputs = outputs.view(steps, -1, *h.shape[1:])[:, :batch]
+    last = last[:batch].view(c.shape)
+    masks, probabilities = (
+        each.view(steps, -1, len(cell.start))[:, :batch] for each in (mask > 0, probability)
+    )
     return outputs, (outputs[-1], last), masks, probabilities
 
 
 def reads_ahead(config: RIMsConfig, x: Tensor) -> bool:
     """Whether input and value weights are multiplied first: where that takes fewer products.
 
-    It can be done where a module reads by one weight: with one head, of one slot [1, D, M].
+    It can be done where a module reads by one weight: with one head, of one slot [M, 1, D].
     """
-    slots, inputs, frames = x.shape
+    frames, slots, inputs = x.shape
     rows = config.modules * GATES[config.dynamics] * config.hidden
     together = rows * inputs * (config.value + frames)
     apart = (rows + inputs) * config.value * frames
@@ -91,11 +101,10 @@ def sizes_of(config: RIMsConfig, steps: int, batch: int, x: Tensor) -> Sizes:
     return Sizes(
         steps=steps,
         tiles=tiles,
-        frames=steps * tiles,
         modules=config.modules,
         active=config.active,
         hidden=config.hidden,
-        slots=len(x),
+        slots=x.shape[1],
         heads=config.heads,
         key=config.key,
         value=0 if ahead else config.value,
@@ -115,7 +124,7 @@ def sizes_of(config: RIMsConfig, steps: int, batch: int, x: Tensor) -> Sizes:
 
 
 def _order(config: RIMsConfig, state: State, steps: int, kind: torch.dtype) -> tuple[Tensor, ...]:
-    """Ranks in the order of choice, and in that of lots: [n, T·B], or empty where not wanted."""
+    """Ranks in the order of choice, and in that of lots: [T, B', n], or empty where not wanted."""
     empty = torch.empty(0, dtype=kind)
     if config.choice == "top" and not config.knock_out:
         return empty, empty
@@ -126,9 +135,9 @@ def _order(config: RIMsConfig, state: State, steps: int, kind: torch.dtype) -> t
 
 
 def _ranks(order: Tensor, kind: torch.dtype) -> Tensor:
-    """How many of [T, B, n] come before each, the largest first: [n, T·B]."""
+    """How many of [T, B, n] come before each, the largest first: [T, B', n]."""
     ranks = order.argsort(dim=2, descending=True, stable=True).argsort(2)
-    return features_first(ranks.to(kind), ranks.shape[1]).contiguous()
+    return fill(ranks.to(kind))
 
 
 def _go_forward(
@@ -136,104 +145,93 @@ def _go_forward(
     starts: Tensor,
     ranks: Tensor,
     lots: Tensor,
-    keys: Tensor,
-    values: Tensor,
+    offers: Tensor,
     h: Tensor,
     c: Tensor,
     *parameters: Tensor,
-) -> tuple[tuple[Tensor, Tensor, Tensor, Tensor], Tensor, Kept]:
-    """What `_Span` returns; the tape, and what is kept beside it."""
-    places, ahead, frames = places_of(s), ahead_of(s), keys.shape[-1]
-    state, reads = s.modules * s.hidden, s.heads * s.value
-    widths = (s.modules * reads + state, state, s.modules * s.talkers * s.features)
-    nothing = keys.new_empty(0, frames)
-    kept = Kept(*(scratch(keys, width, frames) if s.taped else nothing for width in widths))
-    tape = scratch(keys, s.tiles, s.steps if s.taped else 1, places.end, WIDTH)
-    work = scratch(keys, s.tiles, ahead.end, WIDTH)
-    outputs, last = keys.new_empty(state, frames), torch.empty_like(c)
-    masks, probabilities = keys.new_empty(2, s.modules, frames).unbind()
-    given = (starts, ranks, lots, keys, values, h, c, *kept, tape, work)
-    rows = Forward(*given, outputs, last, masks, probabilities)
-    launch(forward, s.tiles, (tuple(s), tuple(places), tuple(ahead)), rows, parameters)
-    return (outputs, last, masks, probabilities), tape, kept
+) -> tuple[tuple[Tensor, Tensor, Tensor, Tensor], Tensor]:
+    """What `_Span` returns, and the tape."""
+    places, ahead, frames, d = places_of(s), ahead_of(s), len(offers), s.hidden
+    tape = scratch(h, s.tiles, s.steps if s.taped else 1, places.end, WIDTH)
+    rows = Rows(starts, tape, scratch(h, s.tiles, ahead.end, WIDTH), h.new_empty(0))
+    outputs, last = h.new_empty(frames, s.modules * d), torch.empty_like(c)
+    masks, probabilities = h.new_empty(2, frames, s.modules).unbind()
+    results = outputs, last, masks, probabilities
+    memory = Forward(ranks, lots, offers, h, c, *results)
+    told = tuple(s), tuple(places), tuple(ahead)
+    launch(forward, s.tiles, told, rows, (*parameters, *memory))
+    return results, tape
 
 
 class _Span(torch.autograd.Function):
-    """A span: environments last, in tiles of sixteen, as the kernels have it.
+    """A span, as `Forward` and `Weights` have it.
 
-    forward: starts [1, T·B], ranks and lots [n, T·B] or empty, keys [S, H·key, T·B], values
-    [S, H·value, T·B], or what gates get of them [1, n·gates·d, T·B], h and c [n·d, B], and the
-    parameters. Returns h after each step [n·d, T·B], c after the last [n·d, B], masks and
-    probabilities [n, T·B].
+    forward: starts [T, B', 1], ranks and lots, or empty, offers, h and c, and the parameters.
+    Returns h after each step [T·B', n·d], c after the last [B', n·d], masks and probabilities
+    [T·B', n].
     """
 
     @staticmethod
     def forward(ctx: Any, sizes: Sizes, *given: Tensor) -> tuple[Tensor, ...]:
-        needed = Weights(*ctx.needs_input_grad[8:])
+        needed = Weights(*ctx.needs_input_grad[7:])
         s = sizes._replace(
             taped=int(any(ctx.needs_input_grad)),
             modules_learn=int(needed.input or needed.hidden or needed.bias),
             attention_learns=int(any(needed[4:])),
         )
-        found, ctx.tape, ctx.kept = _go_forward(s, *given)
-        starts, _, _, keys, values, _, _, *parameters = given
+        found, ctx.tape = _go_forward(s, *given)
+        starts, _, _, offers, _, _, *parameters = given
         ctx.sizes, ctx.needed = s, needed
-        ctx.save_for_backward(starts, keys, values, *parameters)
+        ctx.save_for_backward(starts, offers, *parameters)
         ctx.mark_non_differentiable(*found[2:])
         return found
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, d_outputs: Tensor, d_last: Tensor, *_: Tensor) -> tuple[Any, ...]:
-        d_last = d_last.contiguous()
+        d_outputs, d_last = d_outputs.contiguous(), d_last.contiguous()
         s: Sizes = ctx.sizes
-        starts, keys, values, *parameters = ctx.saved_tensors
-        back, frames, state = back_of(s), keys.shape[-1], s.modules * s.hidden
-        d_keys, d_values = torch.empty_like(keys), torch.empty_like(values)
-        d_h, d_c = keys.new_empty(state, s.tiles * WIDTH), torch.empty_like(d_last)
-        d_first = keys.new_zeros(state, s.tiles * WIDTH)
-        widths = (
-            4 * state * s.modules_learn,
-            s.modules * s.heads * s.key * s.attention_learns,
-            3 * s.modules * s.talkers * s.features * s.attention_learns,
-            state * s.attention_learns,
-        )
-        returned = Returned(*(scratch(keys, width, frames) for width in widths))
-        work = scratch(keys, s.tiles, back.end, WIDTH)
-        given = (starts, keys, values, ctx.kept.seen, ctx.tape, work)
-        arrived = d_outputs.contiguous(), d_last
-        rows = Backward(*given, *arrived, *returned, d_keys, d_values, d_h, d_c, d_first)
-        launch(backward, s.tiles, (tuple(s), tuple(places_of(s)), tuple(back)), rows, parameters)
-        start = d_first.sum(1).view(s.modules, s.hidden)
-        gradients = _gradients(s, ctx.kept, returned, start)
+        starts, offers, *parameters = ctx.saved_tensors
+        back, state = back_of(s), s.modules * s.hidden
+        d_offers, d_c = torch.empty_like(offers), torch.empty_like(d_last)
+        d_h = d_outputs.new_empty(s.tiles * WIDTH, state)
+        learnt = learnt_of(s)
+        memory = Backward(offers, d_outputs, d_last, d_offers, d_h, d_c)
+        work, sums = (scratch(d_h, s.tiles, each.end, WIDTH) for each in (back, learnt))
+        told = tuple(s), tuple(places_of(s)), tuple(back), tuple(learnt)
+        rows = Rows(starts, ctx.tape, work, sums)
+        launch(backward, s.tiles, told, rows, (*parameters, *memory))
+        start = work[:, :state].sum((0, 2)).view(s.modules, s.hidden)
+        gradients = _gradients(s, learnt, sums.sum(0), start)
         wanted = (g if need else None for g, need in zip(gradients, ctx.needed, strict=True))
-        return None, None, None, None, d_keys, d_values, d_h, d_c, *wanted
+        return None, None, None, None, d_offers, d_h, d_c, *wanted
 
 
-def _gradients(s: Sizes, kept: Kept, returned: Returned, start: Tensor) -> Weights:
-    """Those of the parameters, products over all frames: None in a group that does not learn."""
+def _gradients(s: Sizes, learnt: Learnt, sums: Tensor, start: Tensor) -> Weights:
+    """Those of the parameters from the sums [places, 16]: None in a group that does not learn."""
 
-    def apart(x: Tensor) -> Tensor:
-        return x.view(s.modules, len(x) // s.modules, -1)  # [n, rows, T·B]
+    def weight(place: int, height: int, width: int) -> Tensor:
+        found = sums[place : place + products(s, height, width)]
+        return found.view(s.modules, -1, whole_columns(width))[:, :height, :width]
 
-    d, reads = s.hidden, s.heads * s.value
-    seen, between, message = map(apart, kept)
+    def bias(place: int, height: int) -> Tensor:
+        return sums[place : place + s.modules * height].sum(1).view(s.modules, height)
+
+    d, key, talk = s.hidden, s.heads * s.key, s.talkers * s.features
     gradients = Weights(start, *[None] * 7)
     if s.modules_learn:
-        gates = apart(returned.gates)
-        of_both = gates @ seen.mT  # [n, 4·d, H·value + d]
-        of_input = None if s.ahead else of_both[:, : s.gates * d, :reads]  # else by autograd
-        of_hidden = of_both[:, :, reads:]
+        of_both = weight(learnt.gates, 4 * d, d + s.heads * s.value)
+        of_input = None if s.ahead else of_both[:, : s.gates * d, d:]  # else by autograd
+        of_hidden = of_both[:, :, :d]
         if not s.lstm:
             of_hidden = torch.cat([of_hidden[:, : 2 * d], of_hidden[:, 3 * d :]], 1)
-        bias = gates[:, : s.gates * d].sum(2)
-        gradients = gradients._replace(input=of_input, hidden=of_hidden, bias=bias)
+        of_bias = bias(learnt.bias, 4 * d)[:, : s.gates * d]
+        gradients = gradients._replace(input=of_input, hidden=of_hidden, bias=of_bias)
     if s.attention_learns:
-        query, projected, change = map(apart, returned[1:])
         gradients = gradients._replace(
-            query=query @ seen[:, reads:].mT,
-            query_bias=query.sum(2),
-            talk=projected @ between.mT,
-            listen=change @ message.mT,
+            query=weight(learnt.query, key, d),
+            query_bias=bias(learnt.query_bias, key),
+            talk=weight(learnt.talk, 3 * talk, d),
+            listen=weight(learnt.listen, d, talk),
         )
     return gradients

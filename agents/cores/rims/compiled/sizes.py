@@ -1,8 +1,7 @@
 """What the kernels are told of a span, and what memory they work on.
 
-Memory is rows of sixteen numbers, one for each environment of a tile. Of a span of T steps there
-are F = T · tiles frames of them: [rows, F], a step's tiles side by side, is what [rows, T·B] is to
-others.
+Others have a span as [T·B', ...], B' environments a step, whole tiles of sixteen. A tile goes
+through its steps as rows of sixteen numbers, one for each of its environments.
 """
 
 from __future__ import annotations
@@ -11,22 +10,22 @@ from functools import cache
 from itertools import accumulate
 from typing import Any, NamedTuple
 
-from ....kernels.compiling import inlined
-from ....kernels.rows import scatter
+from ....kernels.compiling import for_both
+from ....kernels.lanes import WIDTH
+from ....kernels.products import whole_columns, whole_rows
 
 
 class Sizes(NamedTuple):
-    """Of a span: T steps of tiles of sixteen environments, F frames, and the cell's sizes.
+    """Of a span: T steps of tiles of sixteen environments, and the cell's sizes.
 
     The flags are 0 or 1: whether the choice goes by a given order; whether what the gates get of
-    the values was multiplied ahead (values are then [n·gates·d, F], and value is 0); whether the
-    tape is kept for the way back, else every step overwrites it; whether the groups of parameters
-    want gradients.
+    the values was multiplied ahead (value is then 0, and gains [n·gates·d] come after the keys);
+    whether the tape is kept for the way back, else every step overwrites it; whether the groups of
+    parameters want gradients.
     """
 
     steps: int
     tiles: int
-    frames: int
     modules: int
     active: int
     hidden: int
@@ -51,10 +50,12 @@ class Sizes(NamedTuple):
 class Places(NamedTuple):
     """The row where each thing begins on the tape of one step of one tile.
 
-    gates [n, 4·d] after their nonlinearities, memory [n·d] (c before), squashed [n·d] (tanh c, or
-    GRU's candidate), query [n, H·key], weights, competing and slots [n, H, S] (softmax over modules
-    and over slots), probability, share, rank, mask [n], total [1] (what shares are fractions of),
-    projected [n, 3, A·e] and attended [n, A, n].
+    gates [n, 4·d] after their nonlinearities, memory [n·d] (c before), squashed
+    [n·d] (tanh c, or GRU's candidate), query [n, H·key], weights, competing and slots [n, H, S]
+    (softmax over modules and over slots), probability, share, rank, mask [n], total [1] (what
+    shares are fractions of), projected [n, 3, A·e] and attended [n, A, n]; and what weights were
+    multiplied with: seen [n, d + H·value] (h before the step, and what was read), between [n·d] (h
+    between), message [n, A·e].
     """
 
     gates: int
@@ -71,25 +72,36 @@ class Places(NamedTuple):
     total: int
     projected: int
     attended: int
-    end: int
-
-
-class Ahead(NamedTuple):
-    """Likewise in what a tile works with on its way: state, and input and message of a module."""
-
-    h: int
-    c: int
-    read: int
-    change: int
+    seen: int
+    between: int
     message: int
     end: int
 
 
-class Back(NamedTuple):
-    """Likewise on its way back: gradients, and `scores` [n] between modules."""
+class Ahead(NamedTuple):
+    """Likewise in what a tile works with on its way: state, what is offered, a module's gains and
+    change, and `order` [n] of modules, by ranks and then by lots.
+    """
 
     h: int
     c: int
+    offers: int
+    gains: int
+    order: int
+    change: int
+    end: int
+
+
+class Back(NamedTuple):
+    """Likewise on its way back: gradients, the first one that of the first state; what is offered
+    once more and its gradients; `arrived` [n·d] from others, `scores` [n] between modules, and
+    what `add_products` turns.
+    """
+
+    first: int
+    h: int
+    c: int
+    arrived: int
     change: int
     message: int
     projected: int
@@ -97,9 +109,12 @@ class Back(NamedTuple):
     gates: int
     query: int
     read: int
+    turned: int
+    offers: int
+    gains: int
+    d_gains: int
     weights: int
-    key: int
-    value: int
+    d_offers: int
     end: int
 
 
@@ -109,14 +124,15 @@ def places_of(s: Sizes) -> Places:
     n, state, scores = s.modules, s.modules * s.hidden, s.modules * s.heads * s.slots
     talk = s.talkers * s.features
     rows = [4 * state, state, state, n * s.heads * s.key, scores, scores, scores, n, n, n, n, 1]
-    return Places(*accumulate([*rows, 3 * n * talk, n * s.talkers * n], initial=0))
+    rows += [3 * n * talk, n * s.talkers * n, state + n * s.heads * s.value, state, n * talk]
+    return Places(*accumulate(rows, initial=0))
 
 
 @cache
 def ahead_of(s: Sizes) -> Ahead:
     """The places of the way forward."""
-    state = s.modules * s.hidden
-    rows = [state, state, s.heads * s.value, s.hidden, s.talkers * s.features]
+    n, state = s.modules, s.modules * s.hidden
+    rows = [state, state, offered(s), gained(s), n, s.hidden]
     return Ahead(*accumulate(rows, initial=0))
 
 
@@ -124,10 +140,24 @@ def ahead_of(s: Sizes) -> Ahead:
 def back_of(s: Sizes) -> Back:
     """The places of the way back."""
     n, state, talk = s.modules, s.modules * s.hidden, s.talkers * s.features
-    key, value = s.heads * s.key, s.heads * s.value
-    rows = [state, state, state, talk, 3 * n * talk, n, 4 * s.hidden, n * key, value]
-    rows += [n * s.heads * s.slots, s.slots * key, s.slots * value]
-    return Back(*accumulate(rows, initial=0))
+    rows = [state, state, state, state, state, talk, 3 * n * talk, n, 4 * s.hidden]
+    turned = whole_columns(max(s.hidden + s.heads * s.value, talk))
+    rows += [n * s.heads * s.key, s.heads * s.value, turned, offered(s), gained(s), gained(s)]
+    return Back(*accumulate([*rows, n * s.heads * s.slots, offered(s)], initial=0))
+
+
+@for_both
+def offered(s: Any) -> int:
+    """How many keys and values there are to read: [S, H·key + H·value]."""
+    count: int = s.slots * s.heads * (s.key + s.value)
+    return count
+
+
+@for_both
+def gained(s: Any) -> int:
+    """How many numbers a module's gates get that were multiplied ahead."""
+    count: int = s.ahead * s.gates * s.hidden
+    return count
 
 
 class Weights(NamedTuple):
@@ -143,46 +173,52 @@ class Weights(NamedTuple):
     listen: Any
 
 
-class Kept(NamedTuple):
-    """What weights were multiplied with: what a module read and its h before the step
-    [n, H·value + d, F], h between [n·d, F], and messages [n·A·e, F].
+class Learnt(NamedTuple):
+    """The row where the gradient of each thing begins among a tile's, of all its frames: weights as
+    `add_products` adds them up, gates [n, 4·d, d + H·value], query [n, H·key, d], talk
+    [n, 3·A·e, d] and listen [n, d, A·e], and biases [n·4·d] and [n·H·key] in lanes.
     """
 
-    seen: Any
-    between: Any
-    message: Any
+    gates: int
+    bias: int
+    query: int
+    query_bias: int
+    talk: int
+    listen: int
+    end: int
 
 
-class Returned(NamedTuple):
-    """The gradients of what weights made of it: gates [n·4·d, F], queries [n·H·key, F], queries,
-    keys and values between modules [n·3·A·e, F], what was added to h [n·d, F].
-    """
+@cache
+def learnt_of(s: Sizes) -> Learnt:
+    """Of groups of parameters that do not learn there are none."""
+    d, key, talk = s.hidden, s.heads * s.key, s.talkers * s.features
+    modules = [products(s, 4 * d, d + s.heads * s.value), s.modules * 4 * d]
+    attention = [products(s, key, d), s.modules * key]
+    attention += [products(s, 3 * talk, d), products(s, d, talk)]
+    rows = [each * s.modules_learn for each in modules]
+    rows += [each * s.attention_learns for each in attention]
+    return Learnt(*accumulate(rows, initial=0))
 
-    gates: Any
-    query: Any
-    projected: Any
-    change: Any
+
+@for_both
+def products(s: Any, height: int, width: int) -> int:
+    """How many rows of lanes the sums of products [n, height, width] are."""
+    count: int = s.modules * whole_rows(height) * (whole_columns(width) // WIDTH)
+    return count
 
 
 class Forward(NamedTuple):
-    """What the kernel forward reads and fills in: starts [1, F], ranks and lots [n, F], keys
-    [S·H·key, F], values [S·H·value, F], h and c [n·d, tiles], what is kept, the tape [tiles, T,
-    places], memory to work with [tiles, places], and the results: h after each step [n·d, F], c
-    after the last, masks and probabilities [n, F].
+    """What the kernel forward reads and fills in beside rows and parameters: ranks and lots
+    [T·B', n], offers [T·B', S, H·key + H·value] or keys and gains, h and c [B', n·d], and
+    the results: h after each step [T·B', n·d], c after the last, masks and probabilities
+    [T·B', n].
     """
 
-    starts: Any
     ranks: Any
     lots: Any
-    keys: Any
-    values: Any
+    offers: Any
     h: Any
     c: Any
-    seen: Any
-    between: Any
-    message: Any
-    tape: Any
-    work: Any
     outputs: Any
     last: Any
     masks: Any
@@ -190,31 +226,24 @@ class Forward(NamedTuple):
 
 
 class Backward(NamedTuple):
-    """What the kernel backward reads and fills in: as `Forward`, the gradients of its results, what
-    is `Returned`, and the gradients of keys, values, h, c, and the first state [n·d, tiles].
+    """What the kernel backward reads and fills in: offers as `Forward`, the
+    gradients of its results, and those of offers, h and c.
+    """
+
+    offers: Any
+    d_outputs: Any
+    d_last: Any
+    d_offers: Any
+    d_h: Any
+    d_c: Any
+
+
+class Rows(NamedTuple):
+    """Rows of both: starts [T, tiles], the tape [tiles, T, places], memory to work with
+    [tiles, places], and on the way back sums [tiles, places of what is learnt].
     """
 
     starts: Any
-    keys: Any
-    values: Any
-    seen: Any
     tape: Any
     work: Any
-    d_outputs: Any
-    d_last: Any
-    gates: Any
-    query: Any
-    projected: Any
-    change: Any
-    d_keys: Any
-    d_values: Any
-    d_h: Any
-    d_c: Any
-    d_first: Any
-
-
-@inlined
-def keep(s: Any, wanted: int, x: Any, count: int, kept: Any) -> None:
-    """x [count] to where gradients of weights want it, if they are wanted."""
-    if wanted:
-        scatter(x, count, kept, s.frames)
+    sums: Any
