@@ -16,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from ..config import RunConfig
 from ..learner import Learner
 from ..protocols import Agent, Environment
-from ..rollout import begin
+from ..rollout import actor_of, begin
 from .race import Burst, Start, Timer
 
 Result = TypeVar("Result")
@@ -159,6 +159,9 @@ class _Timed:
 
     def step(self, actions: torch.Tensor) -> object:
         return self._call("environment", self._target.step, actions)
+
+    def acting(self) -> _Timed:
+        return _Timed(actor_of(self._target), self._seconds, self._device)
 
     def __call__(self, *args: object) -> object:
         kind = "learning forward" if torch.is_grad_enabled() else "acting"

@@ -5,7 +5,7 @@ import torch
 
 from agents import bench, definitions
 from metarims.errors import UsageError
-from metarims.studies.bench import count_flops
+from metarims.studies.bench import SHARES, count_flops, time_shares
 from metarims.studies.race import time_burst
 
 from ..metarims.probes import Contexts
@@ -90,3 +90,13 @@ def test_products_are_counted_where_cells_run_by_their_definitions():
         assert agent.form == "LSTM by its definition"
         assert count_flops(config, env, agent) == pytest.approx(2 * (acting + learning))
     assert agent.form == "LSTM compiled"
+
+
+def test_each_part_of_an_iteration_takes_its_time():
+    config = configured("rims")
+    shares = time_shares(config, Contexts(8), agent_of(config), 0.05)
+    assert tuple(shares) == SHARES
+    assert sum(shares.values()) == pytest.approx(1.0)
+    # Twenty steps by themselves, each a call of Python's, are a good part of an iteration.
+    assert shares["acting"] > 0.1
+    assert all(share > 0 for share in shares.values())
