@@ -104,9 +104,8 @@ class _Heads(torch.autograd.Function):
                 continue
             first, _, last, _ = parameters[4 * head : 4 * head + 4]
             d_own = torch.ops.aten.tanh_backward(d_out @ last, own)  # [N, H]
-            back = first.T, d_own.T  # [F, N], as cores have their features in memory
-            d_x = torch.mm(*back) if d_x is None else d_x.addmm_(*back)
+            d_x = d_own @ first if d_x is None else d_x.addmm_(d_own, first)
             if any(ctx.needs_input_grad[1 + 4 * head : 5 + 4 * head]):
                 own_gradients = d_own.T @ x, d_own.sum(0), d_out.T @ own, d_out.sum(0)
                 gradients[4 * head : 4 * head + 4] = own_gradients
-        return None if d_x is None else d_x.T, *gradients
+        return d_x, *gradients
