@@ -97,6 +97,4 @@ def test_each_part_of_an_iteration_takes_its_time():
     shares = time_shares(config, Contexts(8), agent_of(config), 0.05)
     assert tuple(shares) == SHARES
     assert sum(shares.values()) == pytest.approx(1.0)
-    # Twenty steps by themselves, each a call of Python's, are a good part of an iteration.
-    assert shares["acting"] > 0.1
     assert all(share > 0 for share in shares.values())
