@@ -32,12 +32,8 @@ class Instruction(nn.Module):
 
     def forward(self, mission: Tensor) -> Tensor:
         """Missions int16 [M, L] to the last state of each, [M, width]."""
-        table, weights, stacked = (
-            self.words.weight,
-            _weights(self.lstm),
-            is_stacked(self.words.weight),
-        )
-        few = reads(len(mission), self.lstm.hidden_size)
+        table, weights = self.words.weight, _weights(self.lstm)
+        stacked, few = is_stacked(table), reads(len(mission), self.lstm.hidden_size)
         if few and has_kernels(mission.device) and not stacked:
             return read(mission.contiguous(), table, *weights)
         lengths = (mission != 0).sum(1).clamp_min(1)

@@ -31,7 +31,12 @@ def log_barrier_of(log_probs: Tensor) -> Tensor:
 
 def clipped_policy_loss(ratio: Tensor, advantages: Tensor, clip: float) -> Tensor:
     """−L^CLIP (eq. 7): the mean of −min(r Â, clip(r, 1 − ε, 1 + ε) Â) over all elements."""
-    return -torch.min(ratio * advantages, ratio.clamp(1 - clip, 1 + clip) * advantages).mean()
+    return -torch.min(*_gains(ratio, advantages, clip)).mean()
+
+
+def _gains(ratio: Tensor, advantages: Tensor, clip: float) -> tuple[Tensor, Tensor]:
+    """r Â, and the same of the clipped ratio."""
+    return ratio * advantages, ratio.clamp(1 - clip, 1 + clip) * advantages
 
 
 class PolicyLoss(NamedTuple):
@@ -69,7 +74,7 @@ def policy_loss_of(
     with torch.no_grad():
         now, probs = log_softmax(logits)
         ratio, spread = (log_prob_of(now, actions) - log_probs).exp(), -(probs * now).sum(-1)
-        gain, most = ratio * advantages, ratio.clamp(1 - clip, 1 + clip) * advantages
+        gain, most = _gains(ratio, advantages, clip)
         pull = torch.where(gain > most, 0.0, gain).unsqueeze(-1)
         slope = probs * (pull + barrier + entropy * (now + spread.unsqueeze(-1)))
         slope = slope.scatter_add_(-1, actions.unsqueeze(-1), -pull) - barrier / logits.shape[-1]

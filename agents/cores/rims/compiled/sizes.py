@@ -50,12 +50,12 @@ class Sizes(NamedTuple):
 class Places(NamedTuple):
     """The row where each thing begins on the tape of one step of one tile.
 
-    gates [n, 4·d] after their nonlinearities, memory [n·d] (c before), squashed
-    [n·d] (tanh c, or GRU's candidate), query [n, H·key], weights, competing and slots [n, H, S]
-    (softmax over modules and over slots), probability, share, rank, mask [n], total [1] (what
-    shares are fractions of), projected [n, 3, A·e] and attended [n, A, n]; and what weights were
-    multiplied with: seen [n, d + H·value] (h before the step, and what was read), between [n·d] (h
-    between), message [n, A·e].
+    gates [n, 4·d] after their nonlinearities, memory [n·d] (c before), squashed [n·d] (tanh c, or
+    GRU's candidate), query [n, H·key], weights, competing and slots [n, H, S] (softmax over modules
+    and over slots), probability, share, rank, mask [n], total [1] (what shares are fractions of),
+    projected [n, 3, A·e] and attended [n, A, n]; and what weights were multiplied with: seen
+    [n, d + H·value] (h before the step, and what was read), between [n·d] (h between), message
+    [n, A·e].
     """
 
     gates: int
@@ -226,8 +226,8 @@ class Forward(NamedTuple):
 
 
 class Backward(NamedTuple):
-    """What the kernel backward reads and fills in: offers as `Forward`, the
-    gradients of its results, and those of offers, h and c.
+    """What the kernel backward reads and fills in: offers as `Forward`, the gradients of its
+    results, and those of offers, h and c.
     """
 
     offers: Any
