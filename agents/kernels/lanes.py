@@ -290,15 +290,32 @@ def larger(a: Any, b: Any) -> Any:
 
 
 @intrinsic
-def anywhere(typing: Any, lanes: Any) -> Any:
-    """Whether one of them is not 0."""
+def where(typing: Any, lanes: Any) -> Any:
+    """Which of them are not 0, a bit each, the first one the lowest."""
 
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         zero = ir.Constant(values[0].type, [0.0] * WIDTH)
         bits = builder.bitcast(builder.fcmp_unordered("!=", values[0], zero), ir.IntType(WIDTH))
-        return builder.icmp_unsigned("!=", bits, ir.Constant(ir.IntType(WIDTH), 0))
+        return builder.zext(bits, ir.IntType(64))
 
-    return types.boolean(lanes), generate
+    return types.int64(lanes), generate
+
+
+@inlined
+def anywhere(lanes: Any) -> bool:
+    """Whether one of them is not 0."""
+    found: bool = where(lanes) != 0
+    return found
+
+
+@intrinsic
+def lowest(typing: Any, bits: Any) -> Any:
+    """The place of the lowest bit, of one at least."""
+
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        return builder.cttz(values[0], ir.Constant(ir.IntType(1), 1))
+
+    return types.int64(types.int64), generate
 
 
 # --- functions ----------------------------------------------------------------------------------

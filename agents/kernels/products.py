@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from .compiling import for_both, inlined, part
-from .lanes import WIDTH, fma, load, numbers_of, spread, store
+from .lanes import WIDTH, fma, load, lowest, numbers_of, spread, store
 from .rows import scatter
 
+EVERYWHERE = 2**WIDTH - 1  # all lanes, a bit each
 ROWS, COLUMNS = 8, 2 * WIDTH  # of a sum that is kept in registers
 
 
@@ -26,8 +27,10 @@ def whole_columns(count: int) -> int:
 
 
 @part
-def add_products(a: Any, height: int, b: Any, width: int, turned: Any, out: Any) -> None:
-    """out [R, K] += a [R] times b [K], of each lane; b becomes turned [16, K].
+def add_products(
+    a: Any, height: int, b: Any, width: int, where: int, turned: Any, out: Any
+) -> None:
+    """out [R, K] += a [R] times b [K], of each of these lanes; b becomes turned [16, K].
 
     R and K are filled up to whole blocks, with whatever there is in the memory after a and turned.
     """
@@ -37,12 +40,12 @@ def add_products(a: Any, height: int, b: Any, width: int, turned: Any, out: Any)
     for row in range(0, height, ROWS):
         x = numbers_of(a + row)
         for column in range(0, across, COLUMNS // WIDTH):
-            add_block(x, turned + column, across, out + (row * across + column))
+            add_block(x, turned + column, across, where, out + (row * across + column))
 
 
 @inlined
-def add_block(a: Any, b: Any, width: int, out: Any) -> None:
-    """out [8, 2 of width] += a [8, 16] times b [16, 2 of width]."""
+def add_block(a: Any, b: Any, width: int, where: int, out: Any) -> None:
+    """out [8, 2 of width] += a [8, 16] times b [16, 2 of width], of these of the sixteen."""
     a0, b0 = load(out, 0), load(out, 1)
     a1, b1 = load(out, width), load(out, width + 1)
     a2, b2 = load(out, 2 * width), load(out, 2 * width + 1)
@@ -51,7 +54,9 @@ def add_block(a: Any, b: Any, width: int, out: Any) -> None:
     a5, b5 = load(out, 5 * width), load(out, 5 * width + 1)
     a6, b6 = load(out, 6 * width), load(out, 6 * width + 1)
     a7, b7 = load(out, 7 * width), load(out, 7 * width + 1)
-    for lane in range(WIDTH):
+    while where:
+        lane = lowest(where)
+        where &= where - 1
         x, y = load(b, lane * width), load(b, lane * width + 1)
         a0, b0 = add_both(spread(a, lane), x, y, a0, b0)
         a1, b1 = add_both(spread(a, WIDTH + lane), x, y, a1, b1)

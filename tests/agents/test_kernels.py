@@ -44,8 +44,8 @@ def products(start, end, told, places, parameters, kind):
 
 @kernel
 def gradients(start, end, told, places, _, kind):
-    (height, width), (a, b, turned, out) = told[0], rows(places, kind)
-    add_products(a, height, b, width, turned, out)
+    (height, width, where), (a, b, turned, out) = told[0], rows(places, kind)
+    add_products(a, height, b, width, where, turned, out)
 
 
 @kernel

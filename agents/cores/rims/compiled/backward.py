@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from ....kernels.compiling import kernel, part
-from ....kernels.lanes import WIDTH, anywhere, load, numbers, rows
+from ....kernels.lanes import WIDTH, anywhere, load, numbers, rows, where
 from ....kernels.lstm import reset_back
-from ....kernels.products import add_products
+from ....kernels.products import EVERYWHERE, add_products
 from ....kernels.rows import add, clear, gather, multiply_back, scatter
 from .attention import ask_back, read_ahead_back, read_back, weigh_back
 from .communication import communicate_back, receive_back
@@ -83,8 +83,9 @@ def learn_to_talk(s: Any, p: Any, learnt: Any, back: Any, work: Any, tape: Any, 
         projected, between = work + (back.projected + 3 * j * talk), tape + (p.between + j * d)
         of_talk = sums + (learnt.talk + j * products(s, 3 * talk, d) // n)
         of_listen = sums + (learnt.listen + j * products(s, d, talk) // n)
-        add_products(projected, 3 * talk, between, d, turned, of_talk)
-        add_products(change, d, message, talk, turned, of_listen)
+        active = where(load(tape, p.mask + j))
+        add_products(projected, 3 * talk, between, d, EVERYWHERE, turned, of_talk)
+        add_products(change, d, message, talk, active, turned, of_listen)
 
 
 @part
@@ -95,7 +96,7 @@ def learn_to_ask(s: Any, p: Any, learnt: Any, back: Any, work: Any, tape: Any, s
     for j in range(n):
         query, seen = work + (back.query + j * key), tape + (p.seen + j * (d + s.heads * s.value))
         of_query = sums + (learnt.query + j * products(s, key, d) // n)
-        add_products(query, key, seen, d, work + back.turned, of_query)
+        add_products(query, key, seen, d, EVERYWHERE, work + back.turned, of_query)
 
 
 @part
@@ -147,4 +148,5 @@ def learn_to_move(
     rows, width = 4 * s.hidden, s.hidden + s.heads * s.value
     of_gates = sums + (learnt.gates + j * products(s, rows, width) // s.modules)
     add(gates, rows, sums + (learnt.bias + j * rows))
-    add_products(gates, rows, tape + (p.seen + j * width), width, turned, of_gates)
+    seen, active = tape + (p.seen + j * width), where(load(tape, p.mask + j))
+    add_products(gates, rows, seen, width, active, turned, of_gates)
