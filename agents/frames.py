@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,8 +20,6 @@ from torch.nn.functional import pad
 from .kernels.compiling import has_kernels, inlined, kernel, type_of
 from .kernels.lanes import numbers
 from .kernels.tiles import padding
-
-Made = TypeVar("Made")
 
 PRIME = 0x5851F42D4C957F2D
 ROOM = 2048  # frames that are remembered
@@ -158,8 +156,8 @@ class Store:
 
 
 class Memory:
-    """What frames and missions were encoded to, and what else is made once for as long as
-    parameters stay as they are: whoever makes a memory sees to that.
+    """What frames and missions were encoded to, for as long as parameters stay as they are: whoever
+    makes a memory sees to that.
 
     What is remembered depends, in its last bits, on what it was encoded beside.
     """
@@ -168,14 +166,7 @@ class Memory:
     missions: Store
 
     def __init__(self) -> None:
-        self._begun, self._made = False, dict[str, Any]()
-
-    def once(self, name: str, make: Callable[[], Made]) -> Made:
-        """What is made of parameters alone."""
-        if name not in self._made:
-            self._made[name] = make()
-        made: Made = self._made[name]
-        return made
+        self._begun = False
 
     def make_room(self, image: Tensor, mission: Tensor) -> None:
         """For images [N, ...] and missions [N, L]; what does not fit is forgotten."""

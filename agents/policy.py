@@ -16,7 +16,7 @@ from metarims.registry import register
 from .cores import Core, CoreConfig
 from .encoder import Encoder, EncoderConfig, SlotEncoder
 from .frames import Memory, as_frames
-from .heads import join_heads, make_head, run_heads
+from .heads import make_head, run_heads
 
 
 @register("agent", "recurrent")
@@ -97,7 +97,7 @@ class RecurrentPolicy(nn.Module):
         return self.core.initial_state(batch)
 
     def acting(self) -> Act:
-        """As `metarims.protocols.Agent` says: it remembers what it encoded, and more."""
+        """As `metarims.protocols.Agent` says: it remembers what it encoded."""
         return partial(self.forward, memory=Memory())
 
     def forward(
@@ -110,9 +110,7 @@ class RecurrentPolicy(nn.Module):
             frames = as_frames(x + (last if x.dim() == 3 else last.unsqueeze(2)))
             starts = torch.zeros_like(starts)
         core = self.core(frames if self.takes_frames else frames.spread(), state, starts, obs)
-        heads = self.policy, self.value
-        joined = None if memory is None else memory.once("heads", lambda: join_heads(*heads))
-        logits, values = run_heads(*heads, core.features, joined)
+        logits, values = run_heads(self.policy, self.value, core.features)
         return Output(logits, values, core.state, core.diagnostics, core.replay, core.loss)
 
     def groups(self) -> dict[str, list[nn.Parameter]]:

@@ -94,14 +94,16 @@ def test_products_equal_numpys(count, width):
     torch.testing.assert_close(back, 1 + matrix.T @ y)
 
 
+@pytest.mark.parametrize("lanes", [range(WIDTH), (0, 5, 15), ()])
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (8, 32), (9, 33), (24, 70)])
-def test_gradients_of_weights_are_sums_over_lanes(height, width):
+def test_gradients_of_weights_are_sums_over_lanes(height, width, lanes):
     torch.manual_seed(0)
     high, wide = whole_rows(height), whole_columns(width)
     a, b = (torch.randn(count, WIDTH, dtype=torch.float64) for count in (high, width))
     out, turned = torch.ones(high, wide, dtype=torch.float64), a.new_zeros(WIDTH, wide)
-    launch(gradients, 1, ((height, width),), (a, b, turned, out), ())
-    torch.testing.assert_close(out[:height, :width], 1 + a[:height] @ b.T)
+    told, some = (height, width, sum(1 << lane for lane in lanes)), list(lanes)
+    launch(gradients, 1, (told,), (a, b, turned, out), ())
+    torch.testing.assert_close(out[:height, :width], 1 + a[:height, some] @ b[:, some].T)
 
 
 @pytest.mark.parametrize("kind", [torch.float32, torch.float64])
