@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from .compiling import kernel, launch, part
+from .compiling import inlined, kernel, launch, part
 from .lanes import WIDTH, load, numbers, rows, store, tanh
 from .products import EVERYWHERE, add_products, whole_columns, whole_rows
 from .rows import add, clear, gather, multiply, multiply_back, repeat, scatter
@@ -188,7 +188,7 @@ def _gradients(s: Sizes, learnt: Learnt, sums: Tensor, outputs: int) -> Head:
 def forward(start: int, end: int, told: Any, places: Any, others: Any, kind: Any) -> None:
     """Tiles `start` to `end`."""
     s, at, pointers = Sizes(*told[0]), Work(*told[1]), numbers(others, kind)
-    policy, value, x = Head(*pointers[:4]), Head(*pointers[4:8]), Forward(*pointers[8:])
+    x, outputs = Forward(*pointers[8:]), (s.actions, 1)
     tapes, memory = rows(places, kind)
     for tile in range(start, end):
         work = memory + tile * at.end
@@ -197,8 +197,17 @@ def forward(start: int, end: int, told: Any, places: Any, others: Any, kind: Any
             here = (t * s.tiles + tile) * WIDTH
             tape = tapes + (tile * s.steps + t if s.taped else tile) * 2 * s.hidden
             gather(x.x + here * s.features, s.features, s.features, seen)
-            give(s, policy, s.actions, seen, tape, out, x.logits + here * s.actions)
-            give(s, value, 1, seen, tape + s.hidden, out, x.values + here)
+            for head in range(2):
+                count, given = outputs[head], (x.logits, x.values)[head]
+                parameters, hidden = head_of(pointers, head), tape + head * s.hidden
+                give(s, parameters, count, seen, hidden, out, given + here * count)
+
+
+@inlined
+def head_of(pointers: Any, head: int) -> Head:
+    """Its parameters, the policy's at 0."""
+    first = 4 * head
+    return Head(pointers[first], pointers[first + 1], pointers[first + 2], pointers[first + 3])
 
 
 @part
@@ -218,7 +227,8 @@ def backward(start: int, end: int, told: Any, places: Any, others: Any, kind: An
     """Tiles `start` to `end`."""
     s, at, learnt = Sizes(*told[0]), Work(*told[1]), Learnt(*told[2])
     pointers = numbers(others, kind)
-    policy, value, x = Head(*pointers[:4]), Head(*pointers[4:8]), Backward(*pointers[8:])
+    x, outputs = Backward(*pointers[8:]), (s.actions, 1)
+    came, learns = (s.policy, s.value), (s.policy_learns, s.value_learns)
     tapes, memory, all_sums = rows(places, kind)
     for tile in range(start, end):
         work, sums = memory + tile * at.end, all_sums + tile * 2 * learnt.end
@@ -229,12 +239,12 @@ def backward(start: int, end: int, told: Any, places: Any, others: Any, kind: An
             tape = tapes + (tile * s.steps + t) * 2 * s.hidden
             gather(x.x + here * s.features, s.features, s.features, work + at.x)
             clear(d_x, s.features)
-            if s.policy:
-                d_out, learns = x.d_logits + here * s.actions, s.policy_learns
-                take(s, at, learnt, policy, s.actions, learns, d_out, work, tape, sums)
-            if s.value:
-                own, of_value, learns = tape + s.hidden, sums + learnt.end, s.value_learns
-                take(s, at, learnt, value, 1, learns, x.d_values + here, work, own, of_value)
+            for head in range(2):
+                if came[head]:
+                    count, d_given = outputs[head], (x.d_logits, x.d_values)[head]
+                    parameters, hidden = head_of(pointers, head), tape + head * s.hidden
+                    given, own = d_given + here * count, sums + head * learnt.end
+                    take(s, at, learnt, parameters, count, learns[head], given, work, hidden, own)
             scatter(d_x, s.features, x.d_x + here * s.features, s.features)
 
 
