@@ -195,7 +195,7 @@ def forward(start: int, end: int, told: Any, places: Any, others: Any, kind: Any
         seen, out = work + at.x, work + at.out
         for t in range(s.steps):
             here = (t * s.tiles + tile) * WIDTH
-            tape = tapes + (tile * s.steps + t if s.taped else tile) * 2 * s.hidden
+            tape = tapes + (tile * s.steps + t if s.taped else start) * 2 * s.hidden
             gather(x.x + here * s.features, s.features, s.features, seen)
             for head in range(2):
                 count, given = outputs[head], (x.logits, x.values)[head]

@@ -178,7 +178,7 @@ def forward(start: int, end: int, told: Any, places: Any, others: Any, kind: Any
         gather(x.c + own, d, d, c)
         for t in range(s.steps):
             frame = t * s.tiles + tile
-            gates, here = r.tape + (tile * s.steps + t if s.taped else tile) * 6 * d, frame * WIDTH
+            gates, here = r.tape + (tile * s.steps + t if s.taped else start) * 6 * d, frame * WIDTH
             reset(d, load(r.starts, frame), x.first, h, c)
             seen, width = x.seen + here * (s.inputs + d), s.inputs + d
             if s.taped:

@@ -29,7 +29,7 @@ def forward(start: int, end: int, told: Any, places: Any, others: Any, kind: Any
             gather(x.c + own, state, state, c)
         for t in range(s.steps):
             frame = t * s.tiles + tile
-            tape = r.tape + (tile * s.steps + t if s.taped else tile) * p.end
+            tape = r.tape + (tile * s.steps + t if s.taped else start) * p.end
             reset(state, load(r.starts, frame), w.start, h, c)
             move(s, p, w, x, ahead, work, frame, tape)
             talk(s, p, w, ahead, work, tape)
