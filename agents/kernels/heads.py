@@ -18,7 +18,7 @@ from .compiling import inlined, kernel, launch, part
 from .lanes import WIDTH, load, numbers, rows, store, tanh
 from .products import EVERYWHERE, add_products, whole_columns, whole_rows
 from .rows import add, clear, gather, multiply, multiply_back, repeat, scatter
-from .tiles import fill, scratch
+from .tiles import fill, scratch, total
 
 
 def run(x: Tensor, policy: Head, value: Head) -> tuple[Tensor, Tensor]:
@@ -158,8 +158,8 @@ class _Heads(torch.autograd.Function):
         told, others = (tuple(s), tuple(work), tuple(learnt)), Backward(x, d_logits, d_values, d_x)
         launch(backward, s.tiles, told, memory, (*parameters, *others))
         policy, value = (
-            _gradients(s, learnt, sums[:, head].sum(0), outputs) if learns[head] else Head(*NONE)
-            for head, outputs in enumerate((s.actions, 1))
+            _gradients(s, learnt, own, outputs) if wanted else Head(*NONE)
+            for wanted, own, outputs in zip(learns, total(sums), (s.actions, 1), strict=True)
         )
         return d_x, *policy, *value
 

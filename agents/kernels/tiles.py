@@ -50,6 +50,11 @@ def scratch(like: Tensor, *shape: int) -> Tensor:
     return torch.from_numpy(memory).view(shape)
 
 
+def total(parts: Tensor) -> Tensor:
+    """The sum over tiles [tiles, ...]; of one tile it is what that has, in the same memory."""
+    return parts[0] if len(parts) == 1 else parts.sum(0)
+
+
 def _holders(arrays: list[np.ndarray], i: int) -> int:
     return sys.getrefcount(arrays[i])
 

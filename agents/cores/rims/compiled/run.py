@@ -15,7 +15,7 @@ from ....frames import Frames
 from ....kernels.compiling import launch
 from ....kernels.lanes import WIDTH
 from ....kernels.products import whole_columns
-from ....kernels.tiles import fill, padding, scratch
+from ....kernels.tiles import fill, padding, scratch, total
 from ..cell import GATES, RIMs, Spans
 from ..lots import choice_order, knock_out_lots
 from .backward import backward
@@ -202,7 +202,7 @@ class _Span(torch.autograd.Function):
         rows = Rows(starts, ctx.tape, work, sums)
         launch(backward, s.tiles, told, rows, (*parameters, *memory))
         start = work[:, :state].sum((0, 2)).view(s.modules, s.hidden)
-        gradients = _gradients(s, learnt, sums.sum(0), start)
+        gradients = _gradients(s, learnt, total(sums), start)
         wanted = (g if need else None for g, need in zip(gradients, ctx.needed, strict=True))
         return None, None, None, None, d_offers, d_h, d_c, *wanted
 

@@ -20,7 +20,7 @@ class Sizes(NamedTuple):
 
     The flags are 0 or 1: whether the choice goes by a given order; whether what the gates get of
     the values was multiplied ahead (value is then 0, and gains [n·gates·d] come after the keys);
-    whether the tape is kept for the way back, else every step overwrites it; whether the groups of
+    whether the tape is kept for the way back, else there is one of one step; whether the groups of
     parameters want gradients.
     """
 
