@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from .compiling import for_both, inlined, part
 from .lanes import WIDTH, fma, load, lowest, numbers_of, spread, store
 from .rows import scatter
 
-EVERYWHERE = 2**WIDTH - 1  # all lanes, a bit each
+# All lanes, a bit each; for Python's own number everything would be compiled once more.
+EVERYWHERE = np.int64(2**WIDTH - 1)
 ROWS, COLUMNS = 8, 2 * WIDTH  # of a sum that is kept in registers
 
 
@@ -28,7 +31,7 @@ def whole_columns(count: int) -> int:
 
 @part
 def add_products(
-    a: Any, height: int, b: Any, width: int, where: int, turned: Any, out: Any
+    a: Any, height: int, b: Any, width: int, where: Any, turned: Any, out: Any
 ) -> None:
     """out [R, K] += a [R] times b [K], of each of these lanes; b becomes turned [16, K].
 
@@ -44,7 +47,7 @@ def add_products(
 
 
 @inlined
-def add_block(a: Any, b: Any, width: int, where: int, out: Any) -> None:
+def add_block(a: Any, b: Any, width: int, where: Any, out: Any) -> None:
     """out [8, 2 of width] += a [8, 16] times b [16, 2 of width], of these of the sixteen."""
     a0, b0 = load(out, 0), load(out, 1)
     a1, b1 = load(out, width), load(out, width + 1)
