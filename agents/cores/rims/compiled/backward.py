@@ -8,10 +8,10 @@ from ....kernels.compiling import kernel, part
 from ....kernels.lanes import WIDTH, anywhere, load, numbers, rows, where
 from ....kernels.lstm import reset_back
 from ....kernels.products import EVERYWHERE, add_products
-from ....kernels.rows import add, clear, gather, multiply_back, scatter
-from .attention import ask_back, read_ahead_back, read_back, weigh_back
-from .communication import communicate_back, receive_back
-from .dynamics import gather_gates_back, step_back
+from ....kernels.rows import add, clear, copy, gather, multiply_back, scatter
+from .attention import ask_back, read, read_ahead_back, read_back, weigh_back
+from .communication import communicate_back, hear, receive_back
+from .dynamics import gather_gates_back, step_again, step_back
 from .sizes import (
     Back,
     Backward,
@@ -77,15 +77,17 @@ def talk_back(s: Any, p: Any, w: Any, back: Any, work: Any, tape: Any) -> None:
 def learn_to_talk(s: Any, p: Any, learnt: Any, back: Any, work: Any, tape: Any, sums: Any) -> None:
     """Adds to the gradients of the attention between modules."""
     n, d, talk = s.modules, s.hidden, s.talkers * s.features
-    turned = work + back.turned
+    given, turned = work + back.given, work + back.turned
     for j in range(n):
-        change, message = work + (back.change + j * d), tape + (p.message + j * talk)
-        projected, between = work + (back.projected + 3 * j * talk), tape + (p.between + j * d)
+        change, projected = work + (back.change + j * d), work + (back.projected + 3 * j * talk)
         of_talk = sums + (learnt.talk + j * products(s, 3 * talk, d) // n)
         of_listen = sums + (learnt.listen + j * products(s, d, talk) // n)
         active = where(load(tape, p.mask + j))
-        add_products(projected, 3 * talk, between, d, EVERYWHERE, turned, of_talk)
-        add_products(change, d, message, talk, active, turned, of_listen)
+        step_again(s, p, j, tape, given)
+        add_products(projected, 3 * talk, given, d, EVERYWHERE, turned, of_talk)
+        if active:
+            hear(s, p, j, tape, given)
+            add_products(change, d, given, talk, active, turned, of_listen)
 
 
 @part
@@ -94,9 +96,9 @@ def learn_to_ask(s: Any, p: Any, learnt: Any, back: Any, work: Any, tape: Any, s
     n, d, key = s.modules, s.hidden, s.heads * s.key
     add(work + back.query, n * key, sums + learnt.query_bias)
     for j in range(n):
-        query, seen = work + (back.query + j * key), tape + (p.seen + j * (d + s.heads * s.value))
+        query, before = work + (back.query + j * key), tape + (p.before + j * d)
         of_query = sums + (learnt.query + j * products(s, key, d) // n)
-        add_products(query, key, seen, d, EVERYWHERE, work + back.turned, of_query)
+        add_products(query, key, before, d, EVERYWHERE, work + back.turned, of_query)
 
 
 @part
@@ -115,7 +117,7 @@ def move_back(
     """The modules' dynamics, and the attention to the input."""
     n, d, width = s.modules, s.hidden, offered(s) + s.modules * gained(s)
     h, c, gates, taken = work + back.h, work + back.c, work + back.gates, work + back.read
-    query, weights = work + back.query, work + back.weights
+    query, weights, given = work + back.query, work + back.weights, work + back.given
     offers, d_offers = work + back.offers, work + back.d_offers
     gains, d_gains = work + back.gains, work + back.d_gains
     here = frame * WIDTH * width
@@ -125,7 +127,9 @@ def move_back(
         if anywhere(load(tape, p.mask + j)):
             step_back(s, p, j, h, c, gates, tape)
             if s.modules_learn:
-                learn_to_move(s, p, learnt, j, gates, work + back.turned, tape, sums)
+                copy(tape + (p.before + j * d), d, given)
+                read(s, p, offers, j, tape, given + d)
+                learn_to_move(s, p, learnt, j, gates, given, work + back.turned, tape, sums)
             gather_gates_back(s, j, w.input, w.hidden, gates, taken, h)
             read_back(s, p, offers, j, taken, weights, d_offers, tape)
         else:
@@ -142,11 +146,11 @@ def move_back(
 
 @part
 def learn_to_move(
-    s: Any, p: Any, learnt: Any, j: int, gates: Any, turned: Any, tape: Any, sums: Any
+    s: Any, p: Any, learnt: Any, j: int, gates: Any, seen: Any, turned: Any, tape: Any, sums: Any
 ) -> None:
     """Adds to the gradients of a module's dynamics."""
     rows, width = 4 * s.hidden, s.hidden + s.heads * s.value
     of_gates = sums + (learnt.gates + j * products(s, rows, width) // s.modules)
     add(gates, rows, sums + (learnt.bias + j * rows))
-    seen, active = tape + (p.seen + j * width), where(load(tape, p.mask + j))
+    active = where(load(tape, p.mask + j))
     add_products(gates, rows, seen, width, active, turned, of_gates)

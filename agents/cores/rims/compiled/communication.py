@@ -11,8 +11,8 @@ from .attention import softmax, softmax_back
 
 
 @part
-def communicate(s: Any, p: Any, j: int, tape: Any, message: Any) -> None:
-    """What module j reads [A·e] of all of them."""
+def attend_to_all(s: Any, p: Any, j: int, tape: Any) -> None:
+    """How much module j attends to each of them."""
     e, width, projected = s.features, s.talkers * s.features, tape + p.projected
     scale = 1 / e**0.5
     for head in range(s.talkers):
@@ -24,6 +24,14 @@ def communicate(s: Any, p: Any, j: int, tape: Any, message: Any) -> None:
                 score = fma(load(query, row), load(key, row), score)
             store(attended, i, score * scale)
         softmax(attended, 1, s.modules, 0.0)
+
+
+@part
+def hear(s: Any, p: Any, j: int, tape: Any, message: Any) -> None:
+    """What module j reads [A·e] of all of them."""
+    e, width, projected = s.features, s.talkers * s.features, tape + p.projected
+    for head in range(s.talkers):
+        attended = tape + (p.attended + (j * s.talkers + head) * s.modules)
         value = projected + (2 * width + head * e)
         for row in range(e):
             total = nothing(tape)

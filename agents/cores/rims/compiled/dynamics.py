@@ -76,6 +76,20 @@ def step_gru(gates: Any, d: int, squashed: Any, mask: Any, h: Any) -> None:
 
 
 @part
+def step_again(s: Any, p: Any, j: int, tape: Any, out: Any) -> None:
+    """h [d] of a module after its step, from the tape."""
+    d, own = s.hidden, j * s.hidden
+    gates, squashed, mask = on_tape(p, j, own, tape)
+    for row in range(d):
+        before, result = load(tape, p.before + own + row), load(squashed, row)
+        if s.lstm:
+            after = load(gates, in_order(d)[1] + row) * result
+        else:
+            after = fma(load(gates, d + row), before - result, result)
+        store(out, row, choose(mask, after, before))
+
+
+@part
 def step_back(s: Any, p: Any, j: int, dh: Any, dc: Any, d_gates: Any, tape: Any) -> None:
     """Gradients of a module's gates, and of its h and c but for what comes by the gates."""
     d, own = s.hidden, j * s.hidden
@@ -86,7 +100,7 @@ def step_back(s: Any, p: Any, j: int, dh: Any, dc: Any, d_gates: Any, tape: Any)
             before, at, other = load(tape, p.memory + place), in_order(d), squashed + row
             step_lstm_back(gates + row, at, other, mask, before, dh + place, dc + place, out)
         else:
-            before = load(tape, p.seen + j * (d + s.heads * s.value) + row)
+            before = load(tape, p.before + place)
             step_gru_back(gates + row, d, squashed + row, mask, before, dh + place, out)
 
 

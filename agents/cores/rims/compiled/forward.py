@@ -9,7 +9,7 @@ from ....kernels.lanes import WIDTH, anywhere, load, numbers, rows
 from ....kernels.lstm import reset
 from ....kernels.rows import clear, copy, gather, multiply, scatter
 from .attention import ask, read, read_ahead, take_part, weigh
-from .communication import communicate, receive
+from .communication import attend_to_all, hear, receive
 from .dynamics import gather_gates, step
 from .sizes import Ahead, Forward, Places, Rows, Sizes, Weights, gained, offered
 
@@ -44,13 +44,15 @@ def forward(start: int, end: int, told: Any, places: Any, others: Any, kind: Any
 @part
 def move(s: Any, p: Any, w: Any, x: Any, ahead: Any, work: Any, frame: int, tape: Any) -> None:
     """The attention to the input, and the step of the modules that it chooses."""
-    n, d, reads = s.modules, s.hidden, s.heads * s.value
+    n, d = s.modules, s.hidden
     h, c = work + ahead.h, work + ahead.c
     offers, gains, order = work + ahead.offers, work + ahead.gains, work + ahead.order
+    taken = work + ahead.read
     each, width = frame * WIDTH, offered(s) + n * gained(s)
     given = x.offers + each * width
     if s.lstm:
         copy(c, n * d, tape + p.memory)
+    copy(h, n * d, tape + p.before)
     gather(given, width, offered(s), offers)
     ask(s, p, w.query, w.query_bias, offers, h, tape)
     if s.ordered:
@@ -60,9 +62,6 @@ def move(s: Any, p: Any, w: Any, x: Any, ahead: Any, work: Any, frame: int, tape
         gather(x.lots + each * n, n, n, order)
     take_part(s, p, order, tape)
     for j in range(n):
-        seen = tape + (p.seen + j * (d + reads))
-        taken = seen + d
-        copy(h + j * d, d, seen)
         if anywhere(load(tape, p.mask + j)):
             gates = tape + (p.gates + 4 * j * d)
             read(s, p, offers, j, tape, taken)
@@ -71,24 +70,19 @@ def move(s: Any, p: Any, w: Any, x: Any, ahead: Any, work: Any, frame: int, tape
                 gather(given + offered(s) + j * gained(s), width, gained(s), gains)
                 read_ahead(s, p, gains, j, tape, gates)
             step(s, p, j, h, c, tape)
-        else:
-            clear(taken, reads)
 
 
 @part
 def talk(s: Any, p: Any, w: Any, ahead: Any, work: Any, tape: Any) -> None:
     """The attention between modules."""
     n, d, width = s.modules, s.hidden, s.talkers * s.features
-    h, change = work + ahead.h, work + ahead.change
-    copy(h, n * d, tape + p.between)
+    h, message, change = work + ahead.h, work + ahead.message, work + ahead.change
     clear(tape + p.projected, 3 * n * width)
     for j in range(n):
         matrix, projected = w.talk + 3 * j * width * d, tape + (p.projected + 3 * j * width)
         multiply(matrix, 3 * width, d, h + j * d, projected)
     for j in range(n):
-        message = tape + (p.message + j * width)
         if anywhere(load(tape, p.mask + j)):
-            communicate(s, p, j, tape, message)
+            attend_to_all(s, p, j, tape)
+            hear(s, p, j, tape, message)
             receive(s, p, j, w.listen, message, change, h, tape)
-        else:
-            clear(message, width)

@@ -53,9 +53,8 @@ class Places(NamedTuple):
     gates [n, 4·d] after their nonlinearities, memory [n·d] (c before), squashed [n·d] (tanh c, or
     GRU's candidate), query [n, H·key], weights, competing and slots [n, H, S] (softmax over modules
     and over slots), probability, share, rank, mask [n], total [1] (what shares are fractions of),
-    projected [n, 3, A·e] and attended [n, A, n]; and what weights were multiplied with: seen
-    [n, d + H·value] (h before the step, and what was read), between [n·d] (h between), message
-    [n, A·e].
+    projected [n, 3, A·e], attended [n, A, n], and before [n·d] (h before). What else weights were
+    multiplied with is worked out again on the way back: the tape is too long to stay in the caches.
     """
 
     gates: int
@@ -72,21 +71,22 @@ class Places(NamedTuple):
     total: int
     projected: int
     attended: int
-    seen: int
-    between: int
-    message: int
+    before: int
     end: int
 
 
 class Ahead(NamedTuple):
-    """Likewise in what a tile works with on its way: state, what is offered, a module's gains and
-    change, and `order` [n] of modules, by ranks and then by lots.
+    """Likewise in what a tile works with on its way: state, what is offered, a module's gains, what
+    it reads [H·value], its message [A·e] and change, and `order` [n] of modules, by ranks and then
+    by lots.
     """
 
     h: int
     c: int
     offers: int
     gains: int
+    read: int
+    message: int
     order: int
     change: int
     end: int
@@ -94,8 +94,8 @@ class Ahead(NamedTuple):
 
 class Back(NamedTuple):
     """Likewise on its way back: gradients, the first one that of the first state; what is offered
-    once more and its gradients; `arrived` [n·d] from others, `scores` [n] between modules, and
-    what `add_products` turns.
+    once more and its gradients; `arrived` [n·d] from others, `scores` [n] between modules; what
+    weights of one module were multiplied with, `given` [d + H·value or A·e], and that `turned`.
     """
 
     first: int
@@ -109,6 +109,7 @@ class Back(NamedTuple):
     gates: int
     query: int
     read: int
+    given: int
     turned: int
     offers: int
     gains: int
@@ -124,7 +125,7 @@ def places_of(s: Sizes) -> Places:
     n, state, scores = s.modules, s.modules * s.hidden, s.modules * s.heads * s.slots
     talk = s.talkers * s.features
     rows = [4 * state, state, state, n * s.heads * s.key, scores, scores, scores, n, n, n, n, 1]
-    rows += [3 * n * talk, n * s.talkers * n, state + n * s.heads * s.value, state, n * talk]
+    rows += [3 * n * talk, n * s.talkers * n, state]
     return Places(*accumulate(rows, initial=0))
 
 
@@ -132,7 +133,8 @@ def places_of(s: Sizes) -> Places:
 def ahead_of(s: Sizes) -> Ahead:
     """The places of the way forward."""
     n, state = s.modules, s.modules * s.hidden
-    rows = [state, state, offered(s), gained(s), n, s.hidden]
+    rows = [state, state, offered(s), gained(s), s.heads * s.value]
+    rows += [s.talkers * s.features, n, s.hidden]
     return Ahead(*accumulate(rows, initial=0))
 
 
@@ -141,8 +143,9 @@ def back_of(s: Sizes) -> Back:
     """The places of the way back."""
     n, state, talk = s.modules, s.modules * s.hidden, s.talkers * s.features
     rows = [state, state, state, state, state, talk, 3 * n * talk, n, 4 * s.hidden]
-    turned = whole_columns(max(s.hidden + s.heads * s.value, talk))
-    rows += [n * s.heads * s.key, s.heads * s.value, turned, offered(s), gained(s), gained(s)]
+    given = max(s.hidden + s.heads * s.value, talk)
+    rows += [n * s.heads * s.key, s.heads * s.value, given, whole_columns(given)]
+    rows += [offered(s), gained(s), gained(s)]
     return Back(*accumulate([*rows, n * s.heads * s.slots, offered(s)], initial=0))
 
 
