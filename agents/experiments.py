@@ -171,9 +171,15 @@ EXPERIMENTS = {
         *LAVA,
     ),
     "loops": _transfer(
-        "to more streams of lava, by what learns slowly: no modules, a rate alone, as short a span",
+        "to more streams of lava, by what tells two loops from joint training",
         *LAVA,
-        arms=(*THREE, *map(Arm, ("metalstm", "slowlr", "slow1", "dense"))),
+        arms=(
+            *THREE,
+            *map(Arm, ("metalstm", "slowlr", "slow1", "dense")),
+            Arm("metarims", {"fast.value_loss": True}),
+            Arm("metarims", {"fast.span": 40}),
+            Arm("rims", {"fast.span": 20}),
+        ),
     ),
     "corridor": _transfer(
         "to corridors with more doors",
