@@ -80,7 +80,7 @@ def draw_matrix(rows: Matrix, title: str, path: Path) -> None:
     levels = list(next(iter(rows.values())))
     labels = [f"{agent}, trained on {source}" for source, agent in rows]
     values = [[cells[level].value for level in levels] for cells in rows.values()]
-    size = (4 + 1.9 * len(levels), 1.6 + 0.55 * len(rows))
+    size = (0.6 + 0.07 * max(map(len, labels)) + 1.9 * len(levels), 1.6 + 0.55 * len(rows))
     figure = Figure(figsize=size, layout="constrained")
     axis = figure.subplots()
     axis.imshow(values, vmin=0, vmax=1, cmap="viridis", aspect="auto")
