@@ -124,12 +124,13 @@ def move_back(
     gather(x.offers + here, width, offered(s), offers)
     clear(weights, back.end - back.weights)  # and what is offered, which is after them
     for j in range(n):
-        if anywhere(load(tape, p.mask + j)):
+        active = where(load(tape, p.mask + j))
+        if active:
             step_back(s, p, j, h, c, gates, tape)
             if s.modules_learn:
                 copy(tape + (p.before + j * d), d, given)
                 read(s, p, offers, j, tape, given + d)
-                learn_to_move(s, p, learnt, j, gates, given, work + back.turned, tape, sums)
+                learn_to_move(s, learnt, j, gates, given, active, work + back.turned, sums)
             gather_gates_back(s, j, w.input, w.hidden, gates, taken, h)
             read_back(s, p, offers, j, taken, weights, d_offers, tape)
         else:
@@ -146,11 +147,10 @@ def move_back(
 
 @part
 def learn_to_move(
-    s: Any, p: Any, learnt: Any, j: int, gates: Any, seen: Any, turned: Any, tape: Any, sums: Any
+    s: Any, learnt: Any, j: int, gates: Any, seen: Any, active: int, turned: Any, sums: Any
 ) -> None:
     """Adds to the gradients of a module's dynamics."""
     rows, width = 4 * s.hidden, s.hidden + s.heads * s.value
     of_gates = sums + (learnt.gates + j * products(s, rows, width) // s.modules)
     add(gates, rows, sums + (learnt.bias + j * rows))
-    active = where(load(tape, p.mask + j))
     add_products(gates, rows, seen, width, active, turned, of_gates)
