@@ -44,7 +44,7 @@ def look(cells: Tensor, which: Tensor, table: Tensor, scale: Tensor, shift: Tens
     Raises:
         ValueError: there is no such type, color or state.
     """
-    if not has_kernels(cells.device):
+    if not has_kernels(cells):
         return look_by_definition(cells, which, table, scale, shift)
     if not torch.is_grad_enabled():
         return _look(cells, which, table, scale, shift)[0]

@@ -98,7 +98,7 @@ class Once(nn.Module):
         """Of images uint8 [T, B, ...] and missions int16 [T, B, L]; with a memory no gradients."""
         shape = obs["image"].shape[:2]
         image, mission = obs["image"].flatten(0, 1), obs["mission"].flatten(0, 1)
-        if not has_kernels(image.device):
+        if not has_kernels(image):
             each = torch.arange(len(mission), device=mission.device)
             return Frames.of(self.see(image, each, self.ask(mission)), shape)
         memory = Memory() if memory is None else memory

@@ -123,7 +123,7 @@ def find_different(rows: Tensor) -> tuple[Tensor, Tensor]:
     Where there are no kernels, as on a GPU, which one would have to wait for, every row is taken
     for another one. As `Numbers.number`.
     """
-    if has_kernels(rows.device):
+    if has_kernels(rows):
         return Numbers(rows).number(rows)
     indices = torch.arange(len(rows), device=rows.device)
     return indices, indices

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from .kernels import heads
-from .kernels.compiling import has_kernels, is_stacked
+from .kernels.compiling import has_kernels
 
 
 class Tanh(nn.Module):
@@ -30,7 +30,7 @@ def make_head(features: int, hidden: int, outputs: int, gain: float) -> nn.Seque
 def run_heads(policy: nn.Sequential, value: nn.Sequential, x: Tensor) -> tuple[Tensor, Tensor]:
     """Features [T, B, F] to logits [T, B, A] and values [T, B]."""
     of_policy, of_value = map(_parameters, (policy, value))
-    if has_kernels(x.device) and not is_stacked(of_policy.first):
+    if has_kernels(x):
         logits, values = heads.run(x, of_policy, of_value)
     else:
         logits, values = policy(x), value(x)

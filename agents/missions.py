@@ -34,7 +34,7 @@ class Instruction(nn.Module):
         """Missions int16 [M, L] to the last state of each, [M, width]."""
         table, weights = self.words.weight, _weights(self.lstm)
         stacked, few = is_stacked(table), reads(len(mission), self.lstm.hidden_size)
-        if few and has_kernels(mission.device) and not stacked:
+        if few and has_kernels(table):
             return read(mission.contiguous(), table, *weights)
         lengths = (mission != 0).sum(1).clamp_min(1)
         if mission.device.type == "cpu" and not stacked:

@@ -3,7 +3,7 @@ product batched over them.
 
 Each run draws what it would draw alone, and has its own gradient, its own norm to clip that by and
 its own steps of Adam's, so that it is what it would be alone, to rounding. Agents are mapped over
-by `torch.func.vmap`, by their definitions: what is compiled is not for stacks.
+by `torch.func.vmap`.
 """
 
 from __future__ import annotations
@@ -53,6 +53,18 @@ class StackedAgent(nn.Module):
     def runs(self) -> int:
         """How many agents there are."""
         return len(self.agents)
+
+    @property
+    def form(self) -> str:
+        """How they run, where they say so."""
+        found = []
+
+        def look(parameters: Parameters) -> Tensor:
+            found.append(self.as_one(parameters, lambda agent: getattr(agent, "form", "")))
+            return torch.empty(0)
+
+        vmap(look)(self.parameters_by_name)
+        return found[0]
 
     @property
     def parameters_by_name(self) -> dict[str, nn.Parameter]:

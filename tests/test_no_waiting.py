@@ -150,7 +150,8 @@ def fused(monkeypatch):
     pytest.importorskip("triton")
     launched = []
 
-    def launch(kernel, batch, memory, sizes, **constants):
+    def launch(kernel, batch, runs, memory, sizes, **constants):
+        assert batch % runs == 0
         assert {(each.device.type, each.is_contiguous()) for each in memory} == {(GPU.type, True)}
         launched.append(kernel.__name__)
 
@@ -184,9 +185,22 @@ def test_the_way_back_of_fused_spans_reads_nothing_back(preset, fused):
             node = node.next_functions[0][0]
         outputs = output.features.view(4, 3, *output.state[0].shape[1:])
         span = import_module(type(node)._forward_cls.__module__)._Span
-        gradients = span.backward(node, torch.empty_like(outputs), torch.empty_like(outputs[0]))
+        gradients = span.backward(node, torch.empty_like(outputs[0]), torch.empty_like(outputs))
     assert fused == ["forward", "backward"]
     assert {each.device.type for each in gradients if each is not None} == {GPU.type}
+
+
+@pytest.mark.parametrize("preset", ["lstm", "metarims", "random"])
+def test_an_iteration_of_stacked_runs_with_fused_spans_reads_nothing_back(
+    preset, fused, monkeypatch
+):
+    env, _ = make(preset)
+    learner = stacked(env, preset)
+    assert "definition" in learner.agent.form  # on a CPU
+    with FakeTensorMode():
+        assert iterate_stacked(env, learner, monkeypatch).figures
+    assert "fused" in learner.agent.form
+    assert set(fused) == {"forward"}
 
 
 @pytest.mark.parametrize("preset", ["lstm", "metarims"])

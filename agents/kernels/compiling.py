@@ -52,9 +52,9 @@ def kernel(function: Function) -> Function:
 _compiled = True
 
 
-def has_kernels(device: torch.device) -> bool:
-    """Whether what is compiled runs there; else its definition does."""
-    return _compiled and device.type == "cpu"
+def has_kernels(x: Tensor) -> bool:
+    """Whether what is compiled runs on it: on a CPU, and not for stacked runs."""
+    return _compiled and x.device.type == "cpu" and not is_stacked(x)
 
 
 FUSED_ON = "cuda"  # the kind of device that fused spans are for
@@ -71,9 +71,9 @@ def _has_triton() -> bool:
     return find_spec("triton") is not None
 
 
-def is_stacked(parameter: Tensor) -> bool:
-    """Whether it is one of many agents', which `torch.func.vmap` goes over."""
-    return bool(is_batchedtensor(parameter))
+def is_stacked(x: Tensor) -> bool:
+    """Whether it is one of many runs', which `torch.func.vmap` goes over."""
+    return bool(is_batchedtensor(x))
 
 
 @contextmanager

@@ -2,14 +2,17 @@
 
 A program takes its environments through all steps. What one step leaves to the next, and one phase
 of a step to the next, goes through memory that stays in the caches, with a barrier between; no
-phase reads what it writes.
+phase reads what it writes. Of stacked runs the environments lie side by side, [T, runs · B, ...],
+and a tile's are those of one run, whose parameters it takes.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 import triton
 import triton.language as tl
 from torch import Tensor
@@ -22,21 +25,24 @@ WARPS = 8  # a program
 def launch(
     kernel: Any,
     batch: int,
+    runs: int,
     memory: tuple[Tensor, ...],
     sizes: tuple[int, ...],
     **constants: object,
 ) -> None:
-    """Run a kernel over tiles of so many environments, behind what the device has yet to do.
+    """Run a kernel over tiles of environments, behind what the device has yet to do.
 
     Args:
         kernel: made by `triton.jit`; it takes the rest of these, and `options`.
-        batch: B.
+        batch: runs · B.
+        runs: of which each has its own tiles.
         memory: contiguous tensors of one device.
         sizes: numbers that it is told.
         constants: numbers that it is compiled for.
     """
     with torch.cuda.device_of(memory[0]):
-        kernel[triton.cdiv(batch, TILE),](memory, sizes, **options(), **constants)
+        grid = triton.cdiv(batch // runs, TILE), runs
+        kernel[grid](memory, sizes, **options(), **constants)
 
 
 def options() -> dict[str, object]:
@@ -58,6 +64,56 @@ def widened(count: int) -> int:
 def contiguous(*tensors: Tensor) -> tuple[Tensor, ...]:
     """Tensors as kernels take them."""
     return tuple(x.detach().contiguous() for x in tensors)
+
+
+def with_end(starts: Tensor) -> Tensor:
+    """Starts bool [T, B] and none after the last step, [T + 1, B]."""
+    return F.pad(starts, (0, 0, 0, 1))
+
+
+def first_state(starts: Tensor, start: Tensor, h: Tensor) -> Tensor:
+    """h [runs · B, ...], where an episode starts in the first step its run's of [runs, ...]."""
+    runs = len(start)
+    begins = starts[0].view(runs, -1, *[1] * (h.dim() - 1))
+    return torch.where(begins, start.unsqueeze(1), h.unflatten(0, (runs, -1))).flatten(0, 1)
+
+
+def side_by_side(
+    tensors: Sequence[Tensor], mapped: Sequence[int | None], axes: Sequence[int], runs: int
+) -> tuple[Tensor, ...]:
+    """What `torch.func.vmap` goes over as kernels take it: a run's part after the other's.
+
+    Args:
+        tensors: with an axis of runs, or the same for all.
+        mapped: the runs' axis of each, if it has one.
+        axes: the axis of each, as one run has it, that is to be all the runs'.
+        runs: how many there are.
+    """
+
+    def of_all(x: Tensor, own: int | None, axis: int) -> Tensor:
+        if own is None:
+            x, own = x.expand(runs, *x.shape), 0
+        return x.movedim(own, axis).flatten(axis, axis + 1)
+
+    return tuple(map(of_all, tensors, mapped, axes))
+
+
+def run_by_run(tensors: Sequence[Tensor], axes: Sequence[int], runs: int) -> tuple[Tensor, ...]:
+    """What kernels made of runs side by side along those axes, with an axis of runs before each."""
+    return tuple(x.unflatten(axis, (runs, -1)) for x, axis in zip(tensors, axes, strict=True))
+
+
+def apart(runs: int, *tensors: Tensor) -> tuple[Tensor, ...]:
+    """Of runs side by side, [T, runs · B, ...]: [T, runs, B, ...]."""
+    return run_by_run(tensors, [1] * len(tensors), runs)
+
+
+@triton.jit
+def own_of(batch: tensor, tile: constexpr) -> tl.tuple:
+    """A program's run, its environments [TILE] among all runs', and where its run's end."""
+    run, each = tl.program_id(1), batch // tl.num_programs(1)
+    own = run * each + tl.program_id(0) * tile + tl.arange(0, tile)
+    return run, own, (run + 1) * each
 
 
 @triton.jit

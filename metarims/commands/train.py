@@ -23,6 +23,7 @@ from ..protocols import Agent, MakeEnvironments, Simulator, Stage
 from ..runs import load_run
 from ..seeds import Member, train_stacked, why_not_stacked
 from ..settings import replace_at
+from ..stacked import StackedAgent
 from ..stopping import Stopped
 from ..studies.gallery import Gallery
 from ..studies.jobs import finished_before, import_flags, is_finished, train_all
@@ -154,18 +155,18 @@ def train_at_once(wiring: Wiring, configs: Sequence[RunConfig]) -> None:
     unfinished = [config for config in configs if not is_finished(config)]
     if not unfinished:
         return
-    with wiring.definitions():
-        make = wiring.simulator.make
-        built = [build(make, config) for config in unfinished]
-        first = said(unfinished[0], built[0])
-        print(f"seeds       {len(built)} at once, stacked", flush=True)
-        pictures = watch(wiring.simulator, unfinished[0], *first)
-        members = [Member(config, *each) for config, each in zip(unfinished, built, strict=True)]
-        try:
-            summaries = train_stacked(members, build_all(make, unfinished), pictures)
-        except Stopped:
-            print("\nstopped; the same command goes on", file=sys.stderr)
-            raise
+    make = wiring.simulator.make
+    built = [build(make, config) for config in unfinished]
+    say_size(unfinished[0], built[0][1])
+    say_form(StackedAgent([agent for _, agent in built]))
+    print(f"seeds       {len(built)} at once, stacked", flush=True)
+    pictures = watch(wiring.simulator, unfinished[0], *built[0])
+    members = [Member(config, *each) for config, each in zip(unfinished, built, strict=True)]
+    try:
+        summaries = train_stacked(members, build_all(make, unfinished), pictures)
+    except Stopped:
+        print("\nstopped; the same command goes on", file=sys.stderr)
+        raise
     for summary in summaries:
         print(f"{summary.path}: {in_words(summary)}")
 
@@ -209,18 +210,25 @@ def told_how_to_resume(folder: str, count: int) -> Iterator[None]:
 
 
 def said(config: RunConfig, built: tuple[Stage, Agent]) -> tuple[Stage, Agent]:
-    """What was built, having said how large the agent is, where its parameters learn and in which
-    form it runs, once.
-    """
+    """What was built, having said how large the agent is and in which form it runs, once."""
     if ranks.rank() == 0:
-        groups = built[1].groups()
-        total = sum(map(count, groups.values()))
-        print(f"agent       {config.preset}, {total:,} parameters")
-        for name, size, where in config.loops.where_learnt(groups):
-            print(f"  {name:10}{size:>9}  {where}")
-        if form := getattr(built[1], "form", ""):
-            print(f"runs        {form}", flush=True)
+        say_size(config, built[1])
+        say_form(built[1])
     return built
+
+
+def say_size(config: RunConfig, agent: Agent) -> None:
+    """How many parameters it has, and where they learn."""
+    groups = agent.groups()
+    print(f"agent       {config.preset}, {sum(map(count, groups.values())):,} parameters")
+    for name, size, where in config.loops.where_learnt(groups):
+        print(f"  {name:10}{size:>9}  {where}")
+
+
+def say_form(agent: Agent) -> None:
+    """In which form it runs, where it says so."""
+    if form := getattr(agent, "form", ""):
+        print(f"runs        {form}", flush=True)
 
 
 def watch(simulator: Simulator, config: RunConfig, env: Stage, agent: Agent) -> Gallery:

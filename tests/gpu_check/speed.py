@@ -138,7 +138,7 @@ def time_learner(config: RunConfig, work: float, scale: Scale) -> tuple[str, ...
 
 def learn_at_once(scale: Scale) -> Outcome:
     """Many seeds in one process, until each succeeds as often as it is to."""
-    with tempfile.TemporaryDirectory() as folder, agents.definitions():
+    with tempfile.TemporaryDirectory() as folder:
         configs = [to_learn(scale, folder, seed) for seed in range(1, scale.seeds + 1)]
         members = [Member(config, *build(SIMULATOR.make, config)) for config in configs]
         start = time.perf_counter()

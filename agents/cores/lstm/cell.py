@@ -90,7 +90,7 @@ Run = Callable[[LSTM, Frames, State, Tensor], tuple[Tensor, tuple[Tensor, Tensor
 
 def find_form(cell: LSTM) -> tuple[str, Run]:
     """The fastest form that there is where the cell is: its name, and itself."""
-    if has_kernels(cell.start.device):
+    if has_kernels(cell.start):
         return "compiled", compiled.run
     if has_fused(cell.start):
         from . import fused  # needs Triton

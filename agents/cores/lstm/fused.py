@@ -8,10 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 import triton
 import triton.language as tl
-from torch import Tensor
+from torch import Tensor, einsum
 from torch.autograd.function import once_differentiable
 from triton.language import constexpr
 
@@ -20,17 +19,23 @@ from metarims.protocols import State
 from ...frames import Frames
 from ...kernels.fusing import (
     add_gates,
+    apart,
     choose_each,
     contiguous,
+    first_state,
     launch,
     multiply_back,
+    own_of,
     put,
     put_gates,
+    run_by_run,
+    side_by_side,
     step_lstm,
     step_lstm_back,
     take,
     take_gates,
     take_row,
+    with_end,
 )
 
 if TYPE_CHECKING:
@@ -43,16 +48,16 @@ def run(
     cell: LSTM, frames: Frames, state: State, starts: Tensor
 ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
     """As `agents.cores.lstm.cell.run_by_definition`."""
-    h, c = state
     z = frames.of_every(cell.input(frames.different))  # [T, B, 4·d]
-    states, last = _Span.apply(  # type: ignore[no-untyped-call]
-        starts, z, h, c, cell.start, cell.hidden_weight
+    parameters = cell.start.unsqueeze(0), cell.hidden_weight.unsqueeze(0)  # of one run
+    last, outputs, *_ = _Span.apply(  # type: ignore[no-untyped-call]
+        torch.is_grad_enabled(), 1, *state, with_end(starts), z, *parameters
     )
-    return states, (states[-1], last)
+    return outputs, (outputs[-1], last)
 
 
 class Sizes(NamedTuple):
-    """Of a span: T, B and d."""
+    """Of a span: T, runs · B and d."""
 
     steps: int
     batch: int
@@ -60,70 +65,93 @@ class Sizes(NamedTuple):
 
 
 class Forward(NamedTuple):
-    """What the kernel forward reads and fills in: starts bool [T, B], what of the gates comes from
-    the input [T, B, 4·d], h and c before and after each step [T + 1, B, d], the gates' own numbers
-    [T, B, 4·d], the parameters.
+    """What the kernel forward reads and fills in.
+
+    Given: starts bool [T + 1, B], what of the gates comes from the input [T, B, 4·d], and the
+    parameters, [runs, ...]. Made: h after each step [T, B, d]; h before each step, after resets,
+    and after the last [T + 1, B, d], c before resets likewise (of the first step they are given);
+    and the gates' own numbers [T, B, 4·d].
     """
 
     starts: Any
     z: Any
-    states: Any
-    cells: Any
-    gates: Any
     start: Any
     weight: Any
+    outputs: Any
+    before: Any
+    cells: Any
+    gates: Any
 
 
 class Backward(NamedTuple):
-    """Likewise backward: starts [T + 1, B], and gradients of h after each step [T, B, d], the
-    gates, and h and c before each step, after resets, and after the last [T + 1, B, d].
+    """Likewise backward; gradients of h after each step [T, B, d], the gates, and h and c before
+    each step, after resets, and after the last [T + 1, B, d].
     """
 
     starts: Any
+    weight: Any
     cells: Any
     gates: Any
-    weight: Any
     d_outputs: Any
     d_z: Any
     d_states: Any
     d_cells: Any
 
 
+GIVEN_ALONG = 0, 0, 1, 1, 0, 0  # where tensors have environments, or runs
+MADE_ALONG = 0, 1, 1, 1, 1
+
+
 class _Span(torch.autograd.Function):
-    """forward: starts [T, B], the gates' part from the input [T, B, 4·d], h and c [B, d], and the
-    parameters. Returns h after each step [T, B, d] and c after the last [B, d].
+    """forward: whether a way back may come, and the number of runs; h and c [B, d], and what is
+    given as `Forward` has it. Returns c after the last step [B, d], and what is made as `Forward`
+    has it.
     """
 
     @staticmethod
-    def forward(
-        ctx: Any, starts: Tensor, z: Tensor, h: Tensor, c: Tensor, start: Tensor, weight: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        (steps, batch), taped = starts.shape, any(ctx.needs_input_grad)
-        s = Sizes(steps, batch, h.shape[1])
-        states, cells = z.new_empty(2, s.steps + 1, s.batch, s.hidden).unbind()
-        states[0], cells[0] = h, c
-        gates = torch.empty_like(z, memory_format=torch.contiguous_format) if taped else z
-        memory = Forward(*contiguous(starts, z, states, cells, gates, start, weight))
-        launch(forward, s.batch, memory, s, taped=taped, block=BLOCK)
-        ctx.save_for_backward(*memory)
-        return states[1:], cells[-1].clone()
+    def forward(taped: bool, runs: int, h: Tensor, c: Tensor, *given: Tensor) -> tuple[Tensor, ...]:
+        starts, z, start, _ = given = contiguous(*given)
+        s = Sizes._make((*z.shape[:2], h.shape[1]))
+        outputs, before, cells = (
+            h.new_empty(steps, s.batch, s.hidden) for steps in (s.steps, s.steps + 1, s.steps + 1)
+        )
+        before[0], cells[0] = first_state(starts, start, h), c
+        gates = h.new_empty(s.steps if taped else 0, s.batch, 4 * s.hidden)
+        x = Forward._make((*given, outputs, before, cells, gates))
+        launch(forward, s.batch, runs, x, s, taped=taped, block=BLOCK)
+        return cells[-1].clone(), *x[len(given) :]
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        _, ctx.runs, _, _, *given = inputs
+        _, _, *others = output
+        ctx.mark_non_differentiable(*others)
+        ctx.save_for_backward(*given, *output[1:])
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, d_outputs: Tensor, d_last: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, d_last: Tensor, d_outputs: Tensor, *_: Tensor) -> tuple[Any, ...]:
         x = Forward(*ctx.saved_tensors)
-        d_z, d_states, d_cells = map(torch.empty_like, (x.gates, x.states, x.cells))
+        d_z, d_states, d_cells = map(torch.empty_like, (x.gates, x.before, x.cells))
         d_states[-1], d_cells[-1] = 0, d_last
-        starts = F.pad(x.starts, (0, 0, 0, 1))
-        given = contiguous(starts, x.cells, x.gates, x.weight, d_outputs)
-        s, memory = Sizes(*d_outputs.shape), (*given, d_z, d_states, d_cells)
-        launch(backward, s.batch, Backward(*memory), s, block=BLOCK)
-        begins = x.starts.unsqueeze(2)
-        before = torch.where(begins, x.start, x.states[:-1])  # [T, B, d]
-        d_weight = d_z.flatten(0, 1).T @ before.flatten(0, 1)
-        d_start = torch.where(begins, d_states[:-1], 0.0).sum((0, 1))
-        d_h, d_c = (torch.where(begins[0], 0.0, each[0]) for each in (d_states, d_cells))
-        return None, d_z, d_h, d_c, d_start, d_weight
+        given = contiguous(x.starts, x.weight, x.cells, x.gates, d_outputs)
+        s, y = Sizes(*d_outputs.shape), Backward._make((*given, d_z, d_states, d_cells))
+        launch(backward, s.batch, ctx.runs, y, s, block=BLOCK)
+        d_h, d_c = (torch.where(x.starts[0, :, None], 0.0, each[0]) for each in (d_states, d_cells))
+        own = apart(ctx.runs, x.starts[:-1], d_states[:-1], d_z, x.before[:-1])
+        begins, d_before, d_gates, before = own  # [T, runs, B, ...]
+        d_start = torch.where(begins.unsqueeze(3), d_before, 0.0).sum((0, 2))
+        d_weight = einsum("tkbr,tkbd->krd", d_gates, before)
+        return None, None, d_h, d_c, None, d_z, d_start, d_weight
+
+    @staticmethod
+    def vmap(
+        info: Any, axes: tuple[Any, ...], taped: bool, _: int, *given: Tensor
+    ) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
+        runs = info.batch_size
+        given = side_by_side(given, axes[2:], GIVEN_ALONG, runs)
+        made = _Span.apply(taped, runs, *given)  # type: ignore[no-untyped-call]
+        return run_by_run(made, MADE_ALONG, runs), MADE_ALONG
 
 
 @triton.jit
@@ -136,25 +164,29 @@ def forward(
     precision: constexpr,
 ) -> None:
     """One tile, of a `Forward` and `Sizes`."""
-    d, own = s.hidden, tl.program_id(0) * tile + tl.arange(0, tile)
+    run, own, end = own_of(s.batch, tile)
+    d, start = s.hidden, x.start + run * s.hidden
+    weight = x.weight + run * 4 * d * d
     for t in range(s.steps):
-        begins = tl.load(x.starts + t * s.batch + own, own < s.batch, other=0) != 0
+        begins = tl.load(x.starts + t * s.batch + own, own < end, other=0) != 0
+        ends = tl.load(x.starts + (t + 1) * s.batch + own, own < end, other=0) != 0
         now = tl.cast(t, tl.int64) * s.batch * d
         after = now + s.batch * d
         for first in range(0, d, block):
             units = first + tl.arange(0, block)
-            gates = take_gates(x.z + 4 * now, 4 * d, own, s.batch, units, d)
+            gates = take_gates(x.z + 4 * now, 4 * d, own, end, units, d)
             for k in range(0, d, block):
                 inner = k + tl.arange(0, block)
-                h = take(x.states + now, d, own, s.batch, inner, d)
-                h = choose_each(begins, take_row(x.start, inner, d), h)
-                gates = add_gates(h, x.weight, units, d, inner, d, gates, precision)
-            c = take(x.cells + now, d, own, s.batch, units, d)
+                h = take(x.before + now, d, own, end, inner, d)
+                gates = add_gates(h, weight, units, d, inner, d, gates, precision)
+            c = take(x.cells + now, d, own, end, units, d)
             gates, h, c = step_lstm(gates, choose_each(begins, 0.0, c))
-            put(x.states + after, d, own, s.batch, units, d, h)
-            put(x.cells + after, d, own, s.batch, units, d, c)
+            put(x.outputs + now, d, own, end, units, d, h)
+            put(x.cells + after, d, own, end, units, d, c)
+            h = choose_each(ends, take_row(start, units, d), h)
+            put(x.before + after, d, own, end, units, d, h)
             if taped:
-                put_gates(x.gates + 4 * now, 4 * d, own, s.batch, units, d, gates)
+                put_gates(x.gates + 4 * now, 4 * d, own, end, units, d, gates)
         tl.debug_barrier()
 
 
@@ -163,31 +195,32 @@ def backward(
     x: tl.tuple, s: tl.tuple, block: constexpr, tile: constexpr, precision: constexpr
 ) -> None:
     """One tile, of a `Backward` and `Sizes`."""
-    d, own = s.hidden, tl.program_id(0) * tile + tl.arange(0, tile)
+    run, own, end = own_of(s.batch, tile)
+    d, weight = s.hidden, x.weight + run * 4 * s.hidden * s.hidden
     for back in range(s.steps):
         t = s.steps - 1 - back
-        begins = tl.load(x.starts + t * s.batch + own, own < s.batch, other=0) != 0
-        ends = tl.load(x.starts + (t + 1) * s.batch + own, own < s.batch, other=0) != 0
+        begins = tl.load(x.starts + t * s.batch + own, own < end, other=0) != 0
+        ends = tl.load(x.starts + (t + 1) * s.batch + own, own < end, other=0) != 0
         now = tl.cast(t, tl.int64) * s.batch * d
         after = now + s.batch * d
         for first in range(0, d, block):
             units = first + tl.arange(0, block)
-            dh = choose_each(ends, 0.0, take(x.d_states + after, d, own, s.batch, units, d))
-            dh += take(x.d_outputs + now, d, own, s.batch, units, d)
-            dc = choose_each(ends, 0.0, take(x.d_cells + after, d, own, s.batch, units, d))
-            before = choose_each(begins, 0.0, take(x.cells + now, d, own, s.batch, units, d))
-            c = take(x.cells + after, d, own, s.batch, units, d)
-            gates = take_gates(x.gates + 4 * now, 4 * d, own, s.batch, units, d)
+            dh = choose_each(ends, 0.0, take(x.d_states + after, d, own, end, units, d))
+            dh += take(x.d_outputs + now, d, own, end, units, d)
+            dc = choose_each(ends, 0.0, take(x.d_cells + after, d, own, end, units, d))
+            before = choose_each(begins, 0.0, take(x.cells + now, d, own, end, units, d))
+            c = take(x.cells + after, d, own, end, units, d)
+            gates = take_gates(x.gates + 4 * now, 4 * d, own, end, units, d)
             d_gates, dc = step_lstm_back(gates, before, c, dh, dc)
-            put_gates(x.d_z + 4 * now, 4 * d, own, s.batch, units, d, d_gates)
-            put(x.d_cells + now, d, own, s.batch, units, d, dc)
+            put_gates(x.d_z + 4 * now, 4 * d, own, end, units, d, d_gates)
+            put(x.d_cells + now, d, own, end, units, d, dc)
         tl.debug_barrier()
         for first in range(0, d, block):
             inner = first + tl.arange(0, block)
             dh = tl.zeros([tile, block], x.d_z.dtype.element_ty)
             for k in range(0, 4 * d, block):
                 rows = k + tl.arange(0, block)
-                dz = take(x.d_z + 4 * now, 4 * d, own, s.batch, rows, 4 * d)
-                dh = multiply_back(dz, x.weight, rows, 4 * d, inner, d, dh, precision)
-            put(x.d_states + now, d, own, s.batch, inner, d, dh)
+                dz = take(x.d_z + 4 * now, 4 * d, own, end, rows, 4 * d)
+                dh = multiply_back(dz, weight, rows, 4 * d, inner, d, dh, precision)
+            put(x.d_states + now, d, own, end, inner, d, dh)
         tl.debug_barrier()

@@ -19,7 +19,7 @@ def run(cell: RIMs, frames: Frames, state: State, starts: Tensor) -> Spans:
 
 def find_form(cell: RIMs) -> tuple[str, Run]:
     """That form's name, and itself."""
-    if cell.run is run and has_kernels(cell.start.device):
+    if cell.run is run and has_kernels(cell.start):
         return "compiled", compiled.run
     if cell.run is run and has_fused(cell.start):
         from . import fused  # needs Triton

@@ -11,16 +11,20 @@ import sys
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass, replace
-from itertools import islice
+from functools import partial
+from itertools import chain, islice
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+from torch.utils._pytree import tree_map
 
 from agents.cores import lstm, rims
 from agents.cores.lstm.cell import LSTM
 from agents.cores.rims import RIMsConfig
 from agents.frames import Frames, as_frames
+from metarims.stacked import Within
 
 BOUND = 1e-5  # that a form may be off by, or ten times what the definition is
 INPUTS = 5
@@ -29,19 +33,84 @@ SMALL = RIMsConfig(
 )
 
 
+class Runs(nn.Module):
+    """Cells alike but for their parameters, stacked; their environments lie side by side."""
+
+    def __init__(self, cell: Any, runs: int) -> None:
+        super().__init__()
+        self.runs, self.one = runs, cell
+        for name, parameter in cell.named_parameters():
+            stacked = parameter.detach().expand(runs, *parameter.shape).clone()
+            owner, _, own = name.rpartition(".")
+            setattr(cell.get_submodule(owner), own, nn.Parameter(stacked))
+
+    def as_one(self, function: Callable[..., Any], axes: tuple[int, ...], *given: Any) -> Any:
+        """What a function makes of each run's cell and share of what is given, [runs, ...] or, of
+        tensors with steps, [T, runs, ...]; side by side again along those axes.
+        """
+
+        def of_one(parameters: dict[str, Tensor], *own: Any) -> Any:
+            return functional_call(
+                Within(self.one), parameters, (lambda cell: function(cell, *own),)
+            )
+
+        stacked = {f"agent.{name}": each for name, each in self.one.named_parameters()}
+        where = 0, *(0 if isinstance(each, tuple) else 1 for each in given)
+        found = vmap(of_one, where, axes)(stacked, *given)
+        parts = zip(found, axes, strict=True)
+        return tuple(
+            tree_map(partial(torch.flatten, start_dim=axis, end_dim=axis + 1), x)
+            for x, axis in parts
+        )
+
+    def initial_state(self, batch: int) -> Any:
+        """Of every run."""
+        count = 2 if isinstance(self.one, LSTM) else 3
+        return self.as_one(lambda cell: cell.initial_state(batch // self.runs), (0,) * count)
+
+
+def of_all(run: Callable[..., Any]) -> Callable[..., Any]:
+    """A form of one cell as one of several runs."""
+
+    def run_all(cells: Runs, frames: Frames, state: Any, starts: Tensor) -> Any:
+        def run_one(cell: Any, x: Tensor, *own: Any) -> Any:
+            return run(cell, frames_of(cell, x), *own)
+
+        apart = cells.runs, -1
+        return cells.as_one(
+            run_one,
+            (1, 0) if isinstance(cells.one, LSTM) else (1, 0, 1, 1),
+            frames.spread().flatten(2).unflatten(1, apart),
+            tuple(each.unflatten(0, apart) for each in state),
+            starts.unflatten(1, apart),
+        )
+
+    return run_all
+
+
+def frames_of(cell: Any, x: Tensor) -> Frames:
+    """Features [T, B, D] as a cell's forms take them."""
+    frames = as_frames(x)
+    return frames if isinstance(cell, LSTM) else frames.as_slots()
+
+
 @dataclass(frozen=True)
 class Case:
-    """A cell, over T steps of B environments."""
+    """A cell, or several, over T steps of B environments."""
 
     name: str
     cell: Any
     steps: int
     batch: int
 
+    @property
+    def one(self) -> Any:
+        """The cell, or one of them."""
+        return self.cell.one if isinstance(self.cell, Runs) else self.cell
+
     def frames(self, x: Tensor) -> Frames:
         """Features [T, B, D] as the cell's forms take them."""
-        frames = as_frames(x)
-        return frames if isinstance(self.cell, LSTM) else frames.as_slots()
+        return frames_of(self.one, x)
 
 
 @dataclass(frozen=True)
@@ -74,6 +143,14 @@ def small_cases() -> Iterator[Case]:
             yield Case(f"RIMs, {attention}, {active} active", config.make_cell(INPUTS), 1, 2)
 
 
+def stacked_cases() -> Iterator[Case]:
+    """Several runs at once."""
+    yield Case("LSTM, two runs", Runs(LSTM(INPUTS, 6), 2), 3, 2 * 17)
+    yield Case("RIMs, two runs", Runs(SMALL.make_cell(INPUTS), 2), 2, 2 * 17)
+    config = replace(SMALL, attention="null", choice="random")
+    yield Case("RIMs, null, random, 3 runs", Runs(config.make_cell(INPUTS), 3), 2, 3 * 2)
+
+
 def real_cases() -> Iterator[Case]:
     """Sizes of presets, over spans and batches as they are trained on."""
     yield Case("LSTM", LSTM(128, 96), 40, 1024)
@@ -82,6 +159,8 @@ def real_cases() -> Iterator[Case]:
             config = RIMsConfig(attention=attention, active=active)
             yield Case(f"RIMs, {attention}, {active} active", config.make_cell(128), 40, 1000)
     yield Case("RIMs, random", RIMsConfig(choice="random").make_cell(128), 20, 1000)
+    yield Case("LSTM, 32 runs", Runs(LSTM(128, 96), 32), 40, 32 * 64)
+    yield Case("RIMs, 32 runs", Runs(RIMsConfig().make_cell(128), 32), 20, 32 * 64)
 
 
 def forms(cell: Any) -> tuple[Callable[..., Any], Callable[..., Any]]:
@@ -89,6 +168,9 @@ def forms(cell: Any) -> tuple[Callable[..., Any], Callable[..., Any]]:
     from agents.cores.lstm import fused as fused_lstm
     from agents.cores.rims import fused as fused_rims
 
+    if isinstance(cell, Runs):
+        fused, defined = forms(cell.one)
+        return of_all(fused), of_all(defined)
     if isinstance(cell, LSTM):
         return fused_lstm.run, lstm.cell.run_by_definition
     assert fused_rims.covers(cell.config)
@@ -133,7 +215,8 @@ def given(case: Case, device: str) -> tuple[Any, Tensor, Any, Tensor]:
     with torch.no_grad():
         for parameter in cell.parameters():
             parameter += 0.1 * torch.randn_like(parameter)
-    inputs = (cell.input if isinstance(cell, LSTM) else cell.key).in_features
+    one = case.one
+    inputs = (one.input if isinstance(one, LSTM) else one.key).in_features
     x = torch.randn(case.steps, case.batch, inputs, device=device)
     state = tuple(
         torch.randn_like(each) if each.is_floating_point() else each
@@ -189,4 +272,4 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)  # memory that nobody has filled in is NaN
     few = 2 if "--few" in sys.argv else None
-    sys.exit(not report("cpu", islice(small_cases(), few)))
+    sys.exit(not report("cpu", islice(chain(small_cases(), stacked_cases()), few)))

@@ -35,7 +35,7 @@ def rank(
 ) -> tensor:
     """How many modules are before each: as given, or with more attention (ties: the first)."""
     if ordered:
-        return take(x.ranks + v.now, s.modules, v.own, s.batch, v.each, s.modules)
+        return take(x.ranks + v.now, s.modules, v.own, v.end, v.each, s.modules)
     else:  # noqa: RET505
         attended = attention(s, v, scores, sparse)
         theirs, ours = attended[:, None, :], attended[:, :, None]

@@ -11,6 +11,7 @@ from ....kernels.fusing import (
     choose_each,
     column,
     multiply,
+    own_of,
     put,
     put_gates,
     step_lstm,
@@ -38,22 +39,26 @@ def forward(
     precision: constexpr,
 ) -> None:
     """One tile, of `Forward` and `Sizes`."""
-    own, each = tl.program_id(0) * tile + tl.arange(0, tile), tl.arange(0, wide_n)
-    units, words, part = tl.arange(0, wide_d), tl.arange(0, wide_m), tl.arange(0, wide_e)
+    run, own, end = own_of(s.batch, tile)
+    each, units = tl.arange(0, wide_n), tl.arange(0, wide_d)
+    words, part = tl.arange(0, wide_m), tl.arange(0, wide_e)
     for t in range(s.steps):
-        begins = tl.load(x.starts + t * s.batch + own, own < s.batch, other=0) != 0
+        begins = tl.load(x.starts + t * s.batch + own, own < end, other=0) != 0
+        ends = tl.load(x.starts + (t + 1) * s.batch + own, own < end, other=0) != 0
         now = tl.cast(t, tl.int64) * s.batch * s.modules
         kept = now if taped else now * 0
         after = now + s.batch * s.modules
-        v = Tile(own, each, units, words, part, now, after, kept, begins, begins)
+        v = Tile(
+            own, end, run * s.modules, each, units, words, part, now, after, kept, begins, ends
+        )
         scores = ask(x, s, v)
         place = rank(x, s, v, scores, sparse, ordered)
         weights, probabilities = weigh(s, v, scores, place, sparse, ordered)
         mask = choose(s, v, place)
-        put(x.scores + now, s.modules, own, s.batch, each, s.modules, scores)
-        put(x.weights + now, s.modules, own, s.batch, each, s.modules, weights)
-        put(x.probabilities + now, s.modules, own, s.batch, each, s.modules, probabilities)
-        put(x.masks + now, s.modules, own, s.batch, each, s.modules, mask > 0)
+        put(x.scores + now, s.modules, own, end, each, s.modules, scores)
+        put(x.weights + now, s.modules, own, end, each, s.modules, weights)
+        put(x.probabilities + now, s.modules, own, end, each, s.modules, probabilities)
+        put(x.masks + now, s.modules, own, end, each, s.modules, mask > 0)
         move(x, s, v, weights, mask, taped, precision)
         tl.debug_barrier()
         talk(x, s, v, precision)
@@ -68,18 +73,18 @@ def forward(
 @triton.jit
 def take_state(x: tl.tuple, s: tl.tuple, v: tl.tuple, j: tensor) -> tensor:
     """Module j's h before a step, [TILE, d]."""
-    d = s.hidden
-    h = take(x.states + (v.now + j) * d, s.modules * d, v.own, s.batch, v.units, d)
-    return choose_each(v.begins, take_row(x.start + j * d, v.units, d), h)
+    return take(
+        x.before + (v.now + j) * s.hidden, s.modules * s.hidden, v.own, v.end, v.units, s.hidden
+    )
 
 
 @triton.jit
 def ask(x: tl.tuple, s: tl.tuple, v: tl.tuple) -> tensor:
     """The modules' scores, [TILE, n]."""
     d = s.hidden
-    scores = take(x.offset + v.now, s.modules, v.own, s.batch, v.each, s.modules)
+    scores = take(x.offset + v.now, s.modules, v.own, v.end, v.each, s.modules)
     for j in range(s.modules):
-        asked = take(x.asked + (v.now + j) * d, s.modules * d, v.own, s.batch, v.units, d)
+        asked = take(x.asked + (v.now + j) * d, s.modules * d, v.own, v.end, v.units, d)
         score = column(scores, v.each, j) + tl.sum(take_state(x, s, v, j) * asked, 1)
         scores = with_column(scores, v.each, j, score)
     return scores
@@ -100,18 +105,18 @@ def move(
     for j in range(s.modules):
         h = take_state(x, s, v, j)
         gates = read(x, s, v, column(weights, v.each, j), j)
-        matrix = x.weight + j * 4 * d * d
+        matrix = x.weight + (v.first + j) * 4 * d * d
         gates = add_gates(h, matrix, v.units, d, v.units, d, gates, precision)
-        c = take(x.cells + (v.now + j) * d, stride, v.own, s.batch, v.units, d)
+        c = take(x.cells + (v.now + j) * d, stride, v.own, v.end, v.units, d)
         c = choose_each(v.begins, 0.0, c)
         gates, stepped_h, stepped_c = step_lstm(gates, c)
         active = column(mask, v.each, j) > 0
         h, c = choose_each(active, stepped_h, h), choose_each(active, stepped_c, c)
-        put(x.between + (v.kept + j) * d, stride, v.own, s.batch, v.units, d, h)
-        put(x.cells + (v.after + j) * d, stride, v.own, s.batch, v.units, d, c)
+        put(x.between + (v.kept + j) * d, stride, v.own, v.end, v.units, d, h)
+        put(x.cells + (v.after + j) * d, stride, v.own, v.end, v.units, d, c)
         if taped:
             kept = x.gates + (v.now + j) * 4 * d
-            put_gates(kept, 4 * stride, v.own, s.batch, v.units, d, gates)
+            put_gates(kept, 4 * stride, v.own, v.end, v.units, d, gates)
 
 
 @triton.jit
@@ -119,8 +124,8 @@ def read(x: tl.tuple, s: tl.tuple, v: tl.tuple, weight: tensor, j: tensor) -> tl
     """What a module's gates get of the input, by its weight [TILE], and their bias."""
     d = s.hidden
     gains = x.gains + (v.now + j) * 4 * d
-    i, f, o, g = take_gates(gains, 4 * s.modules * d, v.own, s.batch, v.units, d)
-    weight, bias = weight[:, None], x.bias + j * 4 * d
+    i, f, o, g = take_gates(gains, 4 * s.modules * d, v.own, v.end, v.units, d)
+    weight, bias = weight[:, None], x.bias + (v.first + j) * 4 * d
     i = weight * i + take_row(bias, v.units, d)
     f = weight * f + take_row(bias + d, v.units, d)
     o = weight * o + take_row(bias + 2 * d, v.units, d)
@@ -133,13 +138,13 @@ def talk(x: tl.tuple, s: tl.tuple, v: tl.tuple, precision: constexpr) -> None:
     """Queries, keys and values between modules."""
     d, m = s.hidden, s.talkers * s.features
     for j in range(s.modules):
-        h = take(x.between + (v.kept + j) * d, s.modules * d, v.own, s.batch, v.units, d)
+        h = take(x.between + (v.kept + j) * d, s.modules * d, v.own, v.end, v.units, d)
         for kind in range(3):
             out = tl.zeros([v.own.shape[0], v.words.shape[0]], h.dtype)
-            matrix = x.talk + (3 * j + kind) * m * d
+            matrix = x.talk + (3 * (v.first + j) + kind) * m * d
             out = multiply(h, matrix, v.words, m, v.units, d, out, precision)
             place = x.projected + ((v.kept + j) * 3 + kind) * m
-            put(place, 3 * s.modules * m, v.own, s.batch, v.words, m, out)
+            put(place, 3 * s.modules * m, v.own, v.end, v.words, m, out)
 
 
 @triton.jit
@@ -151,7 +156,7 @@ def rows_of_all(s: tl.tuple, v: tl.tuple) -> tensor:
 @triton.jit
 def take_all(x: tensor, stride: tensor, s: tl.tuple, v: tl.tuple) -> tensor:
     """One head's part of all modules, which are `stride` apart: [TILE, n, e]."""
-    here = ((v.own < s.batch)[:, None] & there(s, v))[:, :, None]
+    here = ((v.own < v.end)[:, None] & there(s, v))[:, :, None]
     here = here & (v.part < s.features)[None, None, :]
     place = x + rows_of_all(s, v)[:, :, None] * stride + v.part[None, None, :]
     return tl.load(place, here, other=0.0)
@@ -160,7 +165,7 @@ def take_all(x: tensor, stride: tensor, s: tl.tuple, v: tl.tuple) -> tensor:
 @triton.jit
 def put_all(x: tensor, stride: tensor, s: tl.tuple, v: tl.tuple, value: tensor) -> None:
     """To where `take_all` takes it from."""
-    here = ((v.own < s.batch)[:, None] & there(s, v))[:, :, None]
+    here = ((v.own < v.end)[:, None] & there(s, v))[:, :, None]
     here = here & (v.part < s.features)[None, None, :]
     place = x + rows_of_all(s, v)[:, :, None] * stride + v.part[None, None, :]
     tl.store(place, value, here)
@@ -176,8 +181,8 @@ def listen(x: tl.tuple, s: tl.tuple, v: tl.tuple, head: tensor) -> None:
     total, message = tl.zeros_like(top), tl.zeros_like(query)
     for j in range(s.modules):
         key = projected + (3 * j + 1) * m
-        value = take(key + m, 3 * s.modules * m, v.own, s.batch, v.part, e)
-        key = take(key, 3 * s.modules * m, v.own, s.batch, v.part, e)
+        value = take(key + m, 3 * s.modules * m, v.own, v.end, v.part, e)
+        key = take(key, 3 * s.modules * m, v.own, v.end, v.part, e)
         score = tl.sum(query * key[:, None, :], 2)
         higher = tl.maximum(top, score)
         fading, weight = tl.exp(top - higher), tl.exp(score - higher)
@@ -186,16 +191,21 @@ def listen(x: tl.tuple, s: tl.tuple, v: tl.tuple, head: tensor) -> None:
         top = higher
     put_all(x.messages + v.kept * m + head * e, m, s, v, message / total[:, :, None])
     place = x.totals + (v.kept + rows_of_all(s, v)) * s.talkers + head
-    tl.store(place, top + tl.log(total), (v.own < s.batch)[:, None] & there(s, v))
+    tl.store(place, top + tl.log(total), (v.own < v.end)[:, None] & there(s, v))
 
 
 @triton.jit
 def receive(x: tl.tuple, s: tl.tuple, v: tl.tuple, mask: tensor, precision: constexpr) -> None:
-    """Adds to the active modules' h what they make of their messages."""
+    """Adds to the active modules' h what they make of their messages, and resets it for the next
+    step.
+    """
     d, m, stride = s.hidden, s.talkers * s.features, s.modules * s.hidden
     for j in range(s.modules):
-        h = take(x.between + (v.kept + j) * d, stride, v.own, s.batch, v.units, d)
-        message = take(x.messages + (v.kept + j) * m, s.modules * m, v.own, s.batch, v.words, m)
-        more = multiply(message, x.listen + j * d * m, v.units, d, v.words, m, h, precision)
+        h = take(x.between + (v.kept + j) * d, stride, v.own, v.end, v.units, d)
+        message = take(x.messages + (v.kept + j) * m, s.modules * m, v.own, v.end, v.words, m)
+        matrix = x.listen + (v.first + j) * d * m
+        more = multiply(message, matrix, v.units, d, v.words, m, h, precision)
         h = choose_each(column(mask, v.each, j) > 0, more, h)
-        put(x.states + (v.after + j) * d, stride, v.own, s.batch, v.units, d, h)
+        put(x.outputs + (v.now + j) * d, stride, v.own, v.end, v.units, d, h)
+        h = choose_each(v.ends, take_row(x.start + (v.first + j) * d, v.units, d), h)
+        put(x.before + (v.after + j) * d, stride, v.own, v.end, v.units, d, h)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Sizes(NamedTuple):
-    """Of a span: T and B; and of the cell: n, k, d, A and e."""
+    """Of a span: T and runs · B; and of the cell: n, k, d, A and e."""
 
     steps: int
     batch: int
@@ -27,12 +27,14 @@ class Sizes(NamedTuple):
 class Forward(NamedTuple):
     """What the kernel forward reads and fills in.
 
-    Given: starts bool [T, B], ranks [T, B, n] or empty; of the input what scores are products of
-    [T, B, n, d] and what is added to them [T, B, n], and what gates get [T, B, n, 4·d]; parameters.
-    Both: h and c before and after each step [T + 1, B, n, d]. Made: gates [T, B, n, 4·d], h between
-    dynamics and communication [T, B, n, d], queries, keys and values between modules
-    [T, B, n, 3, A·e], messages [T, B, n, A·e], the logarithms of what attention between modules is
-    divided by [T, B, n, A]; scores, weights, probabilities and masks [T, B, n].
+    Given: starts bool [T + 1, B], ranks [T, B, n] or empty; of the input what scores are products
+    of [T, B, n, d] and what is added to them [T, B, n], and what gates get [T, B, n, 4·d];
+    parameters, [runs, n, ...]. Made: h after each step [T, B, n, d]; masks and probabilities
+    [T, B, n]; h before each step, after resets, and after the last [T + 1, B, n, d], c before
+    resets likewise (of the first step they are given); scores and weights [T, B, n]; gates
+    [T, B, n, 4·d], h between dynamics and communication [T, B, n, d], queries, keys and values
+    between modules [T, B, n, 3, A·e], messages [T, B, n, A·e], the logarithms of what attention
+    between modules is divided by [T, B, n, A].
     """
 
     starts: Any
@@ -45,24 +47,25 @@ class Forward(NamedTuple):
     bias: Any
     talk: Any
     listen: Any
-    states: Any
+    outputs: Any
+    masks: Any
+    probabilities: Any
+    before: Any
     cells: Any
+    scores: Any
+    weights: Any
     gates: Any
     between: Any
     projected: Any
     messages: Any
     totals: Any
-    scores: Any
-    weights: Any
-    probabilities: Any
-    masks: Any
 
 
 class Backward(NamedTuple):
-    """Likewise backward: starts [T + 1, B], gradients of h after each step [T, B, n, d], and what
-    is filled in: gradients of what was added to h [T, B, n, d], messages [B, n, A·e], queries, keys
-    and values, gates, scores; h before a step but for what comes by its scores [B, n, d]; and h and
-    c before each step, after resets, and after the last [T + 1, B, n, d].
+    """Likewise backward: gradients of h after each step [T, B, n, d], and what is filled in:
+    gradients of what was added to h [T, B, n, d], messages [B, n, A·e], queries, keys and values,
+    gates, scores; h before a step but for what comes by its scores [B, n, d]; and h and c before
+    each step, after resets, and after the last [T + 1, B, n, d].
     """
 
     starts: Any
@@ -89,19 +92,22 @@ class Backward(NamedTuple):
     d_cells: Any
 
 
-GIVEN = Backward._fields[1 : Backward._fields.index("d_outputs")]  # as `Forward` has them
+GIVEN = Backward._fields[: Backward._fields.index("d_outputs")]  # as `Forward` has them
 
 
 class Tile(NamedTuple):
     """What a program works on, at a step.
 
-    Indices: the environments [TILE]; the modules, a module's units, its message's numbers and one
-    head's part of those. Places of the step: how many modules of how many environments come before
-    it in [T, B, n, ...], before the next one, and before it on the tape. Flags [TILE]: whether an
-    episode begins here, and whether one does at the next step.
+    Indices: the environments [TILE], where its run's end, and its run's first module among all
+    runs'; the modules, a module's units, its message's numbers and one head's part of those. Places
+    of the step: how many modules of how many environments come before it in [T, B, n, ...], before
+    the next one, and before it on the tape. Flags [TILE]: whether an episode begins here, and
+    whether one does at the next step.
     """
 
     own: Any
+    end: Any
+    first: Any
     each: Any
     units: Any
     words: Any

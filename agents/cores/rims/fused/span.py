@@ -6,14 +6,21 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, einsum
 from torch.autograd.function import once_differentiable
 
 from metarims.protocols import State
 
 from ....frames import Frames
-from ....kernels.fusing import contiguous, launch
+from ....kernels.fusing import (
+    apart,
+    contiguous,
+    first_state,
+    launch,
+    run_by_run,
+    side_by_side,
+    with_end,
+)
 from ..cell import Spans, run_by_definition
 from ..lots import choice_order
 from .backward import backward
@@ -53,100 +60,123 @@ def run(cell: RIMs, frames: Frames, state: State, starts: Tensor) -> Spans:
     asked = einsum("mq,nqd->mnd", key, cell.query)  # [M, n, d]
     offset = key @ cell.query_bias.T  # [M, n]
     gains = einsum("mv,nrv->mnr", cell.value(x), cell.input_weight)  # [M, n, 4·d]
-    outputs, last, mask, probabilities = _Span.apply(  # type: ignore[no-untyped-call]
-        config,
-        starts,
+    given = (
+        with_end(starts),
         ranks_of(config, draws, len(starts)),
         *(frames.of_every(each) for each in (asked, offset, gains)),
-        h,
-        c,
+    )
+    parameters = (
         cell.start,
         cell.hidden_weight,
         cell.bias,
         cell.communication,
         cell.communication_output,
     )
+    last, outputs, mask, probabilities, *_ = _Span.apply(  # type: ignore[no-untyped-call]
+        config, torch.is_grad_enabled(), 1, h, c, *given, *(x.unsqueeze(0) for x in parameters)
+    )
     return outputs, (outputs[-1], last), mask, probabilities
 
 
 def ranks_of(config: RIMsConfig, draws: Tensor, steps: int) -> Tensor:
-    """How many modules come before each in the order of choice, int32 [T, B, n]; empty where the
-    choice goes by attention.
+    """How many modules come before each in the order of choice, int32 [T, B, n]; where the choice
+    goes by attention [T, 0].
     """
     ticks = draws + torch.arange(steps, device=draws.device).unsqueeze(1)  # [T, B]
     order = choice_order(config, ticks)
     if order is None:
-        return ticks.new_empty(0, dtype=torch.int32)
+        return ticks.new_empty(steps, 0, dtype=torch.int32)
     return (order.unsqueeze(2) > order.unsqueeze(3)).sum(3, dtype=torch.int32)
 
 
+GIVEN_ALONG = 0, 0, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0  # where tensors have environments, or runs
+MADE_ALONG = 0, *[1] * 12
+
+
 class _Span(torch.autograd.Function):
-    """forward: the configuration; starts, ranks and what is made of the input as `Forward` has it;
-    h and c [B, n, d], and the parameters. Returns h after each step [T, B, n, d], c after the last
-    [B, n, d], masks bool and probabilities [T, B, n].
+    """forward: the configuration, whether a way back may come, and the number of runs; h and c
+    [B, n, d], and what is given as `Forward` has it. Returns c after the last step [B, n, d], and
+    what is made as `Forward` has it.
     """
 
     @staticmethod
     def forward(
-        ctx: Any,
-        config: RIMsConfig,
-        starts: Tensor,
-        ranks: Tensor,
-        asked: Tensor,
-        offset: Tensor,
-        gains: Tensor,
-        h: Tensor,
-        c: Tensor,
-        *parameters: Tensor,
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        (steps, batch, n), d, taped = offset.shape, h.shape[2], any(ctx.needs_input_grad)
-        heads, features = config.communication_heads, config.communication_key
-        s = Sizes(steps, batch, n, config.active, d, heads, features)
-        states, cells = gains.new_empty(2, steps + 1, batch, n, d).unbind()
-        states[0], cells[0] = h, c
-        kept, message = steps if taped else 1, heads * features
-        widths = 4 * d, d, 3 * message, message, heads
-        tape = (gains.new_empty(kept, batch, n, width) for width in widths)
-        scores, weights, probabilities = gains.new_empty(3, steps, batch, n).unbind()
-        masks = torch.empty_like(scores, dtype=torch.bool)
-        given = contiguous(starts, ranks, asked, offset, gains, *parameters)
-        made = states, cells, *tape, scores, weights, probabilities, masks
-        x = Forward._make((*given, *made))
-        kinds = kinds_of(config)
-        launch(forward, batch, x, s, taped=taped, **kinds)
-        ctx.sizes, ctx.kinds = s, kinds
-        ctx.save_for_backward(*x)
-        ctx.mark_non_differentiable(masks, probabilities)
-        return states[1:], cells[-1].clone(), masks, probabilities
+        config: RIMsConfig, taped: bool, runs: int, h: Tensor, c: Tensor, *given: Tensor
+    ) -> tuple[Tensor, ...]:
+        starts, _, _, offset, _, start, *_ = given = contiguous(*given)
+        s = sizes_of(config, offset)
+
+        def room(steps: int, *width: int) -> Tensor:
+            return h.new_empty(steps, s.batch, s.modules, *width)
+
+        outputs, probabilities = room(s.steps, s.hidden), room(s.steps)
+        masks = torch.empty_like(probabilities, dtype=torch.bool)
+        before, cells = room(s.steps + 1, s.hidden), room(s.steps + 1, s.hidden)
+        before[0], cells[0] = first_state(starts, start, h), c
+        message = s.talkers * s.features
+        widths = 4 * s.hidden, s.hidden, 3 * message, message, s.talkers
+        tape = (room(s.steps if taped else 1, width) for width in widths)
+        kept = before, cells, room(s.steps), room(s.steps), *tape
+        x = Forward._make((*given, outputs, masks, probabilities, *kept))
+        launch(forward, s.batch, runs, x, s, taped=taped, **kinds_of(config))
+        return x.cells[-1].clone(), *x[len(given) :]
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        ctx.config, _, ctx.runs, _, _, *given = inputs
+        _, _, *others = output
+        ctx.mark_non_differentiable(*others)
+        ctx.save_for_backward(*given, *output[1:])
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, d_outputs: Tensor, d_last: Tensor, *_: Tensor) -> tuple[Any, ...]:
-        x, s = Forward(*ctx.saved_tensors), ctx.sizes
-        d_states, d_cells = map(torch.empty_like, (x.states, x.cells))
+    def backward(ctx: Any, d_last: Tensor, d_outputs: Tensor, *_: Tensor) -> tuple[Any, ...]:
+        x = Forward(*ctx.saved_tensors)
+        d_states, d_cells = map(torch.empty_like, (x.before, x.cells))
         d_states[-1], d_cells[-1] = 0, d_last
         made = x.between, x.messages[0], x.projected, x.gates, x.scores, x.between[0]
-        starts, outputs = F.pad(x.starts, (0, 0, 0, 1)), d_outputs.contiguous()
-        given = (getattr(x, name) for name in GIVEN)
-        gradients = *map(torch.empty_like, made), d_states, d_cells
-        y = Backward._make((starts, *given, outputs, *gradients))
-        launch(backward, s.batch, y, s, **ctx.kinds)
-        return _gradients(x, y, ctx.needs_input_grad[8:])
+        given = contiguous(*(getattr(x, name) for name in GIVEN), d_outputs)
+        y = Backward._make((*given, *map(torch.empty_like, made), d_states, d_cells))
+        s = sizes_of(ctx.config, x.offset)
+        launch(backward, s.batch, ctx.runs, y, s, **kinds_of(ctx.config))
+        begins = x.starts[0, :, None, None]
+        d_h, d_c = (torch.where(begins, 0.0, each[0]) for each in (d_states, d_cells))
+        d_asked, d_gains = (
+            y.d_scores.unsqueeze(3) * x.before[:-1],
+            x.weights.unsqueeze(3) * y.d_gates,
+        )
+        of_parameters = _gradients(x, y, ctx.runs, ctx.needs_input_grad[10:])
+        return None, None, None, d_h, d_c, None, None, d_asked, y.d_scores, d_gains, *of_parameters
+
+    @staticmethod
+    def vmap(
+        info: Any, axes: tuple[Any, ...], config: RIMsConfig, taped: bool, _: int, *given: Tensor
+    ) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
+        runs = info.batch_size
+        given = side_by_side(given, axes[3:], GIVEN_ALONG, runs)
+        made = _Span.apply(config, taped, runs, *given)  # type: ignore[no-untyped-call]
+        return run_by_run(made, MADE_ALONG, runs), MADE_ALONG
 
 
-def _gradients(x: Forward, y: Backward, needed: Sequence[bool]) -> tuple[Tensor | None, ...]:
-    """What `_Span.backward` returns, of the parameters those that are needed."""
-    begins = x.starts[..., None, None]
-    before = torch.where(begins, x.start, x.states[:-1])  # [T, B, n, d]
+def sizes_of(config: RIMsConfig, offset: Tensor) -> Sizes:
+    """Of a span, by what is added to scores, [T, B, n]."""
+    talk = config.communication_heads, config.communication_key
+    return Sizes._make((*offset.shape, config.active, config.hidden, *talk))
+
+
+def _gradients(
+    x: Forward, y: Backward, runs: int, needed: Sequence[bool]
+) -> tuple[Tensor | None, ...]:
+    """Of the parameters, as far as they are needed."""
+    given = x.starts[:-1], x.before[:-1], x.between, x.messages
+    begins, before, between, messages = apart(runs, *given)  # [T, runs, B, ...]
+    found = y.d_states[:-1], y.d_gates, y.d_projected, y.d_change
+    d_before, d_gates, d_projected, d_change = apart(runs, *found)
     start, weight, bias, talk, listen = needed
-    parameters = (
-        torch.where(begins, y.d_states[:-1], 0.0).sum((0, 1)) if start else None,
-        einsum("tbnr,tbnd->nrd", y.d_gates, before) if weight else None,
-        y.d_gates.sum((0, 1)) if bias else None,
-        einsum("tbnr,tbnd->nrd", y.d_projected, x.between) if talk else None,
-        einsum("tbnd,tbnm->ndm", y.d_change, x.messages) if listen else None,
+    return (
+        torch.where(begins[..., None, None], d_before, 0.0).sum((0, 2)) if start else None,
+        einsum("tkbnr,tkbnd->knrd", d_gates, before) if weight else None,
+        d_gates.sum((0, 2)) if bias else None,
+        einsum("tkbnr,tkbnd->knrd", d_projected, between) if talk else None,
+        einsum("tkbnd,tkbnm->kndm", d_change, messages) if listen else None,
     )
-    d_scores = y.d_scores
-    d_asked, d_gains = d_scores.unsqueeze(3) * before, x.weights.unsqueeze(3) * y.d_gates
-    d_h, d_c = (torch.where(begins[0], 0.0, each[0]) for each in (y.d_states, y.d_cells))
-    return None, None, None, d_asked, d_scores, d_gains, d_h, d_c, *parameters
