@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .kernels.compiling import has_kernels, is_stacked
+from .kernels.compiling import has_fused, has_kernels, is_stacked
 from .kernels.reading import read, reads
 
 
@@ -41,7 +41,7 @@ class Instruction(nn.Module):
             # Elsewhere to know the longest would wait for the device.
             mission = mission[:, : int(lengths.max())]
         words: Tensor = self.words(mission.T.int())  # [L, M, words]
-        states = run_lstm(weights, words) if stacked else self.lstm(words)[0]  # [L, M, width]
+        states = read_stacked(weights, words) if stacked else self.lstm(words)[0]  # [L, M, width]
         return states[lengths - 1, torch.arange(len(lengths), device=lengths.device)]
 
 
@@ -51,6 +51,32 @@ Weights = tuple[Tensor, Tensor, Tensor, Tensor]  # of words and of h, and their 
 def _weights(lstm: nn.LSTM) -> Weights:
     parts = (lstm.weight_ih_l0, lstm.weight_hh_l0, lstm.bias_ih_l0, lstm.bias_hh_l0)
     return cast(Weights, parts)
+
+
+def read_stacked(weights: Weights, x: Tensor) -> Tensor:
+    """What torch's own gives, which `torch.func.vmap` does not go over: x [L, M, E] to
+    [L, M, width], fused or word by word.
+    """
+    return run_fused(weights, x) if has_fused(x) else run_lstm(weights, x)
+
+
+def run_fused(weights: Weights, x: Tensor) -> Tensor:
+    """As `run_lstm`."""
+    from .kernels import fused_lstm  # needs Triton
+
+    input_weight, hidden_weight, bias = map(
+        _candidate_last, (*weights[:2], weights[2] + weights[3])
+    )
+    nothing = x.new_zeros(x.shape[1], hidden_weight.shape[1])
+    never = torch.zeros(x.shape[:2], dtype=torch.bool, device=x.device)
+    z = F.linear(x, input_weight, bias)
+    return fused_lstm.run(z, nothing, nothing, never, nothing[0], hidden_weight)[0]
+
+
+def _candidate_last(x: Tensor) -> Tensor:
+    """Rows of the gates, which torch has in the order input, forget, candidate, output."""
+    i, f, candidate, o = x.chunk(4)
+    return torch.cat([i, f, o, candidate])
 
 
 def run_lstm(weights: Weights, x: Tensor) -> Tensor:

@@ -15,6 +15,8 @@ from .novelty import nothing_seen, see
 from .protocols import Act, Agent, Diagnostics, Environment, Observation, Output, State, Step
 from .returns import finished_episodes
 
+TOGETHER = 2**14  # environments whose last observations are looked at in one call, at most
+
 
 @dataclass(frozen=True)
 class Cursor:
@@ -196,7 +198,7 @@ def collect_rollout(
         bonus = see(after.seen, env, after.starts) if after.seen.shape[1] else nothing
         moments.append(Moment(cursor, output, action, step, bonus, cut_short))
         cursor = after
-    return _assemble(act, moments, cursor, stride, few)
+    return _assemble(act, moments, cursor, stride, few, len(generators))
 
 
 @dataclass(frozen=True)
@@ -225,7 +227,7 @@ class Moment:
 
 
 def _assemble(
-    act: Act, moments: list[Moment], cursor: Cursor, stride: int, few: bool
+    act: Act, moments: list[Moment], cursor: Cursor, stride: int, few: bool, runs: int
 ) -> tuple[Rollout, Cursor]:
     """The moments side by side, and the cursor after them."""
     outputs, results = [m.output for m in moments], [m.step for m in moments]
@@ -249,7 +251,9 @@ def _assemble(
         values=values,
         states=tuple(map(torch.stack, zip(*states, strict=True))),
         stride=stride,
-        next_values=_next_values(act, values, cursor, truncated & ~terminated, cut_short, few),
+        next_values=_next_values(
+            act, values, cursor, truncated & ~terminated, cut_short, few, runs
+        ),
         rewards=rewards,
         terminated=terminated,
         truncated=truncated,
@@ -291,22 +295,35 @@ def _next_values(
     truncated: Tensor,
     cut_short: list[CutShort | None],
     few: bool,
+    runs: int,
 ) -> Tensor:
     """V of what each step led to, [T, B]."""
     next_values = torch.cat([values[1:], forward_step(act, cursor).value])
     count, flat = values.shape[1], next_values.view(-1)
     parts = [(t, part) for t, part in enumerate(cut_short) if part is not None]
-    # Whole batches are too many to be taken all together.
-    for some in [parts] if few and parts else [[part] for part in parts]:
-        at = torch.cat([t * count + part.rows for t, part in some])
-        led_to = _value_of(act, [part for _, part in some])
+    at_once = len(parts) if few else TOGETHER // count
+    for some in in_turn(parts, max(1, at_once)):
+        at = together([t * count + part.rows for t, part in some], runs)
+        led_to = _value_of(act, [part for _, part in some], runs)
         flat[at] = torch.where(truncated.view(-1)[at], led_to, flat[at])
     return next_values
 
 
-def _value_of(act: Act, parts: list[CutShort]) -> Tensor:
-    """V of the last observations, one after the other."""
-    obs = {name: torch.cat([p.obs[name] for p in parts]).unsqueeze(0) for name in parts[0].obs}
-    state = tuple(map(torch.cat, zip(*(p.state for p in parts), strict=True)))
+def in_turn(parts: list[Any], count: int) -> list[list[Any]]:
+    """So many of them at a time."""
+    return [parts[first : first + count] for first in range(0, len(parts), count)]
+
+
+def together(tensors: Sequence[Tensor], runs: int) -> Tensor:
+    """Tensors [B, ...] of several runs side by side as one, in which they are so as well."""
+    return torch.cat([x.unflatten(0, (runs, -1)) for x in tensors], 1).flatten(0, 1)
+
+
+def _value_of(act: Act, parts: list[CutShort], runs: int) -> Tensor:
+    """V of the last observations, `together`."""
+    obs = {name: together([p.obs[name] for p in parts], runs) for name in parts[0].obs}
+    obs = {name: x.unsqueeze(0) for name, x in obs.items()}
+    states = zip(*(p.state for p in parts), strict=True)
+    state = tuple(together(each, runs) for each in states)
     starts = torch.zeros_like(obs["last_action"], dtype=torch.bool)
     return act(obs, state, starts).value[0]

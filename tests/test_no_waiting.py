@@ -156,7 +156,7 @@ def fused(monkeypatch):
         launched.append(kernel.__name__)
 
     monkeypatch.setattr("agents.kernels.compiling.FUSED_ON", GPU.type)
-    for module in ("agents.cores.lstm.fused", "agents.cores.rims.fused.span"):
+    for module in ("agents.kernels.fused_lstm", "agents.cores.rims.fused.span"):
         monkeypatch.setattr(import_module(module), "launch", launch)
     return launched
 
@@ -169,6 +169,9 @@ def test_an_iteration_with_fused_spans_reads_nothing_back(preset, fused, monkeyp
     assert "fused" in agent.form
     assert iteration.figures
     assert set(fused) == {"forward"}  # the way back is PyTorch's affair there
+    steps = 4 + 2  # and what the last one led to, and all last observations at once
+    updates = 2 if preset == "lstm" else 2 + 1 + 2  # the slow loop looks again before its own
+    assert len(fused) == steps + updates
 
 
 @pytest.mark.parametrize("preset", ["lstm", "metarims", "random"])

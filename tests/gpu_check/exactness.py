@@ -26,7 +26,7 @@ from metarims.seeds import Stack
 from metarims.settings import replace_at
 from metarims.training import Training
 
-from ..agents.cores.spans import compare, real_cases
+from ..agents.cores.spans import real_outcomes
 from .report import Outcome, table
 from .scale import DOORKEY, SIMULATOR, Scale
 
@@ -87,7 +87,7 @@ def compare_cells(scale: Scale) -> Outcome:
     """Fused spans, values and gradients, beside the definitions in single and double precision."""
     if scale.dry:
         return interpret_cells()
-    outcomes = [compare(case, scale.device) for case in real_cases()]
+    outcomes = list(real_outcomes(scale.device))
     rows = [
         (each.name, f"{each.fused:.1e}", f"{each.defined:.1e}", "yes" if each.holds else "**no**")
         for each in outcomes
