@@ -12,11 +12,11 @@ from .kernels.compiling import has_kernels
 
 
 class Tanh(nn.Module):
-    """The hyperbolic tangent by the logistic function, a sixth of torch's time on a CPU."""
+    """The hyperbolic tangent; on a CPU by the logistic function, in a sixth of torch's time."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Of any shape."""
-        return 2 * torch.sigmoid(2 * x) - 1
+        return 2 * torch.sigmoid(2 * x) - 1 if x.device.type == "cpu" else torch.tanh(x)
 
 
 def make_head(features: int, hidden: int, outputs: int, gain: float) -> nn.Sequential:
