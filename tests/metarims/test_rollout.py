@@ -57,6 +57,23 @@ def test_a_cut_bootstraps_from_the_last_observation_with_the_state_before_the_re
     assert not torch.equal(rollout.next_values[4], rollout.values[5])
 
 
+@pytest.mark.parametrize("at_once", [1, 4 * 3, 2**14])
+def test_last_observations_lead_to_the_same_however_many_are_looked_at_at_once(
+    monkeypatch, at_once
+):
+    """As of one run, where only those that were cut are looked at, and of two side by side."""
+    monkeypatch.setattr("metarims.rollout.TOGETHER", at_once)
+    env, agent = Endless(4), make_agent("lstm")
+    generators = [torch.Generator().manual_seed(seed) for seed in (1, 2)]
+    of_two, _ = collect_rollout(env, agent, begin(env, agent, 1), 10, 5, *generators)
+    actions, again = of_two.actions.unbind(), Endless(4)
+    monkeypatch.setattr("metarims.rollout.first_of", lambda logits, clocks: next(chosen))
+    chosen = iter(actions)
+    of_one, _ = collect(again, agent, steps=10)
+    assert of_one.truncated.any()
+    torch.testing.assert_close(of_two.next_values, of_one.next_values)
+
+
 def test_success_is_an_end_with_a_reward():
     rollout, _ = collect(Bandit(16), make_agent())
     assert torch.equal(rollout.episodes[:, 0], rollout.episodes[:, 2])
