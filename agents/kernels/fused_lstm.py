@@ -15,6 +15,7 @@ from torch.autograd.function import once_differentiable
 from triton.language import constexpr
 
 from .fusing import (
+    Span,
     add_gates,
     apart,
     choose_each,
@@ -25,10 +26,9 @@ from .fusing import (
     own_of,
     put,
     put_gates,
-    run_by_run,
-    side_by_side,
     step_lstm,
     step_lstm_back,
+    step_of,
     take,
     take_gates,
     take_row,
@@ -99,15 +99,13 @@ class Backward(NamedTuple):
     d_cells: Any
 
 
-GIVEN_ALONG = 0, 0, 1, 1, 0, 0  # where tensors have environments, or runs
-MADE_ALONG = 0, 1, 1, 1, 1
-
-
-class _Span(torch.autograd.Function):
-    """forward: whether a way back may come, and the number of runs; h and c [B, d], and what is
-    given as `Forward` has it. Returns c after the last step [B, d], and what is made as `Forward`
+class _Span(Span):
+    """How: whether a way back may come. h and c are [B, d]; what is given and made is as `Forward`
     has it.
     """
+
+    given_along = 0, 0, 1, 1, 0, 0
+    made_along = 0, 1, 1, 1, 1
 
     @staticmethod
     def forward(taped: bool, runs: int, h: Tensor, c: Tensor, *given: Tensor) -> tuple[Tensor, ...]:
@@ -121,13 +119,6 @@ class _Span(torch.autograd.Function):
         x = Forward._make((*given, outputs, before, cells, gates))
         launch(forward, s.batch, runs, x, s, taped=taped, block=BLOCK)
         return cells[-1].clone(), *x[len(given) :]
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        _, ctx.runs, _, _, *given = inputs
-        _, _, *others = output
-        ctx.mark_non_differentiable(*others)
-        ctx.save_for_backward(*given, *output[1:])
 
     @staticmethod
     @once_differentiable
@@ -145,15 +136,6 @@ class _Span(torch.autograd.Function):
         d_weight = einsum("tkbr,tkbd->krd", d_gates, before)
         return None, None, d_h, d_c, None, d_z, d_start, d_weight
 
-    @staticmethod
-    def vmap(
-        info: Any, axes: tuple[Any, ...], taped: bool, _: int, *given: Tensor
-    ) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
-        runs = info.batch_size
-        given = side_by_side(given, axes[2:], GIVEN_ALONG, runs)
-        made = _Span.apply(taped, runs, *given)  # type: ignore[no-untyped-call]
-        return run_by_run(made, MADE_ALONG, runs), MADE_ALONG
-
 
 @triton.jit
 def forward(
@@ -169,10 +151,7 @@ def forward(
     d, start = s.hidden, x.start + run * s.hidden
     weight = x.weight + run * 4 * d * d
     for t in range(s.steps):
-        begins = tl.load(x.starts + t * s.batch + own, own < end, other=0) != 0
-        ends = tl.load(x.starts + (t + 1) * s.batch + own, own < end, other=0) != 0
-        now = tl.cast(t, tl.int64) * s.batch * d
-        after = now + s.batch * d
+        begins, ends, now, after = step_of(x.starts, t, s.batch, own, end, d)
         for first in range(0, d, block):
             units = first + tl.arange(0, block)
             gates = take_gates(x.z + 4 * now, 4 * d, own, end, units, d)
@@ -200,10 +179,7 @@ def backward(
     d, weight = s.hidden, x.weight + run * 4 * s.hidden * s.hidden
     for back in range(s.steps):
         t = s.steps - 1 - back
-        begins = tl.load(x.starts + t * s.batch + own, own < end, other=0) != 0
-        ends = tl.load(x.starts + (t + 1) * s.batch + own, own < end, other=0) != 0
-        now = tl.cast(t, tl.int64) * s.batch * d
-        after = now + s.batch * d
+        begins, ends, now, after = step_of(x.starts, t, s.batch, own, end, d)
         for first in range(0, d, block):
             units = first + tl.arange(0, block)
             dh = choose_each(ends, 0.0, take(x.d_states + after, d, own, end, units, d))

@@ -9,7 +9,7 @@ and a tile's are those of one run, whose parameters it takes.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -108,12 +108,55 @@ def apart(runs: int, *tensors: Tensor) -> tuple[Tensor, ...]:
     return run_by_run(tensors, [1] * len(tensors), runs)
 
 
+class Span(torch.autograd.Function):
+    """A span as a function with gradients, which `torch.func.vmap` goes over.
+
+    A subclass has `forward` and `backward`. Forward takes how, whatever that is, the number of
+    runs, h and c before the first step and what else is given; it returns c after the last step, h
+    after each, and what is made besides, which is kept for the way back and has no gradients.
+    """
+
+    given_along: ClassVar[tuple[int, ...]]  # where h, c and the others have environments, or runs
+    made_along: ClassVar[tuple[int, ...]]
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        """Keeps all but h and c that were given, and what comes after the last c."""
+        ctx.how, ctx.runs, _, _, *given = inputs
+        _, outputs, *others = output
+        ctx.mark_non_differentiable(*others)
+        ctx.save_for_backward(*given, outputs, *others)
+
+    @classmethod
+    def vmap(
+        cls, info: Any, axes: tuple[Any, ...], how: Any, _: int, *given: Tensor
+    ) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
+        """Of all runs at once, side by side."""
+        runs = info.batch_size
+        given = side_by_side(given, axes[2:], cls.given_along, runs)
+        made = cls.apply(how, runs, *given)  # type: ignore[no-untyped-call]
+        return run_by_run(made, cls.made_along, runs), cls.made_along
+
+
 @triton.jit
 def own_of(batch: tensor, tile: constexpr) -> tl.tuple:
     """A program's run, its environments [TILE] among all runs', and where its run's end."""
     run, each = tl.program_id(1), batch // tl.num_programs(1)
     own = run * each + tl.program_id(0) * tile + tl.arange(0, tile)
     return run, own, (run + 1) * each
+
+
+@triton.jit
+def step_of(
+    starts: tensor, t: tensor, batch: tensor, own: tensor, end: tensor, width: tensor
+) -> tl.tuple:
+    """Whether an episode begins at a step, and at the next one, [TILE]; how many numbers come
+    before either in [T, batch, width].
+    """
+    begins = tl.load(starts + t * batch + own, own < end, other=0) != 0
+    ends = tl.load(starts + (t + 1) * batch + own, own < end, other=0) != 0
+    now = tl.cast(t, tl.int64) * batch * width
+    return begins, ends, now, now + batch * width
 
 
 @triton.jit

@@ -157,10 +157,9 @@ def train_at_once(wiring: Wiring, configs: Sequence[RunConfig]) -> None:
         return
     make = wiring.simulator.make
     built = [build(make, config) for config in unfinished]
-    say_size(unfinished[0], built[0][1])
-    say_form(StackedAgent([agent for _, agent in built]))
+    first = said(unfinished[0], built[0], stacked=True)
     print(f"seeds       {len(built)} at once, stacked", flush=True)
-    pictures = watch(wiring.simulator, unfinished[0], *built[0])
+    pictures = watch(wiring.simulator, unfinished[0], *first)
     members = [Member(config, *each) for config, each in zip(unfinished, built, strict=True)]
     try:
         summaries = train_stacked(members, build_all(make, unfinished), pictures)
@@ -209,26 +208,21 @@ def told_how_to_resume(folder: str, count: int) -> Iterator[None]:
         raise
 
 
-def said(config: RunConfig, built: tuple[Stage, Agent]) -> tuple[Stage, Agent]:
-    """What was built, having said how large the agent is and in which form it runs, once."""
+def said(
+    config: RunConfig, built: tuple[Stage, Agent], stacked: bool = False
+) -> tuple[Stage, Agent]:
+    """What was built, having said how large the agent is, where its parameters learn and in which
+    form it runs, alone or stacked, once.
+    """
     if ranks.rank() == 0:
-        say_size(config, built[1])
-        say_form(built[1])
+        groups = built[1].groups()
+        total = sum(map(count, groups.values()))
+        print(f"agent       {config.preset}, {total:,} parameters")
+        for name, size, where in config.loops.where_learnt(groups):
+            print(f"  {name:10}{size:>9}  {where}")
+        if form := getattr(StackedAgent(built[1:]) if stacked else built[1], "form", ""):
+            print(f"runs        {form}", flush=True)
     return built
-
-
-def say_size(config: RunConfig, agent: Agent) -> None:
-    """How many parameters it has, and where they learn."""
-    groups = agent.groups()
-    print(f"agent       {config.preset}, {sum(map(count, groups.values())):,} parameters")
-    for name, size, where in config.loops.where_learnt(groups):
-        print(f"  {name:10}{size:>9}  {where}")
-
-
-def say_form(agent: Agent) -> None:
-    """In which form it runs, where it says so."""
-    if form := getattr(agent, "form", ""):
-        print(f"runs        {form}", flush=True)
 
 
 def watch(simulator: Simulator, config: RunConfig, env: Stage, agent: Agent) -> Gallery:

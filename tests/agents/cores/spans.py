@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,8 +16,8 @@ from itertools import chain, islice
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.func import functional_call, vmap
+from torch import Tensor
+from torch.func import vmap
 from torch.utils._pytree import tree_map
 
 from agents.cores import lstm, rims
@@ -25,7 +25,7 @@ from agents.cores.lstm.cell import LSTM
 from agents.cores.rims import RIMsConfig
 from agents.frames import Frames, as_frames
 from agents.missions import Instruction, run_fused, run_lstm
-from metarims.stacked import Within
+from metarims.stacked import StackedAgent
 
 BOUND = 1e-5  # that a form may be off by, or ten times what the definition is
 INPUTS = 5
@@ -34,56 +34,28 @@ SMALL = RIMsConfig(
 )
 
 
-class Runs(nn.Module):
-    """Cells alike but for their parameters, stacked; their environments lie side by side."""
-
-    def __init__(self, cell: Any, runs: int) -> None:
-        super().__init__()
-        self.runs, self.one = runs, cell
-        for name, parameter in cell.named_parameters():
-            stacked = parameter.detach().expand(runs, *parameter.shape).clone()
-            owner, _, own = name.rpartition(".")
-            setattr(cell.get_submodule(owner), own, nn.Parameter(stacked))
-
-    def as_one(self, function: Callable[..., Any], axes: tuple[int, ...], *given: Any) -> Any:
-        """What a function makes of each run's cell and share of what is given, [runs, ...] or, of
-        tensors with steps, [T, runs, ...]; side by side again along those axes.
-        """
-
-        def of_one(parameters: dict[str, Tensor], *own: Any) -> Any:
-            return functional_call(
-                Within(self.one), parameters, (lambda cell: function(cell, *own),)
-            )
-
-        stacked = {f"agent.{name}": each for name, each in self.one.named_parameters()}
-        where = 0, *(0 if isinstance(each, tuple) else 1 for each in given)
-        found = vmap(of_one, where, axes)(stacked, *given)
-        parts = zip(found, axes, strict=True)
-        return tuple(
-            tree_map(partial(torch.flatten, start_dim=axis, end_dim=axis + 1), x)
-            for x, axis in parts
-        )
-
-    def initial_state(self, batch: int) -> Any:
-        """Of every run."""
-        count = 2 if isinstance(self.one, LSTM) else 3
-        return self.as_one(lambda cell: cell.initial_state(batch // self.runs), (0,) * count)
+def stack(cell: Any, runs: int) -> StackedAgent:
+    """So many of a cell as one."""
+    return StackedAgent([cell] * runs)
 
 
 def of_all(run: Callable[..., Any]) -> Callable[..., Any]:
-    """A form of one cell as one of several runs."""
+    """A form of one cell as one of a stack, whose environments lie side by side."""
 
-    def run_all(cells: Runs, frames: Frames, state: Any, starts: Tensor) -> Any:
-        def run_one(cell: Any, x: Tensor, *own: Any) -> Any:
-            return run(cell, frames_of(cell, x), *own)
+    def run_all(cells: StackedAgent, frames: Frames, state: Any, starts: Tensor) -> Any:
+        def run_one(parameters: Mapping[str, Tensor], x: Tensor, *own: Any) -> Any:
+            return cells.as_one(parameters, lambda cell: run(cell, frames_of(cell, x), *own))
 
-        apart = cells.runs, -1
-        return cells.as_one(
-            run_one,
-            (1, 0) if isinstance(cells.one, LSTM) else (1, 0, 1, 1),
+        apart, axes = (cells.runs, -1), (1, 0, 1, 1)[: 2 if len(state) == 2 else 4]
+        found = vmap(run_one, (0, 1, 0, 1), axes)(
+            cells.parameters_by_name,
             frames.spread().flatten(2).unflatten(1, apart),
             tuple(each.unflatten(0, apart) for each in state),
             starts.unflatten(1, apart),
+        )
+        return tuple(
+            tree_map(partial(torch.flatten, start_dim=axis, end_dim=axis + 1), each)
+            for each, axis in zip(found, axes, strict=True)
         )
 
     return run_all
@@ -107,7 +79,7 @@ class Case:
     @property
     def one(self) -> Any:
         """The cell, or one of them."""
-        return self.cell.one if isinstance(self.cell, Runs) else self.cell
+        return self.cell.agents[0] if isinstance(self.cell, StackedAgent) else self.cell
 
     def frames(self, x: Tensor) -> Frames:
         """Features [T, B, D] as the cell's forms take them."""
@@ -146,10 +118,10 @@ def small_cases() -> Iterator[Case]:
 
 def stacked_cases() -> Iterator[Case]:
     """Several runs at once."""
-    yield Case("LSTM, two runs", Runs(LSTM(INPUTS, 6), 2), 3, 2 * 17)
-    yield Case("RIMs, two runs", Runs(SMALL.make_cell(INPUTS), 2), 2, 2 * 17)
+    yield Case("LSTM, two runs", stack(LSTM(INPUTS, 6), 2), 3, 2 * 17)
+    yield Case("RIMs, two runs", stack(SMALL.make_cell(INPUTS), 2), 2, 2 * 17)
     config = replace(SMALL, attention="null", choice="random")
-    yield Case("RIMs, null, random, 3 runs", Runs(config.make_cell(INPUTS), 3), 2, 3 * 2)
+    yield Case("RIMs, null, random, 3 runs", stack(config.make_cell(INPUTS), 3), 2, 3 * 2)
 
 
 def real_cases() -> Iterator[Case]:
@@ -160,8 +132,8 @@ def real_cases() -> Iterator[Case]:
             config = RIMsConfig(attention=attention, active=active)
             yield Case(f"RIMs, {attention}, {active} active", config.make_cell(128), 40, 1000)
     yield Case("RIMs, random", RIMsConfig(choice="random").make_cell(128), 20, 1000)
-    yield Case("LSTM, 32 runs", Runs(LSTM(128, 96), 32), 40, 32 * 64)
-    yield Case("RIMs, 32 runs", Runs(RIMsConfig().make_cell(128), 32), 20, 32 * 64)
+    yield Case("LSTM, 32 runs", stack(LSTM(128, 96), 32), 40, 32 * 64)
+    yield Case("RIMs, 32 runs", stack(RIMsConfig().make_cell(128), 32), 20, 32 * 64)
 
 
 def forms(cell: Any) -> tuple[Callable[..., Any], Callable[..., Any]]:
@@ -169,8 +141,8 @@ def forms(cell: Any) -> tuple[Callable[..., Any], Callable[..., Any]]:
     from agents.cores.lstm import fused as fused_lstm
     from agents.cores.rims import fused as fused_rims
 
-    if isinstance(cell, Runs):
-        fused, defined = forms(cell.one)
+    if isinstance(cell, StackedAgent):
+        fused, defined = forms(cell.agents[0])
         return of_all(fused), of_all(defined)
     if isinstance(cell, LSTM):
         return fused_lstm.run, lstm.cell.run_by_definition
@@ -220,7 +192,7 @@ def given(case: Case, device: str) -> tuple[Any, Tensor, Any, Tensor]:
     inputs = (one.input if isinstance(one, LSTM) else one.key).in_features
     x = torch.randn(case.steps, case.batch, inputs, device=device)
     state = tuple(
-        torch.randn_like(each) if each.is_floating_point() else each
+        torch.randn_like(each, device=device) if each.is_floating_point() else each.to(device)
         for each in cell.initial_state(case.batch)
     )
     return cell, x, state, torch.rand(case.steps, case.batch, device=device) < 0.3

@@ -15,6 +15,7 @@ from ....kernels.fusing import (
     put,
     put_gates,
     step_lstm_back,
+    step_of,
     take,
     take_gates,
     with_column,
@@ -43,10 +44,7 @@ def backward(
     words, part = tl.arange(0, wide_m), tl.arange(0, wide_e)
     for back in range(s.steps):
         t = s.steps - 1 - back
-        begins = tl.load(x.starts + t * s.batch + own, own < end, other=0) != 0
-        ends = tl.load(x.starts + (t + 1) * s.batch + own, own < end, other=0) != 0
-        now = tl.cast(t, tl.int64) * s.batch * s.modules
-        after = now + s.batch * s.modules
+        begins, ends, now, after = step_of(x.starts, t, s.batch, own, end, s.modules)
         v = Tile(own, end, run * s.modules, each, units, words, part, now, after, now, begins, ends)
         scores = take(x.scores + now, s.modules, own, end, each, s.modules)
         place = rank(x, s, v, scores, sparse, ordered)

@@ -15,6 +15,7 @@ from ....kernels.fusing import (
     put,
     put_gates,
     step_lstm,
+    step_of,
     take,
     take_gates,
     take_row,
@@ -43,11 +44,8 @@ def forward(
     each, units = tl.arange(0, wide_n), tl.arange(0, wide_d)
     words, part = tl.arange(0, wide_m), tl.arange(0, wide_e)
     for t in range(s.steps):
-        begins = tl.load(x.starts + t * s.batch + own, own < end, other=0) != 0
-        ends = tl.load(x.starts + (t + 1) * s.batch + own, own < end, other=0) != 0
-        now = tl.cast(t, tl.int64) * s.batch * s.modules
+        begins, ends, now, after = step_of(x.starts, t, s.batch, own, end, s.modules)
         kept = now if taped else now * 0
-        after = now + s.batch * s.modules
         v = Tile(
             own, end, run * s.modules, each, units, words, part, now, after, kept, begins, ends
         )

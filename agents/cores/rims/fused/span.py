@@ -13,12 +13,11 @@ from metarims.protocols import State
 
 from ....frames import Frames
 from ....kernels.fusing import (
+    Span,
     apart,
     contiguous,
     first_state,
     launch,
-    run_by_run,
-    side_by_side,
     with_end,
 )
 from ..cell import Spans, run_by_definition
@@ -73,7 +72,7 @@ def run(cell: RIMs, frames: Frames, state: State, starts: Tensor) -> Spans:
         cell.communication_output,
     )
     last, outputs, mask, probabilities, *_ = _Span.apply(  # type: ignore[no-untyped-call]
-        config, torch.is_grad_enabled(), 1, h, c, *given, *(x.unsqueeze(0) for x in parameters)
+        (config, torch.is_grad_enabled()), 1, h, c, *given, *(x.unsqueeze(0) for x in parameters)
     )
     return outputs, (outputs[-1], last), mask, probabilities
 
@@ -89,20 +88,19 @@ def ranks_of(config: RIMsConfig, draws: Tensor, steps: int) -> Tensor:
     return (order.unsqueeze(2) > order.unsqueeze(3)).sum(3, dtype=torch.int32)
 
 
-GIVEN_ALONG = 0, 0, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0  # where tensors have environments, or runs
-MADE_ALONG = 0, *[1] * 12
-
-
-class _Span(torch.autograd.Function):
-    """forward: the configuration, whether a way back may come, and the number of runs; h and c
-    [B, n, d], and what is given as `Forward` has it. Returns c after the last step [B, n, d], and
-    what is made as `Forward` has it.
+class _Span(Span):
+    """How: the configuration, and whether a way back may come. h and c are [B, n, d]; what is given
+    and made is as `Forward` has it.
     """
+
+    given_along = 0, 0, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0
+    made_along = 0, *[1] * 12
 
     @staticmethod
     def forward(
-        config: RIMsConfig, taped: bool, runs: int, h: Tensor, c: Tensor, *given: Tensor
+        how: tuple[RIMsConfig, bool], runs: int, h: Tensor, c: Tensor, *given: Tensor
     ) -> tuple[Tensor, ...]:
+        config, taped = how
         starts, _, _, offset, _, start, *_ = given = contiguous(*given)
         s = sizes_of(config, offset)
 
@@ -122,40 +120,22 @@ class _Span(torch.autograd.Function):
         return x.cells[-1].clone(), *x[len(given) :]
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        ctx.config, _, ctx.runs, _, _, *given = inputs
-        _, _, *others = output
-        ctx.mark_non_differentiable(*others)
-        ctx.save_for_backward(*given, *output[1:])
-
-    @staticmethod
     @once_differentiable
     def backward(ctx: Any, d_last: Tensor, d_outputs: Tensor, *_: Tensor) -> tuple[Any, ...]:
-        x = Forward(*ctx.saved_tensors)
+        x, (config, _) = Forward(*ctx.saved_tensors), ctx.how
         d_states, d_cells = map(torch.empty_like, (x.before, x.cells))
         d_states[-1], d_cells[-1] = 0, d_last
         made = x.between, x.messages[0], x.projected, x.gates, x.scores, x.between[0]
         given = contiguous(*(getattr(x, name) for name in GIVEN), d_outputs)
         y = Backward._make((*given, *map(torch.empty_like, made), d_states, d_cells))
-        s = sizes_of(ctx.config, x.offset)
-        launch(backward, s.batch, ctx.runs, y, s, **kinds_of(ctx.config))
+        s = sizes_of(config, x.offset)
+        launch(backward, s.batch, ctx.runs, y, s, **kinds_of(config))
         begins = x.starts[0, :, None, None]
         d_h, d_c = (torch.where(begins, 0.0, each[0]) for each in (d_states, d_cells))
-        d_asked, d_gains = (
-            y.d_scores.unsqueeze(3) * x.before[:-1],
-            x.weights.unsqueeze(3) * y.d_gates,
-        )
-        of_parameters = _gradients(x, y, ctx.runs, ctx.needs_input_grad[10:])
-        return None, None, None, d_h, d_c, None, None, d_asked, y.d_scores, d_gains, *of_parameters
-
-    @staticmethod
-    def vmap(
-        info: Any, axes: tuple[Any, ...], config: RIMsConfig, taped: bool, _: int, *given: Tensor
-    ) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
-        runs = info.batch_size
-        given = side_by_side(given, axes[3:], GIVEN_ALONG, runs)
-        made = _Span.apply(config, taped, runs, *given)  # type: ignore[no-untyped-call]
-        return run_by_run(made, MADE_ALONG, runs), MADE_ALONG
+        d_asked = y.d_scores.unsqueeze(3) * x.before[:-1]
+        d_gains = x.weights.unsqueeze(3) * y.d_gates
+        of_parameters = _gradients(x, y, ctx.runs, ctx.needs_input_grad[9:])
+        return None, None, d_h, d_c, None, None, d_asked, y.d_scores, d_gains, *of_parameters
 
 
 def sizes_of(config: RIMsConfig, offset: Tensor) -> Sizes:
