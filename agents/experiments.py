@@ -54,6 +54,13 @@ EXPERIMENTS = {
             "| Meta-RIMs | .97 / 1.0 | .45 / .47 |\n"
         ),
     ),
+    "along": Experiment(
+        "zero-shot transfer to larger rooms along the training",
+        THREE,
+        DOORKEYS[:1],
+        {"small": Scale(400_000, 10, 200), "full": Scale(3_000_000, 30, 1000)},
+        unseen=DOORKEYS[1:],
+    ),
     "fig3": Experiment(
         "sample efficiency on MiniGrid",
         THREE,

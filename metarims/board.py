@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from PIL import Image
 
 from . import registry
-from .config import find_preset
+from .config import OF_NO_MATTER, find_preset
 from .loops import count
 from .protocols import Agent
 from .runs import Row, Run
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 # What HParams compares runs by, whether they changed it or not, and how they went.
 COMPARED = ("env", "seed", "fast.learning_rate")
 OUTCOMES = ("rollout/success_rate", "rollout/ep_rew_mean", "rollout/ep_len_mean", "time/fps")
-OF_NO_MATTER = ("out", "frames", "device", "checkpoint_frames", "pictures")
 
 WIDEST = 6.0  # inches of a figure, that its text can be read in a card
 
@@ -40,7 +39,8 @@ How is it going? **Scalars**, `rollout/success_rate`: the share of the last 200 
 reached their goal; `rollout/ep_rew_mean` is their return, `rollout/ep_len_mean` how long they were.
 
 - **Scalars**: `rollout/` the episodes, `time/` speed, `train/` losses (those of each loop in
-  `train_fast/` and `train_slow/`), `modules/` who works
+  `train_fast/` and `train_slow/`), `modules/` who works, `eval_…/` what it does on levels that it
+  does not learn, where there are any (`--eval.env`)
 - **Custom Scalars**: the same, with what belongs together in one chart
 - **Images**: the agent at work; an episode, values along episodes and before success, which
   modules are active and at which events; earlier ones by the slider
@@ -77,6 +77,7 @@ class Board:
         self._writer = SummaryWriter(str(run.path), purge_step=begun_at + 1)
         self._events = self._writer._get_file_writer()
         self._has_layout = False
+        self._now_and_then = [f"eval/{level}" for level in run.config.evaluation.env]
         self._end = self._begin_session(run)
         self._writer.add_text("run/1_guide", GUIDE, begun_at)
         self._writer.add_text("run/2_agent", agent_table(run, agent), begun_at)
@@ -86,7 +87,7 @@ class Board:
         """Each figure of an iteration whose name has a slash, by the loops where there are two."""
         own = {name: value for name, value in row.items() if "/" in name}
         if not self._has_layout:
-            self._writer.add_custom_scalars(layout(own))
+            self._writer.add_custom_scalars(layout([*own, *self._now_and_then]))
             self._has_layout = True
         for name, value in own.items():
             if not name.startswith("train/joint/"):  # train/ has the same
@@ -149,9 +150,11 @@ def layout(row: Iterable[str]) -> dict[str, dict[str, list[object]]]:
             "share of steps active": r"modules.*/use_\d+",
             "entropy of the choice, in nats": r"modules.*/(H_A|H_A_given_X|information)",
         },
+        "eval": {"success rate on levels not learnt": r"eval_.*/success_rate"},
     }
-    if not any(name.startswith("modules/") for name in row):
-        del charts["modules"]
+    for category in ("modules", "eval"):
+        if not any(name.startswith(f"{category}/") for name in row):
+            del charts[category]
     return {
         category: {title: ["Multiline", [pattern]] for title, pattern in each.items()}
         for category, each in charts.items()

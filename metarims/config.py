@@ -20,6 +20,12 @@ from .settings import FLAT, NAMED, Json, as_json, read_json
 FORMAT = 2  # of config.json
 OBSERVATIONS = ("symbolic", "rgb")  # that agents learn from
 
+# Settings by path that say how long, where, and what is shown of it, and not what is learnt.
+OF_NO_MATTER = (
+    *("out", "frames", "device", "checkpoint_frames", "pictures"),
+    *("eval.env", "eval.every", "eval.episodes"),
+)
+
 
 @dataclass(frozen=True)
 class EnvironmentConfig:
@@ -82,6 +88,24 @@ class RunSettings:
 
 
 @dataclass(frozen=True)
+class EvaluationConfig:
+    """Zero-shot evaluations while a run learns, which learns the same for them, to the bit.
+
+    Attributes:
+        env: level ids; with none there are no evaluations.
+        every: frames from one to the next; there is one at the end, too.
+        episodes: on each level, the same ones every time.
+    """
+
+    env: tuple[str, ...] = ()
+    every: int = 100_000
+    episodes: int = 100
+
+    def __post_init__(self) -> None:
+        check_positive(every=self.every, episodes=self.episodes)
+
+
+@dataclass(frozen=True)
 class RunConfig:
     """All that decides a run. A preset is a name for such a value; config.json is the value.
 
@@ -91,6 +115,7 @@ class RunConfig:
         loops: which of its parameters, how often and how far back.
         algorithm: by which loss.
         run: for how long, and where to.
+        evaluation: on which other levels, while it learns.
         preset: the name of the value that this one was made from.
     """
 
@@ -99,6 +124,7 @@ class RunConfig:
     loops: Loops = field(default=Loops(), metadata=FLAT)
     algorithm: AlgorithmConfig = field(default=PPO(), metadata=NAMED)
     run: RunSettings = field(default=RunSettings(), metadata=FLAT)
+    evaluation: EvaluationConfig = field(default=EvaluationConfig(), metadata={"path": "eval"})
     preset: str = ""
 
     def as_json(self) -> dict[str, Json]:

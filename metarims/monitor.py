@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 
 from rich.console import Console
@@ -15,40 +16,65 @@ from .files import refusals
 from .protocols import Agent
 from .runs import Row, Run
 
-Watch = Callable[[], Pictures]
-
 PLAIN_EVERY = 10.0  # seconds between lines where the output is no terminal
 
 
+@dataclass(frozen=True)
+class Onlookers:
+    """Who looks at an agent while it learns, which it does not notice.
+
+    Attributes:
+        draw: it at work.
+        evaluate: it on other levels; figures by name.
+    """
+
+    draw: Callable[[Agent], Pictures] | None = None
+    evaluate: Callable[[Agent], Row] | None = None
+
+
+NOBODY = Onlookers()
+
+
 class Monitor:
-    """Writes each iteration's figures to the run's folder, and pictures now and then."""
+    """Writes each iteration's figures to the run's folder, and now and then what onlookers see.
+
+    Args:
+        run: whose folder it is.
+        agent: that learns.
+        begun_at: frames at which this begins.
+        onlookers: who look at it.
+    """
 
     def __init__(
-        self, run: Run, agent: Agent, begun_at: int, frames: int, watch: Watch | None = None
+        self, run: Run, agent: Agent, begun_at: int, onlookers: Onlookers = NOBODY
     ) -> None:
-        self._run, self._frames, self._watch = run, frames, watch
+        self._run, self._agent, self._onlookers = run, agent, onlookers
         with refusals(run.path):
             self._board = Board(run, agent, begun_at)
         self._next_look = run.config.run.pictures or math.inf  # seconds from the beginning
         self._begun, self._at, self._looked = time.monotonic(), begun_at, False
 
-    def report(self, row: Row) -> None:
-        """Record one iteration: its figures by name, and ``frames``, the frames so far."""
-        frames = int(row["frames"])
+    def report(self, row: Row, last: bool = False) -> None:
+        """Record one iteration, or the last one: its figures by name, and ``frames``, the frames
+        so far.
+        """
+        frames, every = int(row["frames"]), self._run.config.evaluation.every
+        if self._onlookers.evaluate and (last or frames // every > self._at // every):
+            row = row | self._onlookers.evaluate(self._agent)
         with refusals(self._run.path):
             self._board.add_scalars(row, frames)
         self._run.write_metrics(row)
         self._at, self._looked = frames, False
-        if frames < self._frames:
+        if not last:
             self.look()
 
     def look(self, last: bool = False) -> None:
         """Show the agent at work, if it is time to, or the end, and it is not shown as it is."""
         seconds, first = time.monotonic() - self._begun, self._run.config.run.pictures
         due = seconds >= first > 0 if last else seconds >= self._next_look
-        if self._watch is None or self._looked or not due:
+        if self._onlookers.draw is None or self._looked or not due:
             return
-        pictures = self._watch()
+        pictures = self._onlookers.draw(self._agent)
         with refusals(self._run.path):
             self._board.add_pictures(pictures, self._at)
         self._looked, self._next_look = True, 2 * (time.monotonic() - self._begun)

@@ -22,7 +22,7 @@ from .checkpoint import (
     save_checkpoint,
     tidy,
 )
-from .config import RunConfig, RunSettings
+from .config import EvaluationConfig, RunConfig, RunSettings
 from .errors import UsageError, note
 from .files import (
     append_line,
@@ -168,7 +168,8 @@ def _lock(descriptor: int, path: Path) -> None:
 
 def decisive(config: RunConfig) -> RunConfig:
     """A configuration without what may well be another when a run goes on."""
-    return replace(config, run=RunSettings(seed=config.run.seed), preset="")
+    run = RunSettings(seed=config.run.seed)
+    return replace(config, run=run, evaluation=EvaluationConfig(), preset="")
 
 
 def create_run(config: RunConfig) -> Run:

@@ -20,7 +20,7 @@ from .clock import Clock, is_to_stop
 from .config import RunConfig
 from .errors import UsageError
 from .learner import Iteration
-from .monitor import Monitor, ProgressLine, Watch
+from .monitor import NOBODY, Monitor, Onlookers, ProgressLine
 from .protocols import Agent, Environment
 from .rollout import Rollout, forward_step, run_by_run, side_by_side
 from .runs import CONFIG, Row, Run, create_run, decisive, load_run
@@ -108,7 +108,7 @@ class Stack:
 
 
 def train_stacked(
-    members: Sequence[Member], env: Environment, watch: Watch | None = None
+    members: Sequence[Member], env: Environment, onlookers: Onlookers = NOBODY
 ) -> list[Summary]:
     """Train runs that differ in their seed alone at once, to their frames, each into its folder;
     those that were interrupted go on from the newest checkpoint that all of them have.
@@ -116,7 +116,7 @@ def train_stacked(
     Args:
         members: the runs.
         env: for the environments of all, side by side.
-        watch: gives pictures of the first one now and then.
+        onlookers: who look at them now and then; the first one alone is drawn.
 
     Raises:
         UsageError: the runs cannot go on together, their agent cannot be stacked, or one of them
@@ -138,7 +138,7 @@ def train_stacked(
                 holding.enter_context(run.held())
             _stand_at(run, training)
             runs.append(run)
-        return _go_on(stack, runs, members[0].config, watch)
+        return _go_on(stack, runs, members[0].config, onlookers)
 
 
 def _stand_at(run: Run, training: Training) -> None:
@@ -185,20 +185,22 @@ def _restored(member: Member, run: Run | None, frames: int) -> Training:
 
 
 def _go_on(
-    stack: Stack, runs: Sequence[Run], config: RunConfig, watch: Watch | None
+    stack: Stack, runs: Sequence[Run], config: RunConfig, onlookers: Onlookers
 ) -> list[Summary]:
     """Train until every run is done; one that fails rests, and is told of at the end."""
     frames, trainings, faults = config.run.frames, stack.trainings, dict[int, str]()
     clock = Clock(trainings[0].tally.frames, config.run.checkpoint_frames)
     for k in [k for k in stack.going if trainings[k].is_done(frames)]:
         stack.rest(k)
-    with noting() as told, _shown(runs, trainings, frames, watch) as report:
+    with noting() as told, _shown(runs, trainings, frames, onlookers) as report:
         while stack.going:
-            report(stack.iterate())
+            rows = stack.iterate()
+            going = [(k, trainings[k]) for k in sorted(stack.going)]
+            done = [k for k, each in going if each.is_done(frames)]
+            report(rows, done)
             now = trainings[min(stack.going)].tally.frames
             due, stop = clock.is_due(now), is_to_stop(told)
-            going = [(k, trainings[k]) for k in sorted(stack.going)]
-            ended = [k for k, each in going if each.is_lost() or each.is_done(frames)]
+            ended = [*done, *(k for k, each in going if each.is_lost())]
             if kept := sorted(stack.going) if due or stop else ended:
                 stack.give_back()
                 found = {k: _keep(runs[k], trainings[k]) for k in kept}
@@ -225,9 +227,9 @@ def _keep(run: Run, training: Training) -> str:
 
 @contextmanager
 def _shown(
-    runs: Sequence[Run], trainings: Sequence[Training], frames: int, watch: Watch | None
-) -> Iterator[Callable[[Mapping[int, Row]], None]]:
-    """What takes an iteration's figures, of the runs that are going on."""
+    runs: Sequence[Run], trainings: Sequence[Training], frames: int, onlookers: Onlookers
+) -> Iterator[Callable[[Mapping[int, Row], Sequence[int]], None]]:
+    """What takes an iteration's figures, of the runs that are going on, and whose last it was."""
     begun = [training.tally.frames for training in trainings]
     last: list[Row] = [{"frames": count} for count in begun]
     with ExitStack() as shown:
@@ -235,14 +237,14 @@ def _shown(
         shown.enter_context(closing(line))
         monitors = []
         for k, training in enumerate(trainings):  # to draw them all would take long
-            seen = None if k else watch
-            monitors.append(Monitor(runs[k], training.agent, begun[k], frames, seen))
+            own = replace(onlookers, draw=None) if k else onlookers
+            monitors.append(Monitor(runs[k], training.agent, begun[k], own))
             shown.enter_context(closing(monitors[k]))
 
-        def report(rows: Mapping[int, Row]) -> None:
+        def report(rows: Mapping[int, Row], done: Sequence[int]) -> None:
             for k, row in rows.items():
                 last[k] = row
-                monitors[k].report(row)
+                monitors[k].report(row, k in done)
             most = [frames if k in rows else int(row["frames"]) for k, row in enumerate(last)]
             line.show(last, sum(most))
 

@@ -19,7 +19,7 @@ from .config import RunConfig
 from .diagnostics import diagnose
 from .errors import UsageError, check_between, note
 from .learner import Iteration, Learner, first_nonfinite, nonfinite_parameter
-from .monitor import Monitor, ProgressLine, Watch
+from .monitor import NOBODY, Monitor, Onlookers, ProgressLine
 from .protocols import Agent, Demonstrations, Environment
 from .rollout import Cursor, begin
 from .runs import Row, Run, check_like, create_run, load_run, put_parameters
@@ -205,7 +205,7 @@ def train(
     env: Environment,
     agent: Agent,
     shown: Demonstrations | None = None,
-    watch: Watch | None = None,
+    onlookers: Onlookers = NOBODY,
 ) -> Summary:
     """Train `agent` in `env` for the run's frames into its folder, a new one.
 
@@ -214,7 +214,7 @@ def train(
         env: its environments.
         agent: which learns.
         shown: what it learns from instead of what it does, which then is only reported on.
-        watch: gives pictures of it now and then.
+        onlookers: who look at it now and then.
 
     Raises:
         UsageError: the folder holds something already, or the run to begin from has another agent.
@@ -223,7 +223,7 @@ def train(
     run = create_run(config) if ranks.rank() == 0 else Run(Path(config.run.out), config)
     with _held(run):
         keep(run, training)
-        return _go_on(run, training, config.run.frames, watch)
+        return _go_on(run, training, config.run.frames, onlookers)
 
 
 def from_the_start(
@@ -266,7 +266,7 @@ def resume(
     env: Environment,
     agent: Agent,
     shown: Demonstrations | None = None,
-    watch: Watch | None = None,
+    onlookers: Onlookers = NOBODY,
     frames: int | None = None,
 ) -> Summary:
     """Go on with a run from its newest whole checkpoint, to `frames` or as far as it was planned;
@@ -286,7 +286,7 @@ def resume(
             training = from_the_start(run.config, env, agent, shown)
         if ranks.rank() == 0:
             run.forget_metrics_after(training.tally.frames, training.tally.iterations)
-        return _go_on(run, training, frames or run.config.run.frames, watch)
+        return _go_on(run, training, frames or run.config.run.frames, onlookers)
 
 
 def _grown(moment: Tensor, parameter: Tensor) -> Tensor:
@@ -299,18 +299,21 @@ def _grown(moment: Tensor, parameter: Tensor) -> Tensor:
     return grown
 
 
-def _go_on(run: Run, training: Training, frames: int, watch: Watch | None) -> Summary:
+def _go_on(run: Run, training: Training, frames: int, onlookers: Onlookers) -> Summary:
     """Train, and on rank 0 keep and show what comes of it.
 
     Who is told to stop keeps the iteration that is under way and ends by `Stopped`.
     """
     begun_at = training.tally.frames
     clock = Clock(begun_at, run.config.run.checkpoint_frames)
-    with noting() as told, _shown(run, training.agent, begun_at, frames, watch) as report:
-        while not training.is_done(frames):
-            report(training.iterate())
+    with noting() as told, _shown(run, training.agent, begun_at, frames, onlookers) as report:
+        done = training.is_done(frames)
+        while not done:
+            row = training.iterate()
+            done = training.is_done(frames)
+            report(row, done)
             due, stop = clock.is_due(training.tally.frames), is_to_stop(told)
-            if due or stop or training.is_lost() or training.is_done(frames):
+            if due or stop or training.is_lost() or done:
                 clock.saved(keep(run, training))
             if training.is_lost():
                 raise UsageError(f"{run.path}: {training.lament()}")
@@ -327,17 +330,17 @@ def summary_of(run: Run, training: Training) -> Summary:
 
 @contextmanager
 def _shown(
-    run: Run, agent: Agent, begun_at: int, frames: int, watch: Watch | None
-) -> Iterator[Callable[[Row], None]]:
-    """What takes each iteration's figures: on rank 0 a monitor."""
+    run: Run, agent: Agent, begun_at: int, frames: int, onlookers: Onlookers
+) -> Iterator[Callable[[Row, bool], None]]:
+    """What takes each iteration's figures, and whether it was the last: on rank 0 a monitor."""
     if ranks.rank() > 0:
-        yield lambda row: None
+        yield lambda row, last: None
         return
-    monitor, line = Monitor(run, agent, begun_at, frames, watch), ProgressLine(begun_at, frames)
+    monitor, line = Monitor(run, agent, begun_at, onlookers), ProgressLine(begun_at, frames)
 
-    def report(row: Row) -> None:
+    def report(row: Row, last: bool) -> None:
         line.show([row], frames)
-        monitor.report(row)
+        monitor.report(row, last)
 
     with closing(line), closing(monitor):
         yield report

@@ -14,6 +14,7 @@ from ..protocols import Simulator
 from ..rollout import Rollout
 from ..runs import Run, load_run
 from ..studies.analysis import about_to_succeed, watch
+from ..studies.unseen import read_courses
 from .base import RunFolders, Wiring, load_agent, make_env, resolve_device
 
 NUM_ENVS, STEPS = 64, 256
@@ -21,7 +22,8 @@ NUM_ENVS, STEPS = 64, 256
 
 @dataclass(frozen=True)
 class Plot:
-    """Draw the learning curves of runs, and of each one its modules, values and some episodes.
+    """Draw the learning curves of runs, those on levels that they were evaluated on as they learnt,
+    and of each one its modules, values and some episodes.
 
     Attributes:
         runs: the runs' folders.
@@ -39,7 +41,7 @@ class Plot:
 
     def run(self, wiring: Wiring) -> None:
         """Draw, and print what the modules do."""
-        from ..studies.figures import draw_curves, draw_run  # slow to import
+        from ..studies.figures import draw_courses, draw_curves, draw_run  # slow to import
 
         check_positive(steps=self.steps, runs=len(self.runs))
         if self.out.exists() and not self.out.is_dir():
@@ -48,6 +50,8 @@ class Plot:
         runs = [load_run(path) for path in self.runs]
         watched = [watch_run(wiring.simulator, run, device, self.steps, self.seed) for run in runs]
         draw_curves(runs, make_folder(self.out) / "curves.png")
+        if courses := read_courses(runs):
+            draw_courses(courses, self.out / "unseen.png")
         for run, (rollout, events) in zip(runs, watched, strict=True):
             folder = self.out / "-".join(run.path.resolve().parts[-2:])
             choices = draw_run(run, rollout, events, folder).choices

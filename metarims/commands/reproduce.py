@@ -18,6 +18,7 @@ from ..studies.behaviour import behaviour_markdown
 from ..studies.compare import compare, comparison_markdown
 from ..studies.experiments import Experiment, Scale
 from ..studies.jobs import train_all
+from ..studies.unseen import courses_markdown, read_courses
 from .base import Wiring, check_levels, resolve_device
 from .plot import watch_run
 from .transfer import Transfer, transfer
@@ -84,10 +85,13 @@ class Reproduce:
 
     def report(self, wiring: Wiring, experiment: Experiment, scale: Scale, runs: list[Run]) -> str:
         """Curves and tables, and the paper's numbers beside them."""
-        from ..studies.figures import draw_curves  # slow to import
+        from ..studies.figures import draw_courses, draw_curves  # slow to import
 
         draw_curves(runs, make_folder(self.folder) / "curves.png")
         parts = [f"# {self.name}: {experiment.about}\n", comparison_markdown(compare(runs))]
+        if courses := read_courses(runs):
+            draw_courses(courses, self.folder / "unseen.png")
+            parts.append(courses_markdown(courses))
         if experiment.targets:
             asked = Transfer(
                 tuple(str(run.path) for run in runs),

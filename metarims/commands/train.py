@@ -19,6 +19,7 @@ from ..config import RunConfig
 from ..errors import UsageError, check_positive
 from ..files import write_json
 from ..loops import count
+from ..monitor import Onlookers
 from ..protocols import Agent, MakeEnvironments, Simulator, Stage
 from ..runs import load_run
 from ..seeds import Member, train_stacked, why_not_stacked
@@ -28,12 +29,14 @@ from ..stopping import Stopped
 from ..studies.gallery import Gallery
 from ..studies.jobs import finished_before, import_flags, is_finished, train_all
 from ..studies.launch import launch
+from ..studies.unseen import Examiner
 from ..training import Summary, resume, train
 from .base import (
     RunFolder,
     Wiring,
     as_usage_errors,
     build,
+    check_levels,
     find_demonstrations,
     make_env,
     resolve_device,
@@ -67,6 +70,7 @@ class Train:
         """Train and say where everything is."""
         check_positive(ranks=self.ranks, seeds=self.seeds)
         config = replace_at(self.config, {"device": resolve_device(self.config.run.device)})
+        check_levels(wiring.simulator, config.evaluation.env)
         config = on_demonstrated_level(wiring.simulator, config)
         if self.seeds > 1:
             self.train_seeds(wiring, config)
@@ -77,7 +81,8 @@ class Train:
             else:
                 env, agent = said(config, build(wiring.simulator.make, config))
                 shown = find_demonstrations(wiring.simulator, config, env)
-                show(train(config, env, agent, shown, watch(wiring.simulator, config, env, agent)))
+                onlookers = onlookers_of(wiring.simulator, config, env)
+                show(train(config, env, agent, shown, onlookers))
 
     def train_seeds(self, wiring: Wiring, config: RunConfig) -> None:
         """Train a run for each seed, as many at a time as there are cores, or all at once."""
@@ -144,8 +149,8 @@ class Resume:
             else:
                 env, agent = said(run.config, build(wiring.simulator.make, run.config))
                 shown = find_demonstrations(wiring.simulator, run.config, env)
-                pictures = watch(wiring.simulator, run.config, env, agent)
-                show(resume(run, env, agent, shown, pictures, self.frames))
+                onlookers = onlookers_of(wiring.simulator, run.config, env)
+                show(resume(run, env, agent, shown, onlookers, self.frames))
 
 
 def train_at_once(wiring: Wiring, configs: Sequence[RunConfig]) -> None:
@@ -157,12 +162,12 @@ def train_at_once(wiring: Wiring, configs: Sequence[RunConfig]) -> None:
         return
     make = wiring.simulator.make
     built = [build(make, config) for config in unfinished]
-    first = said(unfinished[0], built[0], stacked=True)
+    env, _ = said(unfinished[0], built[0], stacked=True)
     print(f"seeds       {len(built)} at once, stacked", flush=True)
-    pictures = watch(wiring.simulator, unfinished[0], *first)
+    onlookers = onlookers_of(wiring.simulator, unfinished[0], env)
     members = [Member(config, *each) for config, each in zip(unfinished, built, strict=True)]
     try:
-        summaries = train_stacked(members, build_all(make, unfinished), pictures)
+        summaries = train_stacked(members, build_all(make, unfinished), onlookers)
     except Stopped:
         print("\nstopped; the same command goes on", file=sys.stderr)
         raise
@@ -225,9 +230,12 @@ def said(
     return built
 
 
-def watch(simulator: Simulator, config: RunConfig, env: Stage, agent: Agent) -> Gallery:
-    """What draws the agent at work while it learns."""
-    return Gallery(simulator, config, agent, env.device)
+def onlookers_of(simulator: Simulator, config: RunConfig, env: Stage) -> Onlookers:
+    """Who look at a run's agent while it learns: what draws it at work, and what evaluates it on
+    other levels, where there are any.
+    """
+    examiner = Examiner(simulator, config, env.device) if config.evaluation.env else None
+    return Onlookers(Gallery(simulator, config, env.device), examiner)
 
 
 def in_words(summary: Summary) -> str:

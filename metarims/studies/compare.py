@@ -8,16 +8,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..config import find_preset
+from ..config import OF_NO_MATTER, find_preset
 from ..errors import UsageError
 from ..runs import Run, load_run
 from ..settings import differences
 from ..statistics import interquartile_interval, interquartile_mean
 from .curves import TARGET, Curve, read_curve
 
-PASSED_OVER = (
-    *("env", "out", "from", "frames", "until", "seed", "device", "checkpoint_frames", "pictures"),
-)
+PASSED_OVER = (*OF_NO_MATTER, "env", "from", "until", "seed")
 
 
 @dataclass(frozen=True)

@@ -46,6 +46,7 @@ class Experiment:
         targets: levels that runs are evaluated on, zero-shot; with none it is about learning.
         onto: levels that each run goes on to learn, and that a run beside it learns from scratch.
         knock_out: numbers of active modules to be switched off as runs are evaluated on `targets`.
+        unseen: levels that runs are evaluated on, zero-shot, time and again while they learn.
         watched: whether to look at the agents as they act: their values, and who works when.
         until: a run ends once the last 200 episodes succeed this often; with 0 at its frames.
         paper: what the paper reports, in Markdown.
@@ -58,6 +59,7 @@ class Experiment:
     targets: tuple[str, ...] = ()
     onto: tuple[str, ...] = ()
     knock_out: tuple[int, ...] = ()
+    unseen: tuple[str, ...] = ()
     watched: bool = False
     until: float = 0.0
     paper: str = ""
@@ -65,7 +67,7 @@ class Experiment:
     @property
     def levels(self) -> tuple[str, ...]:
         """All that it takes."""
-        return (*self.sources, *self.onto, *self.targets)
+        return (*self.sources, *self.onto, *self.targets, *self.unseen)
 
     def with_settings(self, settings: Mapping[str, Leaf]) -> Experiment:
         """The same with some settings of every arm changed; its runs have folders of their own."""
@@ -95,14 +97,16 @@ class Experiment:
         self, arm: Arm, level: str, seed: int, scale: Scale, out: str, source: str = ""
     ) -> RunConfig:
         """One run, from scratch or from the arm's run of that seed on a source."""
-        folder = f"{out}/runs/{arm.label}"
+        folder, whole = f"{out}/runs/{arm.label}", "" if self.until else " to its frames"
         own: dict[str, Leaf] = {
             "env": (level,),
             "frames": scale.frames,
             "until": self.until,
             "seed": seed,
-            "from": f"{folder}/{source}/seed-{seed}" if source else "",
-            "out": f"{folder}/{level}{f' from {source}' if source else ''}/seed-{seed}",
+            "from": f"{folder}/{source}{whole}/seed-{seed}" if source else "",
+            "out": f"{folder}/{level}{f' from {source}' if source else ''}{whole}/seed-{seed}",
+            "eval.env": self.unseen,
+            "eval.episodes": scale.episodes,
         }
         return replace_at(find_preset(arm.preset), {**arm.settings, **own})
 

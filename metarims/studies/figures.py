@@ -27,6 +27,7 @@ from .analysis import (
 from .compare import agent_of
 from .curves import Curve, read_curve
 from .transfer import THRESHOLDS, Matrix
+from .unseen import Courses
 
 matplotlib.use("Agg")
 
@@ -60,17 +61,50 @@ def draw_curves(runs: Iterable[Run], path: Path) -> None:
     save_figure(figure, path)
 
 
+def draw_courses(courses: Courses, path: Path) -> None:
+    """Zero-shot success along trainings: a row for what was learnt, a column a level, a line an
+    agent, as `draw_curves` has them.
+    """
+    sources = [*dict.fromkeys(source for source, _ in courses)]
+    levels = [*dict.fromkeys(level for _, level in courses)]
+    size = (max(5, 4.2 * len(levels)), 3.2 * len(sources))
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots(len(sources), len(levels), squeeze=False)
+    for row, source in zip(axes, sources, strict=True):
+        for axis, level in zip(row, levels, strict=True):
+            for label, runs in courses.get((source, level), {}).items():
+                seen, success = [run.frames for run in runs], [run.success for run in runs]
+                points = np.unique(np.concatenate(seen))
+                points = points[points <= min(x[-1] for x in seen)]
+                _draw_middle(axis, f"{label} ({len(runs)})", points, seen, success)
+            axis.set(xlabel=f"frames of {source}", ylabel="success rate", ylim=(-0.02, 1.02))
+            axis.xaxis.set_major_formatter(EngFormatter(sep=""))
+            axis.set_title(level, fontsize="medium")
+        row[0].legend(loc="best", fontsize="x-small")
+    save_figure(figure, path)
+
+
 def _draw_band(axis: Axes, label: str, curves: Sequence[Curve], cost: str) -> None:
     # A run that ended because it had learnt goes on as it ended.
     seen = [getattr(curve, cost) for curve in curves]
     cut = [x[-1] for x, curve in zip(seen, curves, strict=True) if not curve.learnt]
     points = np.linspace(0, min(cut) if cut else max(x[-1] for x in seen), POINTS)
-    success = [
-        np.interp(points, x, curve.success, left=0) for x, curve in zip(seen, curves, strict=True)
-    ]
-    table = np.stack(success, 1)  # [POINTS, seeds]
+    _draw_middle(axis, label, points, seen, [curve.success for curve in curves])
+
+
+def _draw_middle(
+    axis: Axes,
+    label: str,
+    points: np.ndarray,
+    seen: Sequence[np.ndarray],
+    success: Sequence[np.ndarray],
+) -> None:
+    """Interquartile means at some points of curves, success over what was seen, and their band."""
+    table = np.stack(
+        [np.interp(points, x, y, left=0) for x, y in zip(seen, success, strict=True)], 1
+    )  # [points, seeds]
     (line,) = axis.plot(points, [interquartile_mean(sample) for sample in table], label=label)
-    if len(curves) > 1:
+    if len(success) > 1:
         band = np.array([interquartile_interval(sample) for sample in table]).T
         axis.fill_between(points, *band, color=line.get_color(), alpha=0.2)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import islice
 
 import torch
@@ -18,34 +20,37 @@ SHOWN = 80  # of these in the figure of episodes, at most
 FRAMES = 80  # of the animation, at most
 
 
+@contextmanager
+def random_numbers_of_its_own(device: torch.device) -> Iterator[None]:
+    """What is drawn within it is not missed by who learns."""
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        yield
+
+
 class Gallery:
     """Watches an agent in environments of its own, by random numbers of its own: the agent learns
     the same, to the bit, as if nobody looked.
     """
 
-    def __init__(
-        self, simulator: Simulator, config: RunConfig, agent: Agent, device: torch.device
-    ) -> None:
-        self._simulator, self._environment = simulator, config.environment
-        self._agent, self._device = agent, device
+    def __init__(self, simulator: Simulator, config: RunConfig, device: torch.device) -> None:
+        self._simulator, self._environment, self._device = simulator, config.environment, device
         self._stages: tuple[Stage, Stage] | None = None  # made when they are needed
 
-    def __call__(self) -> Pictures:
+    def __call__(self, agent: Agent) -> Pictures:
         """The agent as it is now: its episodes, values and modules, and an episode that moves."""
         from .figures import draw_behaviour  # slow to import
 
-        cuda = [self._device] if self._device.type == "cuda" else []
-        with torch.random.fork_rng(cuda):
+        with random_numbers_of_its_own(self._device):
             if self._stages is None:
                 levels = self._environment.env
                 watched = self._make(levels, max(NUM_ENVS, len(levels)), autoreset=True)
                 self._stages = watched, self._make(levels[:1], 1, autoreset=False)
             watched, shown = self._stages
-            rollout = watch(self._agent, watched, STEPS, SEED)
+            rollout = watch(agent, watched, STEPS, SEED)
             events = self._simulator.find_events(rollout.obs)
             events["about to succeed"] = about_to_succeed(rollout)
             _, figures = draw_behaviour(rollout, events, self._environment.env, SHOWN)
-            frames = list(islice(record_episodes(self._agent, shown, 1, SEED), FRAMES))
+            frames = list(islice(record_episodes(agent, shown, 1, SEED), FRAMES))
         return Pictures(figures, as_gif(frames))
 
     def _make(self, levels: tuple[str, ...], count: int, autoreset: bool) -> Stage:

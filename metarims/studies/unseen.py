@@ -1,0 +1,123 @@
+"""Zero-shot success on other levels along a training, evaluated while an agent learns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ..config import RunConfig
+from ..evaluation import SEED, evaluate
+from ..protocols import Agent, Simulator, Stage
+from ..runs import Row, Run
+from ..statistics import interquartile_interval, interquartile_mean
+from .compare import agent_of
+from .gallery import random_numbers_of_its_own
+from .transfer import Figure
+
+NUM_ENVS = 1000  # at most, that a level is evaluated in
+
+
+class Examiner:
+    """Evaluates an agent on a run's other levels just as `run.py evaluate` does: a copy of it, in
+    environments and by random numbers of its own.
+    """
+
+    def __init__(self, simulator: Simulator, config: RunConfig, device: torch.device) -> None:
+        self._simulator, self._config, self._device = simulator, config, device
+        self._rooms: list[tuple[Stage, Agent]] = []  # made when they are needed
+
+    def __call__(self, agent: Agent) -> Row:
+        """Success rate, mean return and mean length by level, under Stable-Baselines3's names."""
+        row: Row = {}
+        with random_numbers_of_its_own(self._device):
+            self._rooms = self._rooms or [*map(self._room, self._config.evaluation.env)]
+            for env, copy in self._rooms:
+                copy.load_state_dict(agent.state_dict())
+                found = evaluate(copy, env, self._config.evaluation.episodes)
+                row[key(found.env, "success_rate")] = found.success_rate
+                row[key(found.env, "mean_reward")] = found.mean_return
+                row[key(found.env, "mean_ep_length")] = found.mean_length
+        return row
+
+    def _room(self, level: str) -> tuple[Stage, Agent]:
+        """Environments of a level, and an agent of the run's kind for them."""
+        trained = self._config.environment
+        env = self._simulator.make(
+            [level],
+            num_envs=min(self._config.evaluation.episodes, NUM_ENVS),
+            device=str(self._device),
+            seed=SEED,
+            autoreset=True,
+            part=(0, 1),
+            observation=trained.observation,
+            max_steps=None,
+        )
+        return env, self._config.agent.make(env, self._config.run.seed, trained.env)
+
+
+def key(level: str, figure: str) -> str:
+    """What an evaluation's figure is called among a run's metrics."""
+    return f"eval/{level}/{figure}"
+
+
+@dataclass(frozen=True)
+class Course:
+    """Success on a level along one run.
+
+    Attributes:
+        frames: at each evaluation, [n], those of the run that it began from included.
+        success: the rate, [n].
+    """
+
+    frames: np.ndarray
+    success: np.ndarray
+
+
+Agents = Mapping[str, Sequence[Course]]  # a course of each run, by agent
+Courses = Mapping[tuple[str, str], Agents]  # by the levels learnt and the one evaluated on
+
+
+def read_courses(runs: Iterable[Run]) -> Courses:
+    """What runs did on the levels that they were evaluated on as they learnt."""
+    found: dict[tuple[str, str], dict[str, list[Course]]] = {}
+    for run in runs:
+        rows = list(run.metrics()) if run.config.evaluation.env else []
+        for level in run.config.evaluation.env:
+            name = key(level, "success_rate")
+            there = [
+                (row["frames"] + row.get("time/frames_before", 0), row[name])
+                for row in rows
+                if name in row
+            ]
+            if there:
+                agents = found.setdefault(("+".join(run.config.environment.env), level), {})
+                agents.setdefault(agent_of(run), []).append(Course(*np.array(there).T))
+    return found
+
+
+def courses_markdown(courses: Courses) -> str:
+    """A table for each pair of levels: an agent a row, a column for as many frames as all its runs
+    were evaluated after, and the last.
+    """
+    parts = []
+    for (source, level), agents in courses.items():
+        each = [set(course.frames) for runs in agents.values() for course in runs]
+        frames = sorted(set.intersection(*each))
+        parts.append(f"{level} while learning {source}, success in % after so many frames:\n")
+        parts.append(f"| agent | {' | '.join(f'{f:,.0f}' for f in frames)} | at the end |")
+        parts.append("|---" * (len(frames) + 2) + "|")
+        for agent, runs in agents.items():
+            after = [[run.success[run.frames == f][0] for run in runs] for f in frames]
+            after.append([run.success[-1] for run in runs])
+            cells = [middle(sample).text(100, 1) for sample in after]
+            parts.append(f"| {agent} ({len(runs)}) | {' | '.join(cells)} |")
+        parts.append("")
+    return "\n".join(parts)
+
+
+def middle(sample: Sequence[float]) -> Figure:
+    """The interquartile mean with its 95 % interval."""
+    return Figure(interquartile_mean(sample), *interquartile_interval(sample))
