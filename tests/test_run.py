@@ -260,6 +260,25 @@ def test_an_experiment_is_reproduced_and_goes_on(capsys, tmp_path, monkeypatch):
     assert "unknown scale 'large'; nearest: small" in line
 
 
+def test_levels_that_are_not_learnt_are_evaluated_and_drawn(capsys, tmp_path, monkeypatch):
+    scale = {"small": Scale(1, 2, episodes=4)}
+    arms = (Arm("lstm", {"num_envs": 4}),)
+    along = Experiment("about", arms, (EMPTY,), scale, unseen=("MiniGrid-Empty-6x6-v0",))
+    monkeypatch.setattr("run.WIRING", replace(WIRING, experiments={"along": along}))
+    assert main(["reproduce", "along", "--out", str(tmp_path / "out")]) == 0
+    report = (tmp_path / "out" / "along" / "report.md").read_text()
+    assert f"MiniGrid-Empty-6x6-v0 while learning {EMPTY}" in report
+    assert (tmp_path / "out" / "along" / "unseen.png").exists()
+    runs = [*(tmp_path / "out" / "runs" / "lstm num_envs=4" / f"{EMPTY} to its frames").iterdir()]
+    assert main(["plot", *map(str, runs), "--out", str(tmp_path / "plot"), "--steps", "20"]) == 0
+    assert (tmp_path / "plot" / "unseen.png").exists()
+    capsys.readouterr()
+    args = [*TRAIN, "--eval.env", "MiniGrid-Emtpy-6x6-v0", "--out", tmp_path / "none"]
+    assert "did you mean MiniGrid-Empty-6x6-v0" in complaint(capsys, *args)
+    assert "every must be" in complaint(capsys, *TRAIN, "--eval.every", 0)
+    assert not (tmp_path / "none").exists()
+
+
 def test_an_agent_is_recorded(modular, tmp_path):
     out = tmp_path / "a.gif"
     assert main(["record", str(modular), "--out", str(out), "--frames", "7"]) == 0

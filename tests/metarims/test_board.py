@@ -13,16 +13,19 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 import envs
 import metarims
 from metarims.board import Pictures, compared, layout, tag
+from metarims.monitor import Onlookers
 from metarims.settings import replace_at
 from metarims.studies.gallery import Gallery
+from metarims.studies.unseen import Examiner
 
 from .probes import Contexts
 from .small import agent_of, configured
 
 LEVEL = "MiniGrid-DoorKey-5x5-v0"
+UNSEEN = "BabyAI-GoToObj-v0"
 
 
-def still():
+def still(agent):
     """A figure and a GIF of two frames."""
     file = io.BytesIO()
     frames = [Image.new("RGB", (6, 4), color) for color in ("red", "blue")]
@@ -42,7 +45,7 @@ def shown(tmp_path_factory):
     out = tmp_path_factory.mktemp("board")
     run = configured(env=("probe-0",), out=str(out), frames=320, seed=3, pictures=1e-9)
     run = replace_at(run, {"fast.learning_rate": 0.01})
-    metarims.train(run, Contexts(8), agent_of(run), watch=still)
+    metarims.train(run, Contexts(8), agent_of(run), onlookers=Onlookers(still))
     return read(out)
 
 
@@ -90,17 +93,18 @@ def test_hparams_and_the_layout(shown):
     (event,) = shown.Tensors("custom_scalars__config__")
     charts = Layout.FromString(event.tensor_proto.string_val[0])
     assert [category.title for category in charts.category] == ["episodes", "loops", "modules"]
-    assert "modules" not in layout(["rollout/ep_len_mean"])
+    assert [*layout(["rollout/ep_len_mean"])] == ["episodes", "loops"]
+    assert [*layout(["eval/a level"])] == ["episodes", "loops", "eval"]
 
 
 def test_without_pictures_nobody_looks(tmp_path):
-    def look():
+    def look(agent):
         raise AssertionError("it was looked at")
 
     for name, pictures in (("never", 0.0), ("later", 1e9)):
         out = str(tmp_path / name)
         run = configured(env=("probe-0",), out=out, frames=160, pictures=pictures)
-        metarims.train(run, Contexts(8), agent_of(run), watch=look)
+        metarims.train(run, Contexts(8), agent_of(run), onlookers=Onlookers(look))
     assert compared(metarims.load_run(out))["seed"] == 1
 
 
@@ -109,13 +113,18 @@ def test_a_run_that_is_looked_at_learns_the_same_to_the_bit(tmp_path, preset):
     left = {}
     for name, pictures in (("alone", 0.0), ("seen", 1e-9)):
         run = configured(
-            preset, env=(LEVEL,), out=str(tmp_path / name), frames=160, pictures=pictures
+            preset, env=(LEVEL,), out=str(tmp_path / name), frames=320, pictures=pictures
         )
+        settings = {"eval.env": (UNSEEN,), "eval.every": 1, "eval.episodes": 4} if pictures else {}
+        run = replace_at(run, settings)
         env = envs.make(LEVEL, num_envs=8, seed=1)
-        agent = run.agent.make(env, 1)
-        metarims.train(run, env, agent, watch=Gallery(envs, run, agent, env.device))
+        examiner = Examiner(envs, run, env.device) if pictures else None
+        onlookers = Onlookers(Gallery(envs, run, env.device), examiner)
+        metarims.train(run, env, run.agent.make(env, 1), onlookers=onlookers)
         left[name] = metarims.load_run(tmp_path / name).load().tensors
-    assert set(read(tmp_path / "seen").Tags()["images"]) >= {"agent/an_episode", "agent/episodes"}
+    there = read(tmp_path / "seen").Tags()
+    assert set(there["images"]) >= {"agent/an_episode", "agent/episodes"}
+    assert f"eval_{UNSEEN}/success_rate" in there["scalars"]
     assert left["alone"].keys() == left["seen"].keys()
     for name, tensor in left["alone"].items():
         assert torch.equal(tensor, left["seen"][name]), name

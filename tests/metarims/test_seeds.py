@@ -11,6 +11,7 @@ import metarims
 from agents.kernels.compiling import definitions
 from metarims.config import find_preset
 from metarims.errors import UsageError
+from metarims.monitor import Onlookers
 from metarims.runs import load_run
 from metarims.seeds import Member, Stack, train_stacked, why_not_stacked
 from metarims.settings import replace_at
@@ -36,6 +37,7 @@ def config(folder, seed, preset="lstm", iterations=3, **changes):
     few = {"fast__epochs": 1, "fast__minibatches": 3, "slow__epochs": 1, "slow__minibatches": 2}
     own = {"env": ("probe-0",), "seed": seed, "out": str(folder / f"seed-{seed}")}
     own |= {"frames": iterations * ITERATION, "checkpoint_frames": ITERATION}
+    own |= {"eval__every": ITERATION}
     return configured(preset, **few, **own, **changes)
 
 
@@ -46,15 +48,25 @@ class Doubles(Contexts):
         return super().observe(count, secret).double()
 
 
+def weigh(agent):
+    """An evaluation that tells agents apart."""
+    return {
+        "eval/level/mean_reward": sum(float(x.abs().sum()) for x in agent.state_dict().values())
+    }
+
+
+SEEN = Onlookers(evaluate=weigh)
+
+
 def at_once(configs, env=None, make=lambda: Doubles(8)):
     """Train the runs at once."""
     members = [Member(config, make(), agent_of(config, config.run.seed)) for config in configs]
-    return train_stacked(members, env or Doubles(8 * len(configs)))
+    return train_stacked(members, env or Doubles(8 * len(configs)), SEEN)
 
 
 def alone(configs, make=lambda: Doubles(8)):
     """Train them one after the other."""
-    return [metarims.train(c, make(), agent_of(c, c.run.seed)) for c in configs]
+    return [metarims.train(c, make(), agent_of(c, c.run.seed), onlookers=SEEN) for c in configs]
 
 
 def rows(run):
@@ -98,6 +110,8 @@ def test_runs_at_once_are_what_they_are_alone(tmp_path, preset, changes):
     assert_all_alike(tmp_path / "stacked", tmp_path / "alone")
     one, other = (load_run(tmp_path / "stacked" / f"seed-{seed}").load() for seed in (1, 2))
     assert not torch.equal(one.tensors["agent.core.start"], other.tensors["agent.core.start"])
+    weights = [row["eval/level/mean_reward"] for row in rows(load_run(tmp_path / "stacked/seed-1"))]
+    assert len({*weights}) == 2
 
 
 def test_levels_missions_and_truncations_are_each_runs_own():
@@ -132,7 +146,9 @@ def test_interrupted_and_called_again_they_go_on(tmp_path):
     at_once([config(tmp_path / "whole", seed, "metarims", 4) for seed in SEEDS])
     at_once([config(tmp_path / "halves", seed, "metarims", 2) for seed in SEEDS])
     ahead = load_run(tmp_path / "halves" / "seed-2")  # one that was kept later than the others
-    metarims.resume(ahead, Doubles(8), agent_of(ahead.config, 2), frames=3 * ITERATION)
+    metarims.resume(
+        ahead, Doubles(8), agent_of(ahead.config, 2), onlookers=SEEN, frames=3 * ITERATION
+    )
     at_once([config(tmp_path / "halves", seed, "metarims", 4) for seed in SEEDS])
     for seed in SEEDS:
         whole, halves = (load_run(tmp_path / name / f"seed-{seed}") for name in ("whole", "halves"))
@@ -142,7 +158,7 @@ def test_interrupted_and_called_again_they_go_on(tmp_path):
 def test_a_run_of_a_stack_goes_on_alone(tmp_path):
     at_once([config(tmp_path / "stacked", seed, "rims", 2) for seed in SEEDS])
     run = load_run(tmp_path / "stacked" / "seed-2")
-    metarims.resume(run, Doubles(8), agent_of(run.config, 2), frames=3 * ITERATION)
+    metarims.resume(run, Doubles(8), agent_of(run.config, 2), onlookers=SEEN, frames=3 * ITERATION)
     whole = config(tmp_path / "alone", 2, "rims", 3)
     alone([whole])
     assert_alike(run, load_run(whole.run.out))
@@ -181,7 +197,9 @@ def test_a_run_that_learns_nothing_more_leaves_the_others_alone(tmp_path):
 def test_runs_that_cannot_go_on_together_are_refused(tmp_path):
     at_once([config(tmp_path, seed, iterations=1) for seed in SEEDS])
     ahead = load_run(tmp_path / "seed-3")
-    metarims.resume(ahead, Doubles(8), agent_of(ahead.config, 3), frames=4 * ITERATION)
+    metarims.resume(
+        ahead, Doubles(8), agent_of(ahead.config, 3), onlookers=SEEN, frames=4 * ITERATION
+    )
     with pytest.raises(UsageError, match=r"they stand at 160, 160, 640: .* --stacked no"):
         at_once([config(tmp_path, seed, iterations=5) for seed in SEEDS])
     other = [config(tmp_path, seed, iterations=5, core__hidden=24) for seed in SEEDS]
