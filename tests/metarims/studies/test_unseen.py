@@ -50,7 +50,9 @@ def test_every_so_many_frames_at_the_end_and_on_again(tmp_path):
     assert {*seen[0][1]} == {key(level, name) for level in (UNSEEN, LEVEL) for name in figures}
     half = config(tmp_path / "half", 2 * ITERATION)
     metarims.train(half, *built(half))
-    metarims.resume(load_run(tmp_path / "half"), *built(half), 5 * ITERATION)
+    env, agent, shown, onlookers = built(half)
+    run = load_run(tmp_path / "half")
+    metarims.resume(run, env, agent, shown, onlookers, frames=5 * ITERATION)
     assert evaluated(tmp_path / "half") == seen
 
 
