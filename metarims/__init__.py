@@ -4,6 +4,7 @@ from .config import EnvironmentConfig, RunConfig, RunSettings
 from .errors import UsageError
 from .evaluation import Evaluation, evaluate
 from .loops import Loop, Loops
+from .monitor import Onlookers
 from .protocols import Agent, AgentConfig, Environment, Output
 from .registry import register
 from .runs import Run, load_run
@@ -17,6 +18,7 @@ __all__ = [
     "Evaluation",
     "Loop",
     "Loops",
+    "Onlookers",
     "Output",
     "Run",
     "RunConfig",
