@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
-from .errors import UsageError, check_positive
+from .errors import UsageError, check_between, check_positive
 from .protocols import Agent, Environment, Observation, State
 from .rollout import Cursor, actor_of, advance, begin, forward_step, sample
 from .statistics import bootstrap_interval, wilson_interval
@@ -85,7 +86,7 @@ def evaluate(
     env: Environment,
     episodes: int,
     seed: int = SEED,
-    greedy: bool = False,
+    temperature: float = 1.0,
     find_events: FindEvents | None = None,
 ) -> Evaluation:
     """Let the agent act through `episodes` fresh episodes of one level.
@@ -94,14 +95,15 @@ def evaluate(
     stopping at the first `episodes` to finish would favour short episodes.
 
     Args:
-        agent: acts by sampling, or by its likeliest action if `greedy`.
+        agent: acts by sampling from its policy.
         env: a batch of one level; at most `episodes` environments are looked at.
         episodes: how many.
         seed: of the environments (counted on) and of the actions.
-        greedy: whether to take the likeliest action.
+        temperature: the policy is softmax(logits / temperature), at 0 its likeliest action.
         find_events: what to look for in what the agent sees.
     """
     check_positive(episodes=episodes)
+    check_between(0, math.inf, temperature=temperature)
     if len(env.level_ids) != 1:
         raise UsageError(f"evaluate takes one level at a time, got {', '.join(env.level_ids)}")
     generator = seeded(env.device, seed)
@@ -120,8 +122,7 @@ def evaluate(
         for mark, event in zip(seen, find(cursor.obs).values(), strict=True):
             mark |= event
         output = forward_step(act, _only(cursor, rows))
-        logits = output.logits[0]
-        chosen = logits.argmax(-1) if greedy else sample(logits, generator)
+        chosen = sample_at(temperature, output.logits[0], generator)
         actions = torch.zeros_like(rank).index_copy_(0, rows, chosen)
         step, cursor = advance(env, cursor, _put(cursor.state, rows, output.state), actions)
         so_far = so_far + torch.stack([step.reward.double(), torch.ones_like(so_far[1])])
@@ -139,6 +140,11 @@ def evaluate(
 def seeded(device: torch.device, seed: int) -> torch.Generator:
     """What actions are drawn with."""
     return torch.Generator(device).manual_seed(seed)
+
+
+def sample_at(temperature: float, logits: Tensor, generator: torch.Generator) -> Tensor:
+    """Actions int64 [B] drawn from softmax(logits / temperature), [B, A]; the likeliest at 0."""
+    return sample(logits / temperature, generator) if temperature else logits.argmax(-1)
 
 
 def _at_work(everyone: Tensor, working: Tensor, turn: int) -> Tensor:

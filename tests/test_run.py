@@ -185,6 +185,19 @@ def test_an_evaluation_says_how_far_episodes_came(capsys, trained, tmp_path):
     assert shares["facing a key"] in (0.0, None)
 
 
+def test_an_evaluation_leaves_more_or_less_to_chance(capsys, trained, tmp_path):
+    lengths = []
+    for temperature, seed in ((0, 1), (0, 2), (1, 1), (1, 2)):
+        results = tmp_path / f"{temperature}-{seed}.json"
+        args = ["--episodes", "6", "--seed", str(seed), "--device", "cpu", "--json", str(results)]
+        assert main(["evaluate", str(trained), *args, "--temperature", str(temperature)]) == 0
+        lengths.append(json.loads(results.read_text())[0]["mean_length"])
+    assert lengths[0] == lengths[1] != lengths[2]  # the level is always the same
+    assert lengths[2] != lengths[3]
+    line = complaint(capsys, "evaluate", trained, "--temperature", "-1")
+    assert "temperature must lie between 0 and inf, got -1" in line
+
+
 def test_what_has_no_modules_has_none_to_knock_out(capsys, trained):
     line = complaint(capsys, "evaluate", trained, "--knock-out", "1")
     assert "agent 'lstm' has no modules to knock out" in line
@@ -236,6 +249,8 @@ def test_runs_are_set_against_levels_and_not_evaluated_again(capsys, tmp_path):
     assert len((out / "scores.csv").read_text().splitlines()) == 3
     assert main(["transfer", str(trained), *args]) == 0
     assert "evaluated" not in capsys.readouterr().out
+    assert main(["transfer", str(trained), *args, "--temperature", "2"]) == 0
+    assert "1/1 evaluated" in capsys.readouterr().out
     line = complaint(capsys, "transfer", trained, "--env", "MiniGrid-Emtpy-5x5-v0", "--out", out)
     assert "unknown level" in line
 
@@ -243,7 +258,8 @@ def test_runs_are_set_against_levels_and_not_evaluated_again(capsys, tmp_path):
 def test_an_experiment_is_reproduced_and_goes_on(capsys, tmp_path, monkeypatch):
     scale = {"small": Scale(1, 1, episodes=4)}
     arms = (Arm("lstm", {"num_envs": 4}), Arm("rims", {"num_envs": 4}))
-    small = Experiment("about", arms, (EMPTY,), scale, (EMPTY,), watched=True, paper="| 1 |")
+    asked = Experiment("about", arms, (EMPTY,), scale, (EMPTY,), until=0.98)
+    small = replace(asked, watched=True, paper="| 1 |")
     monkeypatch.setattr("run.WIRING", replace(WIRING, experiments={"one": small}))
     for _ in range(2):
         assert main(["reproduce", "one", "--out", str(tmp_path / "out")]) == 0

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import UsageError, check_positive
+from ..errors import UsageError, check_between, check_positive
 from ..evaluation import SEED, Evaluation, evaluate
 from ..files import check_writable, write_json
 from ..protocols import AgentConfig
@@ -32,6 +33,8 @@ class Evaluate:
         env: level ids (default: those of the training).
         episodes: fresh episodes on each level.
         seed: of the episodes and the actions.
+        temperature: of the policy: above 1 it leaves more to chance, at 0 it takes its likeliest
+            actions.
         checkpoint: "best", the first of those that succeeded most in training, or how many frames
             it is of (default: the newest).
         knock_out: evaluate as well with so many of the active modules switched off, drawn anew each
@@ -46,6 +49,7 @@ class Evaluate:
     env: tuple[str, ...] = ()
     episodes: int = 1000
     seed: int = SEED
+    temperature: float = 1.0
     checkpoint: str = ""
     knock_out: tuple[int, ...] = ()
     events: bool = False
@@ -55,6 +59,7 @@ class Evaluate:
     def run(self, wiring: Wiring) -> None:
         """Evaluate level by level."""
         check_positive(episodes=self.episodes)
+        check_between(0, math.inf, temperature=self.temperature)
         check_writable(self.json)
         run = load_run(self.run_folder)
         trained = run.config.environment
@@ -69,7 +74,7 @@ class Evaluate:
             for off, agent in lesions.items():
                 made = load_agent(run, env, agent, self.checkpoint)
                 find = wiring.simulator.find_events if self.events else None
-                found = evaluate(made, env, self.episodes, self.seed, find_events=find)
+                found = evaluate(made, env, self.episodes, self.seed, self.temperature, find)
                 report = found.as_json() | ({"knocked_out": off} if self.knock_out else {})
                 print(line(found, off))
                 if self.events:

@@ -98,9 +98,9 @@ class Reproduce:
                 experiment.targets,
                 self.folder,
                 scale.episodes,
-                experiment.knock_out,
-                self.jobs,
-                self.imported,
+                knock_out=experiment.knock_out,
+                jobs=self.jobs,
+                imported=self.imported,
             )
             parts.append(transfer(wiring.program, asked, runs))
         if experiment.watched:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import UsageError, check_positive
+from ..errors import UsageError, check_between, check_positive
 from ..files import make_folder, write_text
 from ..runs import Run, load_run
 from ..studies.jobs import evaluate_all
@@ -29,7 +30,8 @@ class Transfer:
         runs: the runs' folders; those that differ in their seed alone are one row.
         env: level ids.
         episodes: of each run on each level.
-        knock_out: evaluate as well with modules switched off, see `evaluate`.
+        temperature: of the policies, see `evaluate`.
+        knock_out: evaluate as well with modules switched off, likewise.
         jobs: runs at a time (default: as many as there are cores).
         out: folder for scores.csv, transfer.md, transfer.png, profiles.png and the evaluations.
     """
@@ -38,6 +40,7 @@ class Transfer:
     env: tuple[str, ...]
     out: Path
     episodes: int = 1000
+    temperature: float = 1.0
     knock_out: tuple[int, ...] = ()
     jobs: int = os.cpu_count() or 1
     imported: tuple[Path, ...] = ()
@@ -45,6 +48,7 @@ class Transfer:
     def run(self, wiring: Wiring) -> None:
         """Evaluate what is missing, and print the tables."""
         check_positive(episodes=self.episodes, jobs=self.jobs, runs=len(self.runs))
+        check_between(0, math.inf, temperature=self.temperature)
         check_levels(wiring.simulator, self.env)
         if self.out.exists() and not self.out.is_dir():
             raise UsageError(f"{self.out} is a file; choose another folder")
@@ -58,6 +62,8 @@ def transfer(program: Path, asked: Transfer, runs: list[Run]) -> str:
 
     folder = make_folder(asked.out / "evaluations")
     flags = ["--env", *asked.env, "--episodes", str(asked.episodes)]
+    if asked.temperature != 1:
+        flags += ["--temperature", str(asked.temperature)]
     if asked.knock_out:
         flags += ["--knock-out", *map(str, asked.knock_out)]
     files = {evaluation_file(folder, run, flags): run for run in runs}

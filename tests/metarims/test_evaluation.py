@@ -57,16 +57,20 @@ def test_gives_exactly_the_episodes_asked_for(num_envs, episodes):
     assert 0 <= low <= report["success_rate"] <= high <= 1
 
 
-def test_the_likeliest_action_or_a_sample():
+def test_the_likeliest_action_or_a_sample_at_a_temperature():
     agent = make_agent()
     with torch.no_grad():
         agent.policy[-1].bias.copy_(torch.tensor([0.0, 2.0]))
-    assert evaluate(agent, Bandit(64), 400, greedy=True).mean_return == 1.0
-    sampled = evaluate(agent, Bandit(64), 400)
-    expected = torch.sigmoid(torch.tensor(2.0)).item()
-    low, high = sampled.mean_return_ci95
-    assert low < expected < high
-    assert evaluate(agent, Bandit(64), 400).as_json() == sampled.as_json()
+    assert evaluate(agent, Bandit(64), 400, temperature=0).mean_return == 1.0
+    for temperature in (1.0, 0.5, 4.0):
+        sampled = evaluate(agent, Bandit(64), 400, temperature=temperature)
+        expected = torch.sigmoid(torch.tensor(2.0 / temperature)).item()
+        low, high = sampled.mean_return_ci95
+        assert low < expected < high
+        again = evaluate(agent, Bandit(64), 400, temperature=temperature)
+        assert again.as_json() == sampled.as_json()
+    with pytest.raises(UsageError, match="temperature must lie between 0 and inf, got -1"):
+        evaluate(agent, Bandit(64), 400, temperature=-1)
 
 
 def test_one_level_at_a_time():
