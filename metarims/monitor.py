@@ -15,8 +15,7 @@ from .board import Board, Pictures
 from .files import refusals
 from .protocols import Agent
 from .runs import Row, Run
-
-PLAIN_EVERY = 10.0  # seconds between lines where the output is no terminal
+from .status import PLAIN_EVERY
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,12 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
-from rich.console import Console
 from tyro.conf import Positional
 
 from ..config import EnvironmentConfig
 from ..errors import UsageError, check_positive
 from ..files import aside, make_folder
-from ..monitor import PLAIN_EVERY
+from ..status import status_line
 from .base import Wiring, as_usage_errors
 
 LevelId = Annotated[Positional[str], tyro.conf.arg(metavar="ID")]
@@ -68,23 +67,19 @@ class Demos:
 @contextmanager
 def progress(wanted: int) -> Iterator[Callable[[int, Counter[str]], None]]:
     """What shows how many episodes there are; at the end it says why seeds were passed over."""
-    console, begun = Console(), time.monotonic()
-    shown, failures = begun, Counter[str]()
-    with console.status("") as status:
+    begun, failures = time.monotonic(), Counter[str]()
+    with status_line() as status:
 
         def report(count: int, passed_over: Counter[str]) -> None:
-            nonlocal shown, failures
+            nonlocal failures
             failures = passed_over
-            now = time.monotonic()
-            line = (
-                f"{count:,}/{wanted:,} episodes · {count / max(now - begun, 1e-9):,.0f}/s · "
-                f"{passed_over.total():,} seeds passed over"
+            rate = count / max(time.monotonic() - begun, 1e-9)
+            status.show(
+                lambda: (
+                    f"{count:,}/{wanted:,} episodes · {rate:,.0f}/s · "
+                    f"{passed_over.total():,} seeds passed over"
+                )
             )
-            if console.is_terminal:
-                status.update(line)
-            elif now - shown > PLAIN_EVERY:
-                print(line, flush=True)
-                shown = now
 
         yield report
     for failure, count in failures.most_common():

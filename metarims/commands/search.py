@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, wait
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from rich.console import Console
-
 from ..config import RunConfig, find_preset
 from ..errors import check_positive
 from ..files import held, write_text
-from ..monitor import PLAIN_EVERY
 from ..settings import Leaf, replace_at
+from ..status import status_line
 from ..studies.finals import make_finals
 from ..studies.jobs import GLANCE, train_all, train_one, workers
 from ..studies.search import PRUNERS, SAMPLERS, Studies
@@ -110,17 +107,12 @@ class Search:
 
 def watch(search: Studies, waiting: Sequence[Future[None]], said: list[str]) -> None:
     """Say what has ended, and how many trials there are, until all workers are done."""
-    console, shown = Console(), time.monotonic()
-    with console.status("") as status:
+    with status_line() as status:
         while not wait(waiting, GLANCE, FIRST_EXCEPTION).done >= {*waiting} or said:
             for each in wait(waiting, 0).done:
                 each.result()
             while said:
-                console.print(said.pop(0), highlight=False, soft_wrap=True)
-            if console.is_terminal:
-                status.update(search.overview())
-            elif time.monotonic() - shown > PLAIN_EVERY:
-                print(search.overview(), flush=True)
-                shown = time.monotonic()
+                status.say(said.pop(0))
+            status.show(search.overview)
     for each in waiting:
         each.result()

@@ -14,14 +14,12 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from rich.console import Console
-
 from ..checkpoint import checkpoints
 from ..config import RunConfig
 from ..errors import UsageError
 from ..files import write_json
-from ..monitor import PLAIN_EVERY
 from ..runs import CHECKPOINTS, CONFIG, Row, Run, load_run
+from ..status import status_line
 from ..stopping import serving
 from ..tally import has_reached
 
@@ -105,21 +103,16 @@ def _evaluate(
 
 def _watch(configs: Sequence[RunConfig], waiting: Sequence[Future[str]]) -> None:
     """Say how far the runs are until all of them are there; a line for each that ends."""
-    console, said, shown = Console(), set[int](), 0.0
-    begun, first = time.monotonic(), sum(_frames(config) for config in configs)
-    with console.status("") as status:
+    said, begun = set[int](), time.monotonic()
+    first = sum(_frames(config) for config in configs)
+    with status_line() as status:
         while len(said) < len(waiting):
             time.sleep(GLANCE)
             for number, each in enumerate(waiting):
                 if each.done() and number not in said:
                     said.add(number)
-                    console.print(f"{len(said)}/{len(waiting)}  {each.result()}", highlight=False)
-            now = time.monotonic()
-            if console.is_terminal:
-                status.update(_overview(configs, said, first, now - begun))
-            elif now - shown > PLAIN_EVERY:
-                print(_overview(configs, said, first, now - begun), flush=True)
-                shown = now
+                    status.say(f"{len(said)}/{len(waiting)}  {each.result()}")
+            status.show(lambda: _overview(configs, said, first, time.monotonic() - begun))
 
 
 def _overview(configs: Sequence[RunConfig], done: set[int], first: int, seconds: float) -> str:
