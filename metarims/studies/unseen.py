@@ -99,20 +99,22 @@ def read_courses(runs: Iterable[Run]) -> Courses:
 
 
 def courses_markdown(courses: Courses) -> str:
-    """A table for each pair of levels: an agent a row, a column for as many frames as all its runs
-    were evaluated after, and the last.
+    """A table for each pair of levels: an agent a row, a column for as many frames as all runs were
+    evaluated after, and one for their ends where these differ.
     """
     parts = []
     for (source, level), agents in courses.items():
         each = [set(course.frames) for runs in agents.values() for course in runs]
         frames = sorted(set.intersection(*each))
+        titles = ["agent", *(f"{count:,.0f}" for count in frames)]
+        if not all(max(seen) in frames for seen in each):
+            titles.append("at the end")
         parts.append(f"{level} while learning {source}, success in % after so many frames:\n")
-        parts.append(f"| agent | {' | '.join(f'{f:,.0f}' for f in frames)} | at the end |")
-        parts.append("|---" * (len(frames) + 2) + "|")
+        parts.append(f"| {' | '.join(titles)} |\n{'|---' * len(titles)}|")
         for agent, runs in agents.items():
-            after = [[run.success[run.frames == f][0] for run in runs] for f in frames]
+            after = [[run.success[run.frames == count][0] for run in runs] for count in frames]
             after.append([run.success[-1] for run in runs])
-            cells = [middle(sample).text(100, 1) for sample in after]
+            cells = [middle(sample).text(100, 1) for sample in after[: len(titles) - 1]]
             parts.append(f"| {agent} ({len(runs)}) | {' | '.join(cells)} |")
         parts.append("")
     return "\n".join(parts)

@@ -109,6 +109,8 @@ def test_courses_by_hand(written):
     assert lines[2] == "| agent | 200 | at the end |"
     assert lines[4] == "| lstm (2) | 50.0 (25.0 – 75.0) | 37.5 (25.0 – 50.0) |"
     assert lines[5] == "| rims (1) | 100.0 (100.0 – 100.0) | 0.0 (0.0 – 0.0) |"
+    alone = courses_markdown(read_courses(written[2:])).splitlines()
+    assert alone[2:4] == ["| agent | 200 | 300 | 400 |", "|---|---|---|---|"]
 
 
 def test_the_figure_shows_them(written, tmp_path):
