@@ -18,6 +18,7 @@ from .statistics import bootstrap_interval, wilson_interval
 FindEvents = Callable[[Observation], dict[str, Tensor]]  # bool [B] by name
 
 GLANCE = 32  # turns between looks at whether a GPU's environments are done
+NUM_ENVS = 1000  # at most, that commands evaluate a level in
 SEED = 10_000  # of episodes that no training saw: its own seeds count on from 1
 
 

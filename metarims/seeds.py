@@ -200,7 +200,7 @@ def _go_on(
             report(rows, done)
             now = trainings[min(stack.going)].tally.frames
             due, stop = clock.is_due(now), is_to_stop(told)
-            ended = [*done, *(k for k, each in going if each.is_lost())]
+            ended = [k for k, each in going if k in done or each.is_lost()]
             if kept := sorted(stack.going) if due or stop else ended:
                 stack.give_back()
                 found = {k: _keep(runs[k], trainings[k]) for k in kept}

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import UsageError, check_between, check_positive
-from ..evaluation import SEED, Evaluation, evaluate
+from ..evaluation import NUM_ENVS, SEED, Evaluation, evaluate
 from ..files import check_writable, write_json
 from ..protocols import AgentConfig
 from ..runs import Run, load_run
@@ -20,8 +20,6 @@ from .base import (
     make_env,
     resolve_device,
 )
-
-NUM_ENVS = 1000
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import islice
 
 import torch
 
 from ..board import Pictures
-from ..config import RunConfig
+from ..config import EnvironmentConfig, RunConfig
 from ..evaluation import SEED
 from ..protocols import Agent, Simulator, Stage
 from .analysis import about_to_succeed, watch
@@ -25,6 +26,25 @@ def random_numbers_of_its_own(device: torch.device) -> Iterator[None]:
     """What is drawn within it is not missed by who learns."""
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         yield
+
+
+def make_stage(
+    simulator: Simulator,
+    environment: EnvironmentConfig,
+    device: torch.device,
+    autoreset: bool = True,
+) -> Stage:
+    """Environments beside those that are learnt from, of seeds that no training sees."""
+    return simulator.make(
+        list(environment.env),
+        num_envs=environment.num_envs,
+        device=str(device),
+        seed=SEED,
+        autoreset=autoreset,
+        part=(0, 1),
+        observation=environment.observation,
+        max_steps=environment.max_steps,
+    )
 
 
 class Gallery:
@@ -54,13 +74,5 @@ class Gallery:
         return Pictures(figures, as_gif(frames))
 
     def _make(self, levels: tuple[str, ...], count: int, autoreset: bool) -> Stage:
-        return self._simulator.make(
-            list(levels),
-            num_envs=count,
-            device=str(self._device),
-            seed=SEED,
-            autoreset=autoreset,
-            part=(0, 1),
-            observation=self._environment.observation,
-            max_steps=self._environment.max_steps,
-        )
+        shown = replace(self._environment, env=levels, num_envs=count)
+        return make_stage(self._simulator, shown, self._device, autoreset)

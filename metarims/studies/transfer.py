@@ -67,6 +67,11 @@ class Figure:
         return f"{value:.{digits}f} ({low:.{digits}f} – {high:.{digits}f})"
 
 
+def middle(sample: Sequence[float]) -> Figure:
+    """The interquartile mean with its 95 % interval."""
+    return Figure(interquartile_mean(sample), *interquartile_interval(sample))
+
+
 Row = tuple[str, str]  # source and agent
 Matrix = Mapping[Row, Mapping[str, Figure]]
 
@@ -111,10 +116,7 @@ def matrix(scores: Iterable[Score], what: str) -> Matrix:
         cells = table.setdefault((score.source, score.agent), {})
         cells.setdefault(score.level, []).append(getattr(score, what))
     return {
-        row: {
-            level: Figure(interquartile_mean(sample), *interquartile_interval(sample))
-            for level, sample in cells.items()
-        }
+        row: {level: middle(sample) for level, sample in cells.items()}
         | {ALL: Figure(stratified_mean(strata), *stratified_interval(strata))}
         for row, cells in table.items()
         for strata in [list(cells.values())]

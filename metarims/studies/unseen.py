@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
 from ..config import RunConfig
-from ..evaluation import SEED, evaluate
+from ..evaluation import NUM_ENVS, evaluate
 from ..protocols import Agent, Simulator, Stage
 from ..runs import Row, Run
-from ..statistics import interquartile_interval, interquartile_mean
 from .compare import agent_of
-from .gallery import random_numbers_of_its_own
-from .transfer import Figure
-
-NUM_ENVS = 1000  # at most, that a level is evaluated in
+from .gallery import make_stage, random_numbers_of_its_own
+from .transfer import middle
 
 
 class Examiner:
@@ -45,16 +42,9 @@ class Examiner:
     def _room(self, level: str) -> tuple[Stage, Agent]:
         """Environments of a level, and an agent of the run's kind for them."""
         trained = self._config.environment
-        env = self._simulator.make(
-            [level],
-            num_envs=min(self._config.evaluation.episodes, NUM_ENVS),
-            device=str(self._device),
-            seed=SEED,
-            autoreset=True,
-            part=(0, 1),
-            observation=trained.observation,
-            max_steps=None,
-        )
+        count = min(self._config.evaluation.episodes, NUM_ENVS)
+        other = replace(trained, env=(level,), num_envs=count, max_steps=None)
+        env = make_stage(self._simulator, other, self._device)
         return env, self._config.agent.make(env, self._config.run.seed, trained.env)
 
 
@@ -118,8 +108,3 @@ def courses_markdown(courses: Courses) -> str:
             parts.append(f"| {agent} ({len(runs)}) | {' | '.join(cells)} |")
         parts.append("")
     return "\n".join(parts)
-
-
-def middle(sample: Sequence[float]) -> Figure:
-    """The interquartile mean with its 95 % interval."""
-    return Figure(interquartile_mean(sample), *interquartile_interval(sample))
