@@ -16,6 +16,9 @@ MEMORY = "MiniGrid-MemoryS7-v0"  # the paper's MemoryS13Random takes many times 
 LONGER = tuple(f"MiniGrid-Memory{size}-v0" for size in ("S9", "S11", "S13"))
 
 LAVA = tuple(f"MiniGrid-LavaCrossing{size}-v0" for size in ("S9N1", "S9N2", "S9N3", "S11N5"))
+ROOMS = tuple(f"MiniGrid-MultiRoom-{size}-v0" for size in ("N2-S4", "N4-S5", "N6"))
+FETCHES = tuple(f"MiniGrid-Fetch-{size}-v0" for size in ("5x5-N2", "6x6-N2", "8x8-N3"))
+BALLS = tuple(f"BabyAI-GoTo{thing}-v0" for thing in ("RedBallGrey", "RedBall", "Obj", "Local"))
 
 FULL = Scale(3_000_000, 10)
 SCALES = {"small": Scale(300_000, 3), "full": FULL}
@@ -67,6 +70,9 @@ EXPERIMENTS = {
     ),
     "along": _along("to larger rooms", 400_000, *DOORKEYS),
     "along-lava": _along("to more streams of lava", 600_000, *LAVA),
+    "along-rooms": _along("to more rooms in a row", 400_000, *ROOMS),
+    "along-fetch": _along("to larger rooms with more things", 400_000, *FETCHES),
+    "along-ball": _along("to other things and more of them", 400_000, *BALLS),
     "fig3": Experiment(
         "sample efficiency on MiniGrid",
         THREE,
@@ -206,21 +212,14 @@ EXPERIMENTS = {
     ),
     "rooms": _transfer(
         "to more rooms in a row",
-        "MiniGrid-MultiRoom-N2-S4-v0",
-        "MiniGrid-MultiRoom-N4-S5-v0",
-        "MiniGrid-MultiRoom-N6-v0",
+        *ROOMS,
     ),
     "fetch": _transfer(
         "to larger rooms with more things",
-        "MiniGrid-Fetch-5x5-N2-v0",
-        "MiniGrid-Fetch-6x6-N2-v0",
-        "MiniGrid-Fetch-8x8-N3-v0",
+        *FETCHES,
     ),
     "ball": _transfer(
         "to things of all colors around a ball, and to other things",
-        "BabyAI-GoToRedBallGrey-v0",
-        "BabyAI-GoToRedBall-v0",
-        "BabyAI-GoToObj-v0",
-        "BabyAI-GoToLocal-v0",
+        *BALLS,
     ),
 }
