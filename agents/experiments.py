@@ -8,6 +8,11 @@ from metarims.studies.experiments import Arm, Experiment, Scale
 
 THREE = (Arm("lstm"), Arm("rims"), Arm("metarims"))
 PULLED = Arm("metarims", {"fast.value_loss": True})  # its value's loss teaches the features, too
+LOOPS = (  # what tells two loops from joint training, one at a time
+    *map(Arm, ("metalstm", "slowlr", "slow1", "dense")),
+    PULLED,
+    Arm("rims", {"fast.span": 20}),
+)
 DOORKEYS = tuple(f"MiniGrid-DoorKey-{size}-v0" for size in ("5x5", "6x6", "8x8", "16x16"))
 LEARNT = 0.98  # of the last 200 episodes: a source level that counts as learnt
 
@@ -41,11 +46,13 @@ def _transfer(
     )
 
 
-def _along(family: str, frames: int, source: str, *harder: str) -> Experiment:
+def _along(
+    family: str, frames: int, source: str, *harder: str, arms: tuple[Arm, ...] = THREE
+) -> Experiment:
     """A level learnt and learnt on, and how harder ones of its kind go meanwhile."""
     return Experiment(
         f"zero-shot transfer {family}, along the training",
-        THREE,
+        arms,
         (source,),
         {"small": Scale(frames, 10, 200), "full": Scale(3_000_000, 30)},
         unseen=harder,
@@ -71,6 +78,12 @@ EXPERIMENTS = {
     "along": _along("to larger rooms", 400_000, *DOORKEYS),
     "along-lava": _along("to more streams of lava", 600_000, *LAVA),
     "along-rooms": _along("to more rooms in a row", 400_000, *ROOMS),
+    "along-rooms-loops": _along(
+        "to more rooms in a row, by what tells two loops from joint training",
+        200_000,
+        *ROOMS,
+        arms=(*THREE, *LOOPS),
+    ),
     "along-fetch": _along("to larger rooms with more things", 400_000, *FETCHES),
     "along-ball": _along("to other things and more of them", 400_000, *BALLS),
     "fig3": Experiment(
@@ -197,10 +210,8 @@ EXPERIMENTS = {
         *LAVA,
         arms=(
             *THREE,
-            *map(Arm, ("metalstm", "slowlr", "slow1", "dense")),
-            PULLED,
+            *LOOPS,
             Arm("metarims", {"fast.span": 40}),
-            Arm("rims", {"fast.span": 20}),
         ),
     ),
     "corridor": _transfer(
