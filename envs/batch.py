@@ -76,6 +76,7 @@ class Environments:
         self._records = self._launcher.as_records(self._memory, num_envs, self._bytes)
         self._everyone = torch.arange(num_envs, device=device)
         self._mission = torch.zeros(num_envs, self.mission_length, dtype=torch.int16, device=device)
+        self._shown = self._mission  # what observations have: earlier ones keep theirs
         self._renew = [
             level.generate
             if isinstance(level.generate, Layouts)
@@ -236,9 +237,13 @@ class Environments:
 
     def _observe(self, chosen: Tensor, image: Tensor, direction: Tensor) -> None:
         """Observe some environments into the batch's image, direction and missions."""
-        if self._draws_missions:
-            self._mission = self._launcher.copy(self._mission)  # earlier steps keep theirs
         self._launch(self._observe_kernel, len(chosen), chosen, image, direction, self._mission)
+        self._show_missions()
+
+    def _show_missions(self) -> None:
+        """Have the next observations show missions as they are by now."""
+        copy = self._launcher.copy
+        self._shown = copy(self._mission) if self._draws_missions else self._mission
 
     def _shares(self, ended: Tensor) -> list[tuple[int, int]]:
         """The part of the indices that belongs to each level."""
@@ -265,7 +270,7 @@ class Environments:
         return {
             "image": self._paint(image) if self._paint else image.view(-1, *self.image_shape),
             "direction": direction,
-            "mission": self._mission if mission is None else mission,
+            "mission": self._shown if mission is None else mission,
         }
 
     @property
@@ -327,7 +332,8 @@ class Environments:
         self._rows[:] = saved
         self._seed, self._begun = None, True
         words = saved[:, MISSION_OFFSET : MISSION_OFFSET + self.mission_length]
-        self._mission = words.to(self.device, torch.int16)
+        self._mission.copy_(words)
+        self._show_missions()
 
     def __reduce__(self) -> tuple[object, ...]:
         """For pickle and copy: made anew from its levels' ids, in the same state.

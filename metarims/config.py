@@ -22,7 +22,7 @@ OBSERVATIONS = ("symbolic", "rgb")  # that agents learn from
 
 # Settings by path that say how long, where, and what is shown of it, and not what is learnt.
 OF_NO_MATTER = (
-    *("out", "frames", "device", "checkpoint_frames", "pictures"),
+    *("out", "frames", "device", "capture", "checkpoint_frames", "pictures"),
     *("eval.env", "eval.every", "eval.episodes"),
 )
 
@@ -60,6 +60,7 @@ class RunSettings:
         frames: environment steps in all, slow data included.
         seed: of parameters, actions, minibatches and, counted on, environments.
         device: "auto" (the GPU where there is one), "cpu" or "cuda".
+        capture: whether, on a GPU, an iteration is captured as a CUDA graph and replayed.
         origin: a run whose agent's parameters are the first ones of this one's.
         imitate: demonstrations, as `demos` leaves them, to learn from and not from what the agent
             does itself.
@@ -74,6 +75,7 @@ class RunSettings:
     frames: int = 500_000
     seed: int = 1
     device: str = "auto"
+    capture: bool = False
     origin: Annotated[str, arg(name="from")] = field(default="", metadata={"path": "from"})
     imitate: str = ""
     until: float = 0.0

@@ -20,10 +20,13 @@ from .teacher import Teacher
 
 @dataclass(frozen=True)
 class Iteration:
-    """What an iteration saw and did: its rollouts and, by loop, the means of each loss figure."""
+    """What an iteration saw and did: its rollouts, by loop the means of each loss figure, and how
+    many updates there were.
+    """
 
     rollouts: list[Rollout]
     figures: dict[str, Figures]
+    updates: int
 
 
 class Learner:
@@ -48,12 +51,11 @@ class Learner:
         self._check_ranks()
         self.optimizer = GroupedAdam(agent.groups(), runs)
         self.generator = torch.Generator(device).manual_seed(seed + (ranks.rank() << 40))
-        self.updates = 0
-        self.frames = 0
+        self.frames = torch.zeros((), dtype=torch.int64, device=device)
 
     def iterate(self, env: Environment, cursor: Cursor) -> tuple[Iteration, Cursor]:
         """One turn of Algorithm 1's while loop: lines 3 to 9."""
-        rollouts, figures = [], {}
+        rollouts, figures, updates = [], {}, 0
         for name, loop in self.loops.turns():  # the fast one, then the slow; or one for all
             if loop.data == "fresh":
                 rollout, cursor = self._sample_trajectories(env, cursor)
@@ -71,8 +73,14 @@ class Learner:
                 for batch in self._minibatches(task, loop)
             ]
             figures[name] = _means(seen)
+            updates += len(seen)
         ranks.average(self.agent.state_dict().values())  # what is not learnt by gradients
-        return Iteration(rollouts, figures), cursor
+        return Iteration(rollouts, figures, updates), cursor
+
+    @property
+    def generators(self) -> list[torch.Generator]:
+        """What is drawn from, one a run."""
+        return [self.generator]
 
     def _check_ranks(self) -> None:
         """Refuse what several ranks cannot learn together."""
@@ -85,9 +93,11 @@ class Learner:
                 raise UsageError(f"this agent takes one rank: {name} has no mean over several")
 
     def _sample_trajectories(self, env: Environment, cursor: Cursor) -> tuple[Rollout, Cursor]:
-        self.frames += self.loops.steps * env.num_envs * ranks.size()
+        """A rollout, whose frames, of every run as many, are counted."""
+        together = self.loops.steps * env.num_envs * ranks.size()
+        self.frames += together // len(self.generators)
         return collect_rollout(
-            env, self.agent, cursor, self.loops.steps, self.loops.stride, self.generator
+            env, self.agent, cursor, self.loops.steps, self.loops.stride, *self.generators
         )
 
     def _sequences(self, rollout: Rollout, loop: Loop) -> Sequences:
@@ -113,9 +123,9 @@ class Learner:
 
     def _release(self, loop: Loop) -> None:
         """Let the loop's groups learn at their rates, and nothing else."""
-        annealed = max(0.1, 1 - self.frames / self.algorithm.anneal_frames)
-        rate = annealed * loop.learning_rate
-        self.optimizer.set_rates({name: rate * loop.rate_factor(name) for name in loop.groups})
+        rates = {name: loop.learning_rate * loop.rate_factor(name) for name in loop.groups}
+        annealed = 1 - self.frames.double() / self.algorithm.anneal_frames
+        self.optimizer.set_rates(rates, annealed.clamp_min(0.1))
 
     def _learn(self, loop: Loop, batch: Sequences) -> Figures:
         """One step of gradient descent on the algorithm's loss."""
@@ -127,7 +137,6 @@ class Learner:
         lost = ~torch.isfinite(norm)
         skip = lost if loss.skip is None else loss.skip | lost
         self.optimizer.step(skip)
-        self.updates += 1
         figures = {"loss": loss.total, **loss.figures, "skipped": skip.float()}
         figures["nonfinite"] = lost.float()
         return {name: figure.detach() for name, figure in figures.items()} | {"gradient_norm": norm}

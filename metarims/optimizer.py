@@ -34,15 +34,19 @@ class GroupedAdam:
         self._runs = [runs] if runs else []
         self.joined = {name: self._join(group) for name, group in self.groups.items() if group}
         self._rates: Mapping[str, float] = {}
+        self._annealed: dict[float, Tensor] = {}  # what each of these rates is now
         self._gradients = {name: torch.zeros_like(flat) for name, flat in self.joined.items()}
         self._parts = {
             name: self._apart(g, self.groups[name]) for name, g in self._gradients.items()
         }
         self._moments: dict[str, Moments] = {}
 
-    def set_rates(self, rates: Mapping[str, float]) -> None:
-        """The learning rates by group; parameters of groups that have none want no gradient."""
+    def set_rates(self, rates: Mapping[str, float], annealed: Tensor) -> None:
+        """The learning rates by group, and the share of them that is left, float64 []; parameters
+        of groups that have no rate want no gradient.
+        """
         self._rates = rates
+        self._annealed = {rate: (annealed * rate).float() for rate in set(rates.values())}
         for name, gradient in self._gradients.items():
             gradient.zero_()
             for parameter, part in zip(self.groups[name], self._parts[name], strict=True):
@@ -65,13 +69,14 @@ class GroupedAdam:
             skip: bool [], of stacked runs [runs].
         """
         stepping = [name for name, flat in self.joined.items() if flat.grad is not None]
-        for rate in {self._rates[name] for name in stepping}:
-            self._step_groups([name for name in stepping if self._rates[name] == rate], rate, skip)
+        for rate, annealed in self._annealed.items():
+            if names := [name for name in stepping if self._rates[name] == rate]:
+                self._step_groups(names, annealed, skip)
         for name in stepping:
             self.joined[name].grad = None
 
     @torch.no_grad()
-    def _step_groups(self, names: Sequence[str], rate: float, skip: Tensor) -> None:
+    def _step_groups(self, names: Sequence[str], rate: Tensor, skip: Tensor) -> None:
         """All of one rate at once; their gradients are 0 after it."""
         for name in names:
             if name not in self._moments:

@@ -110,6 +110,21 @@ def run_by_run(cursor: Cursor, runs: int) -> list[Cursor]:
     return [part(k) for k in range(runs)]
 
 
+def copied(cursor: Cursor) -> Cursor:
+    """The same in memory of its own."""
+    return Cursor(**tree_map(torch.clone, vars(cursor)))
+
+
+def overwrite(cursor: Cursor, other: Cursor) -> None:
+    """Have a cursor's tensors hold what another one's do."""
+
+    def put(own: Tensor, new: Tensor) -> None:
+        if own is not new:
+            own.copy_(new)
+
+    tree_map(put, vars(cursor), vars(other))
+
+
 def begin(env: Environment, agent: Agent, seed: int | None = None, curious: bool = False) -> Cursor:
     """Reset the environments and the agent; whether what is seen is to be noted."""
     obs = env.reset(seed)
@@ -186,7 +201,7 @@ def collect_rollout(
     several runs, each with a generator, their environments are side by side.
     """
     act, moments = actor_of(agent), list[Moment]()
-    few = env.device.type == "cpu" and len(generators) == 1  # elsewhere to count them would wait
+    few = counts_rows(env.device, len(generators))
     for t in range(steps):
         output = forward_step(act, cursor)
         if t == 0:
@@ -199,6 +214,11 @@ def collect_rollout(
         moments.append(Moment(cursor, output, action, step, bonus, cut_short))
         cursor = after
     return _assemble(act, moments, cursor, stride, few, len(generators))
+
+
+def counts_rows(device: torch.device, runs: int) -> bool:
+    """Whether work is done on the rows that need it alone: elsewhere to count them would wait."""
+    return device.type == "cpu" and runs == 1
 
 
 @dataclass(frozen=True)

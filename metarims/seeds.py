@@ -19,6 +19,7 @@ import torch
 from .clock import Clock, is_to_stop
 from .config import RunConfig
 from .errors import UsageError
+from .graphs import iterating
 from .learner import Iteration
 from .monitor import NOBODY, Monitor, Onlookers, ProgressLine
 from .protocols import Agent, Environment
@@ -74,13 +75,14 @@ class Stack:
         env.task = torch.cat([training.env.task for training in trainings])
         self.cursor = side_by_side([training.cursor for training in trainings])
         self.learner = StackedLearner([training.learner for training in trainings], env.device)
+        self._iterate = iterating(self.learner, trainings[0].captures, env.device)
         with torch.no_grad():
             forward_step(self.learner.agent, self.cursor)  # what cannot be stacked is refused now
 
     def iterate(self) -> dict[int, Row]:
         """One iteration of all; a line of metrics of each run that is going on, by its number."""
         before, runs = time.perf_counter(), len(self.trainings)
-        iteration, self.cursor = self.learner.iterate(self.env, self.cursor)
+        iteration, self.cursor = self._iterate(self.env, self.cursor)
         parts = each_run(iteration, runs)
         figures = {k: self.trainings[k].figures(parts[k]) for k in self.going}
         values = [torch.stack([x.double() for x in own.values()]) for own in figures.values()]

@@ -26,7 +26,7 @@ from .learner import Iteration, Learner
 from .loops import Loop
 from .optimizer import Moments
 from .protocols import Agent, Environment, Observation, Output, State
-from .rollout import Cursor, Rollout, batch_axis, collect_rollout
+from .rollout import Cursor, Rollout, batch_axis
 from .sequences import Sequences, cut, shuffled, with_current_log_probs
 
 Parameters = Mapping[str, Tensor]
@@ -141,7 +141,7 @@ class StackedLearner(Learner):
         agent = StackedAgent([learner.agent for learner in learners])
         super().__init__(agent, first.loops, first.algorithm, 0, device, runs=runs)
         self.learners = list(learners)
-        self.frames, self.updates = first.frames, first.updates
+        self.frames.copy_(first.frames)
         self.resting = torch.zeros(runs, dtype=torch.bool, device=device)
         self.optimizer.restore(self._stacked_moments())
         agent.share()
@@ -150,13 +150,17 @@ class StackedLearner(Learner):
         """As a run alone, with the environments of all side by side; figures are [runs]."""
         with warnings.catch_warnings():  # gradients lie in rows, just as the parameters do
             warnings.filterwarnings("ignore", "grad and param do not obey the gradient layout")
-            found = super().iterate(env, cursor)
-        for learner in self.learners:
-            learner.frames, learner.updates = self.frames, self.updates
-        return found
+            return super().iterate(env, cursor)
+
+    @property
+    def generators(self) -> list[torch.Generator]:
+        """All runs'."""
+        return [learner.generator for learner in self.learners]
 
     def give_back(self) -> None:
-        """Let the learners have their optimisers' moments; all else is theirs already."""
+        """Let the learners have how many frames there were, and their optimisers' moments; all else
+        is theirs already.
+        """
         moments, stacked = self.optimizer.moments(), self.agent.parameters_by_name
         for k, learner in enumerate(self.learners):
             own = {
@@ -164,6 +168,7 @@ class StackedLearner(Learner):
                 for name, parameter in learner.agent.named_parameters()
             }
             learner.optimizer.restore(own)
+            learner.frames.copy_(self.frames)
 
     def _stacked_moments(self) -> dict[nn.Parameter, Moments]:
         """The learners' moments, [runs, ...]."""
@@ -177,13 +182,6 @@ class StackedLearner(Learner):
             for name, parameter in self.agent.parameters_by_name.items()
             for first in [known[0][name]]
         }
-
-    def _sample_trajectories(self, env: Environment, cursor: Cursor) -> tuple[Rollout, Cursor]:
-        self.frames += self.loops.steps * env.num_envs // self.agent.runs
-        generators = [learner.generator for learner in self.learners]
-        return collect_rollout(
-            env, self.agent, cursor, self.loops.steps, self.loops.stride, *generators
-        )
 
     def _sequences(self, rollout: Rollout, loop: Loop) -> Sequences:
         """As of a run alone, [runs, ...]."""
@@ -209,7 +207,7 @@ class StackedLearner(Learner):
             return vars(Sequences(**own).take(rows))
 
         count, device = sequences.task.shape[1], sequences.task.device
-        orders = [shuffled(count, learner.generator, device) for learner in self.learners]
+        orders = [shuffled(count, generator, device) for generator in self.generators]
         for rows in torch.stack(orders).chunk(loop.minibatches, 1):
             yield Sequences(**vmap(one)(vars(sequences), rows))
 
@@ -238,7 +236,7 @@ def each_run(iteration: Iteration, runs: int) -> list[Iteration]:
             Rollout(**tree_map(lambda x: x[k], stacked), stride=stride)
             for stacked, stride in rollouts
         ]
-        return Iteration(own, figures)
+        return Iteration(own, figures, iteration.updates)
 
     return [one(k) for k in range(runs)]
 

@@ -18,6 +18,7 @@ from .clock import Clock, is_to_stop
 from .config import RunConfig
 from .diagnostics import diagnose
 from .errors import UsageError, check_between, note
+from .graphs import iterating
 from .learner import Iteration, Learner, first_nonfinite, nonfinite_parameter
 from .monitor import NOBODY, Monitor, Onlookers, ProgressLine
 from .protocols import Agent, Demonstrations, Environment
@@ -59,16 +60,18 @@ class Training:
         self.learner = Learner(
             agent, config.loops, config.algorithm, seed, env.device, self.teacher
         )
+        self.captures = config.run.capture
+        self._iterate = iterating(self.learner, self.captures, env.device)
         curious = config.algorithm.novelty > 0
         self.cursor = begin(env, agent, seed + ranks.rank() * env.num_envs, curious)
-        self.tally = Tally(before)
+        self.tally, self.updates = Tally(before), 0
         self._lost = 0  # iterations in a row without a finite gradient
         self._culprit = ""  # what was not finite in the last of them
 
     def iterate(self) -> Row:
         """One iteration and its figures, under Stable-Baselines3's names where it has one."""
         before = time.perf_counter()
-        iteration, cursor = self.learner.iterate(self.env, self.cursor)
+        iteration, cursor = self._iterate(self.env, self.cursor)
         # Reading figures off the device waits until the work is done.
         row = _row(self.figures(iteration))
         return self.after(iteration, cursor, row, time.perf_counter() - before)
@@ -87,6 +90,7 @@ class Training:
     def after(self, iteration: Iteration, cursor: Cursor, figures: Row, seconds: float) -> Row:
         """Count an iteration of so many seconds, which ended at `cursor`; its line of metrics."""
         self.cursor = cursor
+        self.updates += iteration.updates
         row = figures | _means_over_loops(figures, list(iteration.figures))
         so_far = self.tally
         self.tally = so_far.after(iteration.rollouts, self.cursor, seconds)
@@ -94,7 +98,7 @@ class Training:
         if self._lost:
             self._culprit = first_nonfinite(self.agent, iteration)
         row["time/fps"] = (self.tally.frames - so_far.frames) / seconds
-        return row | _tally_row(self.tally) | {"train/n_updates": self.learner.updates}
+        return row | _tally_row(self.tally) | {"train/n_updates": self.updates}
 
     def is_done(self, frames: int) -> bool:
         """Whether there are so many frames, or what the run was to be trained until is reached."""
@@ -140,7 +144,7 @@ class Training:
                 "episodes": self.tally.episodes,
                 "seconds": self.tally.seconds,
                 "steps": self.tally.steps,
-                "updates": self.learner.updates,
+                "updates": self.updates,
                 "ranks": ranks.size(),
                 "success_rate": self.tally.success_rate if self.tally.is_fair() else 0.0,
             },
@@ -185,7 +189,8 @@ class Training:
         if self.teacher is not None:
             self.teacher.restore({name: own[f"teacher.{name}"] for name in self.teacher.tensors()})
         frames = int(numbers["frames"])
-        self.learner.updates, self.learner.frames = int(numbers["updates"]), frames
+        self.learner.frames.fill_(frames)
+        self.updates = int(numbers["updates"])
         self.env.state = own["environments"].to(self.env.device)
         self.cursor = _cursor_from(self.cursor, own)
         self.tally = Tally(

@@ -30,7 +30,7 @@ FLOORS = {
         ["loops", "rollout", "sequences", "teacher"],
         ["algorithms", "diagnostics", "evaluation", "tally"],
         ["config", "learner", "checkpoint"],
-        ["stacked"],
+        ["stacked", "graphs"],
         ["runs"],
         ["board"],
         ["monitor", "training"],

@@ -42,6 +42,10 @@ LEVELS = ["BabyAI-GoToObj-v0", "BabyAI-PickupLoc-v0"]
 @pytest.fixture(scope="module", autouse=True)
 def _python_backend():
     _setup_privateuseone_for_python_backend()
+    own = torch.library.Library("aten", "IMPL")  # which PyTorch has for rates that are numbers
+    own.impl("_fused_adam_.tensor_lr", lambda *tensors, **settings: None, "Meta")
+    yield
+    own._destroy()
 
 
 def on_the_gpu(tensor):
@@ -56,7 +60,7 @@ def fake_environments(env):
         assert tensor.device.type == GPU.type
 
     env.device = GPU
-    for name in ("task", "_memory", "_mission", "_everyone"):
+    for name in ("task", "_memory", "_mission", "_shown", "_everyone"):
         setattr(env, name, on_the_gpu(getattr(env, name)))
     env._rows = env._memory[: env.num_envs * env._bytes].view(env.num_envs, env._bytes)
     shared = ("find_ended", "copy_rows", "copy", "check_actions", "make_memory")
@@ -98,7 +102,7 @@ def iterate(env, agent, preset, monkeypatch):
     env, agent = fake_environments(env), fake_agent(agent)
     stand_in_for_gradients(agent, monkeypatch)
     learner = Learner(agent, config.loops, config.algorithm, 1, torch.device("cpu"))
-    learner.generator = NONE
+    learner.generator, learner.frames = NONE, on_the_gpu(learner.frames)
     return learner.iterate(env, begin(env, agent, curious=True))[0]
 
 
@@ -129,7 +133,7 @@ def iterate_stacked(env, learner, monkeypatch):
         fake_agent(each.agent)
         each.generator = NONE
     env, agent = fake_environments(env), fake_agent(learner.agent)
-    learner.resting = on_the_gpu(learner.resting)
+    learner.resting, learner.frames = on_the_gpu(learner.resting), on_the_gpu(learner.frames)
     learner.optimizer = GroupedAdam(agent.groups(), agent.runs)
     stand_in_for_gradients(agent, monkeypatch)
     return learner.iterate(env, begin(env, agent, curious=True))[0]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,8 +14,9 @@ from tyro.conf import Positional
 from ..config import RunConfig, find_preset
 from ..errors import check_positive
 from ..files import check_writable, write_json
+from ..graphs import WARM, check_captures
 from ..protocols import MakeEnvironments
-from ..settings import replace_at
+from ..settings import Leaf, replace_at
 from ..studies.bench import (
     TORCH_AC_PROCESSES,
     count_flops,
@@ -57,6 +58,7 @@ class Bench:
         seconds: length of a round.
         rounds: how often each is timed, in turn.
         device: "auto", "cpu" or "cuda".
+        capture: whether, on a GPU, "train" captures iterations as `train --capture` does.
         rims_repo: a clone of the public RIMs repository, whose cell "agents" then times as well.
         json: file for the results.
     """
@@ -67,6 +69,7 @@ class Bench:
     seconds: float = 2.0
     rounds: int = 5
     device: str = "auto"
+    capture: bool = False
     rims_repo: Path | None = None
     json: Path | None = None
 
@@ -76,6 +79,8 @@ class Bench:
         check_writable(self.json)
         check_levels(wiring.simulator, self.env)
         device = resolve_device(self.device)
+        if self.capture:
+            check_captures(torch.device(device))
         bench = {"envs": self.race_envs, "agents": self.race_cells, "train": self.race_learners}
         write_json(self.json, bench[self.what](wiring, device))
 
@@ -95,14 +100,15 @@ class Bench:
     def race_learners(self, wiring: Wiring, device: str) -> object:
         """Frames per second of learning, and where the time goes."""
         make, levels = wiring.simulator.make, self.env or (TRAIN_LEVEL,)
-        speeds = self.race_all([learners(make, level, device) for level in levels])
+        told: dict[str, Leaf] = {"device": device, "capture": self.capture}
+        speeds = self.race_all([learners(make, level, told) for level in levels])
         shown = [speed for speed in speeds if speed.name != PRODUCTS]
         print(table(shown, "torch-ac's", ratios(shown, "torch-ac")))
         rows = dict(zip(speeds, as_json(speeds), strict=True))
         of_products = dict(zip(speeds, ratios(speeds, PRODUCTS), strict=True))
         for speed in speeds if device == "cpu" else ():
             if speed.name in LEARNERS:
-                config = preset_config(speed.name, speed.level, device)
+                config = preset_config(speed.name, speed.level, told)
                 with wiring.definitions():
                     flops = count_flops(config, *build(make, config))
                 share = flops * of_products[speed]
@@ -117,21 +123,23 @@ class Bench:
         return [speed for each in contenders for speed in race(each, self.seconds, self.rounds)]
 
 
-def learners(make: MakeEnvironments, level: str, device: str) -> list[Entry]:
-    """Our presets and, where it is installed, torch-ac, ready to race."""
+def learners(make: MakeEnvironments, level: str, told: Mapping[str, Leaf]) -> list[Entry]:
+    """Our presets, told where and how to learn, and, where it is installed, torch-ac, ready to
+    race.
+    """
     found = [
         Entry(
             agent,
             "this one",
             level,
-            partial(start_learner, make, preset_config(agent, level, device)),
+            partial(start_learner, make, preset_config(agent, level, told)),
         )
         for agent in LEARNERS
     ]
-    version = installed_version("torch_ac")
-    if version and device == "cpu":
+    version, here = installed_version("torch_ac"), told["device"] == "cpu"
+    if version and here:
         found.append(Entry("torch-ac", version, level, partial(start_peer, level)))
-    if device == "cpu":
+    if here:
         found.append(Entry(PRODUCTS, torch.__version__, level, start_products))
     return found
 
@@ -147,15 +155,16 @@ def work_line(speed: Speed, flops: float, share: float) -> str:
     )
 
 
-def preset_config(agent: str, level: str, device: str) -> RunConfig:
-    """A preset as ``train`` runs it."""
-    return replace_at(find_preset(agent), {"env": (level,), "device": device})
+def preset_config(agent: str, level: str, told: Mapping[str, Leaf]) -> RunConfig:
+    """A preset as ``train`` runs it, and as it is told."""
+    return replace_at(find_preset(agent), {"env": (level,), **told})
 
 
 def start_learner(make: MakeEnvironments, config: RunConfig, timer: Timer) -> Start:
     """A preset learning on the level; called in a process of its own."""
     burst = start_learning(config, *build(make, config))
-    burst()
+    for _ in range(1 + WARM * config.run.capture):
+        burst()
     return config.environment.num_envs, burst
 
 

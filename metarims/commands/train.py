@@ -12,12 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
+import torch
 from tyro.conf import arg
 
 from .. import ranks
 from ..config import RunConfig
 from ..errors import UsageError, check_positive
 from ..files import write_json
+from ..graphs import check_captures
 from ..loops import count
 from ..monitor import Onlookers
 from ..protocols import Agent, MakeEnvironments, Simulator, Stage
@@ -71,6 +73,8 @@ class Train:
         check_positive(ranks=self.ranks, seeds=self.seeds)
         config = replace_at(self.config, {"device": resolve_device(self.config.run.device)})
         check_levels(wiring.simulator, config.evaluation.env)
+        if config.run.capture:
+            check_captures(torch.device(config.run.device))
         config = on_demonstrated_level(wiring.simulator, config)
         if self.seeds > 1:
             self.train_seeds(wiring, config)

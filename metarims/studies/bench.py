@@ -14,6 +14,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from ..config import RunConfig
+from ..graphs import iterating
 from ..learner import Learner
 from ..protocols import Agent, Environment
 from ..rollout import actor_of, begin
@@ -28,15 +29,16 @@ SHARES = ("environment", "acting", "learning forward", "rest")
 
 
 def start_learning(config: RunConfig, env: Environment, agent: Agent) -> Burst:
-    """One iteration of ours a burst."""
+    """One iteration of ours a burst, captured as the run has it."""
     loops, seed = config.loops, config.run.seed
     learner = Learner(agent, loops, config.algorithm, seed, env.device)
     cursor = begin(env, agent, seed, config.algorithm.novelty > 0)
     frames = env.num_envs * loops.steps * loops.rollouts
+    iterate = iterating(learner, config.run.capture, env.device)
 
     def burst() -> int:
         nonlocal cursor
-        _, cursor = learner.iterate(env, cursor)
+        _, cursor = iterate(env, cursor)
         wait_for(env.device)
         return frames
 

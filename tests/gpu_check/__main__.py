@@ -17,7 +17,13 @@ import tyro
 from metarims.errors import UsageError, check_choice
 from metarims.files import check_writable, write_text
 
-from .exactness import compare_cells, compare_runs, compare_seeds, compare_trajectories
+from .exactness import (
+    compare_captured,
+    compare_cells,
+    compare_runs,
+    compare_seeds,
+    compare_trajectories,
+)
 from .report import Step, take, write_up
 from .scale import DRY, GPU
 from .speed import learn, learn_at_once, race_environments, time_training
@@ -37,6 +43,12 @@ STEPS = (
         "Triton's interpreter",
     ),
     Step("determinism", "Two runs of one seed", compare_runs, CPU),
+    Step(
+        "captured",
+        "Iterations captured as a CUDA graph and as they are",
+        compare_captured,
+        "a tape of PyTorch's operations and the environments' kernels",
+    ),
     Step("stacked", "Seeds at once and each alone", compare_seeds, CPU),
     Step("envs", "Steps a second of environments", race_environments, CPU),
     Step("train", "Frames a second of training", time_training, CPU),
@@ -52,8 +64,8 @@ class GpuCheck:
     Attributes:
         dry_run: take every step without a GPU, small.
         out: file for the report.
-        only: steps to take: trajectories, cells, determinism, stacked, envs, train, learning,
-            seeds.
+        only: steps to take: trajectories, cells, determinism, captured, stacked, envs, train,
+            learning, seeds.
     """
 
     dry_run: bool = False

@@ -20,6 +20,7 @@ import envs
 from metarims.commands.base import build
 from metarims.commands.train import build_all
 from metarims.config import find_preset
+from metarims.graphs import WARM, iterating
 from metarims.learner import Learner
 from metarims.rollout import begin
 from metarims.seeds import Stack
@@ -99,8 +100,13 @@ def compare_cells(scale: Scale) -> Outcome:
 
 def interpret_cells() -> Outcome:
     """Some of them, in a process in which Triton interprets."""
-    words = [sys.executable, "-m", "tests.agents.cores.spans", "--few"]
-    told = os.environ | {"TRITON_INTERPRET": "1"}
+    return outcome_of(["-m", "tests.agents.cores.spans", "--few"], TRITON_INTERPRET="1")
+
+
+def outcome_of(words: list[str], **variables: str) -> Outcome:
+    """What a process of Python's says, and whether it ends well."""
+    told = os.environ | variables
+    words = [sys.executable, *words]
     done = subprocess.run(words, cwd=ROOT, env=told, capture_output=True, text=True)
     return Outcome(done.returncode == 0, ["```", *(done.stdout or done.stderr).splitlines(), "```"])
 
@@ -124,19 +130,43 @@ def compare_runs(scale: Scale) -> Outcome:
         differ = [name for name, each in once.items() if not torch.equal(each, again[name])]
         hold &= not differ
         rows.append((agent, str(len(once)), ", ".join(differ) or "none"))
-    lines = [f"After {scale.updates} updates with {scale.batch} environments.", ""]
+    lines = [f"After {scale.iterations} iterations with {scale.batch} environments.", ""]
     return Outcome(hold, lines + table(("agent", "tensors", "differ"), rows))
 
 
-def parameters_after(agent: str, scale: Scale) -> Mapping[str, Any]:
-    """An agent's parameters after so many updates, at least."""
+def compare_captured(scale: Scale) -> Outcome:
+    """A run whose iterations are captured and the same one as it is, parameter by parameter."""
+    if scale.dry:
+        words = [
+            "-m",
+            "pytest",
+            "-q",
+            "tests/metarims/test_graphs.py",
+            "-k",
+            "iterations_are[lstm]",
+        ]
+        return outcome_of(words)
+    rows, hold = [], True
+    for agent in scale.agents:
+        with deterministic():
+            plain, captured = (parameters_after(agent, scale, way) for way in (False, True))
+        differ = [name for name, each in plain.items() if not torch.equal(each, captured[name])]
+        hold &= not differ
+        rows.append((agent, str(len(plain)), ", ".join(differ) or "none"))
+    lines = [f"After {scale.iterations} iterations, of which {WARM} are not captured.", ""]
+    return Outcome(hold, lines + table(("agent", "tensors", "differ"), rows))
+
+
+def parameters_after(agent: str, scale: Scale, capture: bool = False) -> Mapping[str, Any]:
+    """An agent's parameters after some iterations, of twenty updates or more each."""
     told = {"env": (DOORKEY,), "device": scale.device, "num_envs": scale.batch}
     config = replace_at(find_preset(agent), told)
     env, made = build(SIMULATOR.make, config)
     learner = Learner(made, config.loops, config.algorithm, config.run.seed, env.device)
+    iterate = iterating(learner, capture, env.device)
     cursor = begin(env, made, config.run.seed)
-    while learner.updates < scale.updates:
-        _, cursor = learner.iterate(env, cursor)
+    for _ in range(scale.iterations):
+        _, cursor = iterate(env, cursor)
     return made.state_dict()
 
 

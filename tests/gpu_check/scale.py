@@ -18,7 +18,9 @@ class Scale:
     Attributes:
         device: where it runs.
         levels, num_envs, steps: of trajectories.
-        agents, batch, updates: of runs that are to be the same; the last agent is the one to learn.
+        agents, batch, iterations: of runs that are to be the same; the last agent is the one to
+            learn.
+        captures: whether iterations are captured as CUDA graphs, one way or both.
         raced: levels whose environments are timed, the first beside peers.
         sizes: numbers of environments that are timed.
         batches: numbers of environments that agents are timed with.
@@ -35,7 +37,8 @@ class Scale:
     steps: int
     agents: tuple[str, ...]
     batch: int
-    updates: int
+    iterations: int
+    captures: tuple[bool, ...]
     raced: tuple[str, ...]
     sizes: tuple[int, ...]
     batches: tuple[int, ...]
@@ -60,7 +63,8 @@ GPU = Scale(
     steps=200,
     agents=("lstm", "rims", "metarims"),
     batch=1024,
-    updates=20,
+    iterations=5,
+    captures=(False, True),
     raced=("MiniGrid-DoorKey-8x8-v0", "BabyAI-GoToLocal-v0", "BabyAI-BossLevel-v0"),
     sizes=tuple(2**power for power in range(10, 18)),
     batches=(64, 1024, 4096, 16384),
@@ -79,7 +83,8 @@ DRY = Scale(
     steps=6,
     agents=("lstm",),
     batch=4,
-    updates=2,
+    iterations=1,
+    captures=(False,),
     raced=(DOORKEY,),
     sizes=(16,),
     batches=(4,),

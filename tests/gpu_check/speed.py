@@ -20,6 +20,9 @@ from metarims.commands.base import build
 from metarims.commands.bench import preset_config
 from metarims.commands.train import build_all
 from metarims.config import RunConfig, find_preset
+from metarims.errors import UsageError
+from metarims.graphs import WARM
+from metarims.memory import ran_out_of_memory
 from metarims.seeds import Member, train_stacked
 from metarims.settings import replace_at
 from metarims.studies.bench import SHARES, count_flops, start_learning, time_shares, wait_for
@@ -102,14 +105,15 @@ def time_training(scale: Scale) -> Outcome:
     """Frames a second of learning, where the time goes, and memory."""
     can, rows = flops_per_second(scale), []
     for agent in scale.agents:
-        config = preset_config(agent, DOORKEY, scale.device)
+        config = preset_config(agent, DOORKEY, {"device": scale.device})
         with agents.definitions():
             few = replace_at(config, {"num_envs": scale.batches[0]})
             flops = count_flops(few, *build(SIMULATOR.make, few))
         for batch in scale.batches:
-            of_each = replace_at(config, {"num_envs": batch})
-            rows.append((agent, f"{batch:,}", *time_learner(of_each, flops / can, scale)))
-            print(" ".join(rows[-1]), flush=True)
+            for capture in scale.captures:
+                of_each = replace_at(config, {"num_envs": batch, "capture": capture})
+                rows.append((agent, f"{batch:,}", *time_learner(of_each, flops / can, scale)))
+                print(" ".join(rows[-1]), flush=True)
     lines = [f"torch.mm in single precision: {can / 1e12:,.1f} TFLOP a second.", ""]
     head = "agent", "environments", "form", "frames/s", "of torch.mm", "GiB", *SHARES
     return Outcome(len(rows) > 0, lines + table(head, rows))
@@ -117,7 +121,7 @@ def time_training(scale: Scale) -> Outcome:
 
 def time_learner(config: RunConfig, work: float, scale: Scale) -> tuple[str, ...]:
     """An agent that learns: its form, its speed, what that is times the work of a frame, memory
-    and shares of time.
+    and, unless its iterations are captured, shares of time.
     """
     gc.collect()
     if not scale.dry:
@@ -125,21 +129,37 @@ def time_learner(config: RunConfig, work: float, scale: Scale) -> tuple[str, ...
         torch.cuda.reset_peak_memory_stats()
     try:
         env, agent = build(SIMULATOR.make, config)
-        burst = start_learning(config, env, agent)
-        burst()
+        burst, capture = start_learning(config, env, agent), config.run.capture
+        for _ in range(1 + WARM * capture):
+            burst()
         rate = time_burst(burst, scale.seconds)
-        shares = time_shares(config, env, agent, scale.seconds)
-    except torch.OutOfMemoryError:
-        return ("out of memory", *[""] * (3 + len(SHARES)))
-    memory = "" if scale.dry else f"{torch.cuda.max_memory_allocated() / 2**30:.1f}"
-    numbers = f"{rate:,.0f}", f"{rate * work:.1%}", memory
-    return getattr(agent, "form", ""), *numbers, *(f"{share:.0%}" for share in shares.values())
+        shares = {} if capture else time_shares(config, env, agent, scale.seconds)
+    except (torch.OutOfMemoryError, UsageError) as error:
+        reason = "out of memory" if ran_out_of_memory(error) else str(error)
+        return (reason, *[""] * (3 + len(SHARES)))
+    memory = "" if scale.dry else f"{torch.cuda.max_memory_reserved() / 2**30:.1f}"
+    form = f"{getattr(agent, 'form', '')}{', captured' * capture}"
+    parts = (f"{shares[name]:.0%}" if shares else "" for name in SHARES)
+    return form, f"{rate:,.0f}", f"{rate * work:.1%}", memory, *parts
 
 
 def learn_at_once(scale: Scale) -> Outcome:
     """Many seeds in one process, until each succeeds as often as it is to."""
+    outcomes = []
+    for capture in scale.captures:
+        try:
+            outcomes.append(learn_captured(scale, capture))
+        except UsageError as error:
+            outcomes.append(Outcome(False, [str(error)]))
+    lines = [line for each in outcomes for line in (*each.lines, "")]
+    return Outcome(all(each.holds for each in outcomes), lines[:-1])
+
+
+def learn_captured(scale: Scale, capture: bool) -> Outcome:
+    """The same, with iterations captured or as they are."""
     with tempfile.TemporaryDirectory() as folder:
-        configs = [to_learn(scale, folder, seed) for seed in range(1, scale.seeds + 1)]
+        seeds = range(1, scale.seeds + 1)
+        configs = [to_learn(scale, folder, seed, capture) for seed in seeds]
         members = [Member(config, *build(SIMULATOR.make, config)) for config in configs]
         start = time.perf_counter()
         summaries = train_stacked(members, build_all(SIMULATOR.make, configs))
@@ -148,16 +168,17 @@ def learn_at_once(scale: Scale) -> Outcome:
     frames = sum(summary.frames for summary in summaries)
     line = (
         f"{scale.agents[-1]} on {DOORKEY}: {done} of {scale.seeds} seeds succeed as often as they "
-        f"are to, after {frames:,} frames in all and {seconds:.0f} seconds."
+        f"are to, after {frames:,} frames in all and {seconds:.0f} seconds"
+        f"{', captured' * capture}."
     )
     return Outcome(scale.dry or done == scale.seeds, [line])
 
 
-def to_learn(scale: Scale, folder: str, seed: int) -> RunConfig:
+def to_learn(scale: Scale, folder: str, seed: int, capture: bool = False) -> RunConfig:
     """A run until it succeeds as often as it is to."""
     told: dict[str, object] = {"env": (DOORKEY,), "device": scale.device, "seed": seed}
     told |= {"out": f"{folder}/seed-{seed}", "frames": scale.frames, "until": scale.until}
-    told |= {"num_envs": scale.batches[0]}
+    told |= {"num_envs": scale.batches[0], "capture": capture}
     return replace_at(find_preset(scale.agents[-1]), told)
 
 

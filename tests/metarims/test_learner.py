@@ -134,8 +134,8 @@ def plain_ppo(agent: RecurrentPolicy, iterations: int) -> None:
     for iteration in range(1, iterations + 1):
         rollout, cursor = collector._sample_trajectories(env, cursor)
         frames = iteration * 20 * NUM_ENVS
-        rate = 1e-3 * max(0.1, 1 - frames / PLAIN.anneal_frames)
-        optimizer.set_rates(dict.fromkeys(GROUPS, rate))
+        annealed = max(0.1, 1 - frames / PLAIN.anneal_frames)
+        optimizer.set_rates(dict.fromkeys(GROUPS, 1e-3), torch.tensor(annealed).double())
         spans = collector._sequences(rollout, loops.fast)
         for repeat in range(2):
             if repeat:

@@ -7,6 +7,7 @@ from torch import nn
 from metarims.optimizer import GroupedAdam
 
 SHAPES: dict[str, list[tuple[int, ...]]] = {"one": [(3, 5), (7,)], "other": [(2, 2, 2)], "none": []}
+ALL = torch.tensor(1.0).double()  # of the rates is left
 
 
 def make(seed: int = 0) -> dict[str, list[nn.Parameter]]:
@@ -31,7 +32,7 @@ def test_steps_as_adam_does_on_each_parameter():
         [{"params": plain["one"], "lr": 0.1}, {"params": plain["other"], "lr": 0.3}], eps=1e-5
     )
     for _ in range(5):
-        optimizer.set_rates({"one": 0.1, "other": 0.3})
+        optimizer.set_rates({"one": 0.2, "other": 0.6}, ALL / 2)
         descend(ours)
         optimizer.take_gradients(("one", "other", "none"))
         optimizer.step(torch.tensor(False))
@@ -62,7 +63,7 @@ def test_what_does_not_step_stays_bit_equal_moments_included(reason):
         before = [p.detach().clone() for p in groups["other"]]
         moments = {p: m["exp_avg"].clone() for p, m in optimizer.moments().items()}
         rates = {"one": 0.1} if again and reason == "no rate" else both
-        optimizer.set_rates(rates)
+        optimizer.set_rates(rates, ALL)
         descend(groups)
         optimizer.take_gradients(rates)
         optimizer.step(torch.tensor(again and reason == "skipped"))
@@ -75,7 +76,7 @@ def test_what_does_not_step_stays_bit_equal_moments_included(reason):
 def test_a_parameter_without_gradient_counts_as_zero():
     groups = make()
     optimizer = GroupedAdam(groups)
-    optimizer.set_rates({"one": 0.1})
+    optimizer.set_rates({"one": 0.1}, ALL)
     before = groups["one"][1].detach().clone()
     groups["one"][0].sum().backward()
     (flat,) = optimizer.take_gradients(["one"])
@@ -97,7 +98,7 @@ def test_goes_on_from_restored_moments_to_the_bit():
                 for a, b in zip(ours[name], again[name], strict=True):
                     b.data.copy_(a.data)
         for optimizer, groups in ((first, ours), (second, again))[: 1 + (step >= 2)]:
-            optimizer.set_rates({"one": 0.1, "other": 0.2})
+            optimizer.set_rates({"one": 0.1, "other": 0.2}, ALL)
             descend(groups)
             optimizer.take_gradients(SHAPES)
             optimizer.step(torch.tensor(False))

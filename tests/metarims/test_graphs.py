@@ -1,0 +1,244 @@
+"""Captured iterations, replayed, are what iterations are, to the bit.
+
+In place of a GPU, which captures them as a graph, a tape notes PyTorch's operations and the
+environments' kernels and does them again on the same memory; a number that is read is refused.
+"""
+
+from dataclasses import fields, replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+import envs
+from agents.kernels.compiling import definitions
+from envs import cpu
+from metarims.errors import UsageError
+from metarims.graphs import WARM, Captured, iterating
+from metarims.learner import Learner
+from metarims.rollout import begin
+from metarims.stacked import StackedLearner
+
+from .probes import Contexts
+from .small import agent_of, configured
+
+LEVELS = ["BabyAI-GoToObj-v0", "BabyAI-PickupLoc-v0"]  # missions of many lengths
+AFTER = 2  # replays
+READS = ("_local_scalar_dense", "nonzero", "_unique2", "masked_select", "equal")
+
+
+class Tape(TorchDispatchMode):
+    """Captures on a CPU: work is done once to be noted, and undone."""
+
+    def __init__(self):
+        super().__init__()
+        self.notes, self.replays = [], 0
+        self.written = []  # tensors that kernels write
+        self.made, self.kept = set(), []
+
+    def aside(self, work):
+        return work()
+
+    def capture(self, work, generators):
+        for tensor in self.written:
+            self.keep(tensor)
+        drawn = [(generator, generator.get_state()) for generator in generators]
+        with self:
+            made = work()
+        with below_autograd():
+            for tensor, before in reversed(self.kept):
+                tensor.copy_(before)
+        for generator, state in drawn:
+            generator.set_state(state)
+        return made, self.replay
+
+    def replay(self):
+        self.replays += 1
+        with below_autograd():
+            for note in self.notes:
+                note()
+
+    def __torch_dispatch__(self, operation, types, given=(), named=None):
+        named, schema = named or {}, operation._schema
+        if operation.overloadpacket.__name__ in READS:
+            raise RuntimeError(f"a number is read by {operation}\nand so on")
+        if schema.is_mutable:
+            for tensor in tree_leaves((given, named)):
+                self.keep(tensor)
+        made = operation(*given, **named)
+        if not schema.is_mutable and any(result.alias_info for result in schema.returns):
+            return made  # views
+        self.made |= {storage_of(x) for x in tree_leaves(made) if isinstance(x, torch.Tensor)}
+        if "empty" not in schema.name:
+            self.notes.append(lambda: self.again(operation, given, named, made))
+        return made
+
+    def keep(self, tensor):
+        """For undoing: what was there before the work began."""
+        if isinstance(tensor, torch.Tensor) and storage_of(tensor) not in self.made:
+            self.kept.append((tensor, tensor.detach().clone()))
+
+    def again(self, operation, given, named, made):
+        anew = operation(*given, **named)
+        if not operation._schema.is_mutable:
+            for before, now in zip(tree_leaves(made), tree_leaves(anew), strict=True):
+                if isinstance(before, torch.Tensor):
+                    before.copy_(now)
+
+    def launch(self, kernel, count, *arrays):
+        """A kernel on a CPU, which does not know that it is to pass over -1."""
+
+        def work():
+            chosen = [a[a >= 0] if is_chosen(a) else a for a in arrays]
+            cpu.launch(kernel, next((len(a) for a in chosen if is_chosen(a)), count), *chosen)
+
+        work()
+        if torch.utils._python_dispatch._get_current_dispatch_mode() is self:
+            self.notes.append(work)
+
+
+def storage_of(tensor):
+    return tensor.untyped_storage()._cdata
+
+
+def below_autograd():
+    return torch._C._AutoDispatchBelowAutograd()
+
+
+def one_hot(x, classes):
+    return (x.unsqueeze(-1) == torch.arange(classes)).long()
+
+
+def is_chosen(array):
+    return isinstance(array, np.ndarray) and array.dtype == np.int64
+
+
+@pytest.fixture(autouse=True)
+def _as_on_a_gpu(monkeypatch):
+    """Agents by their definition, which read nothing; no rows are counted, no classes checked."""
+    monkeypatch.setattr("torch.nn.functional.one_hot", one_hot)
+    monkeypatch.setattr("metarims.rollout.counts_rows", lambda device, runs: False)
+    with definitions():
+        yield
+
+
+class Kept(Contexts):
+    """Its state stays where it is."""
+
+    def step(self, actions):
+        kept = self.state
+        step = super().step(actions)
+        self.state = kept.copy_(self.state)
+        return step
+
+
+def settings(preset, **changes):
+    few = {"fast__epochs": 1, "fast__minibatches": 2, "slow__epochs": 1, "slow__minibatches": 2}
+    own = {"num_envs": 4, "ppo__novelty": 0.01, "ppo__anneal_frames": 2000}
+    return configured(preset, **few, **own, **changes)
+
+
+def learner_of(config, env, seed=1, encoder=True):
+    agent = config.agent.make(env, seed) if encoder else agent_of(config, seed)
+    return Learner(agent, config.loops, config.algorithm, seed, env.device)
+
+
+def probe(preset, tape):
+    """A run on a probe."""
+    env = Kept(4)
+    return learner_of(settings(preset), env, encoder=False), env
+
+
+def stack(preset, tape):
+    """Two runs at once, on levels with missions, whose episodes are cut short."""
+    gpu = pytest.importorskip("envs.gpu")
+    env = envs.make(2 * LEVELS, num_envs=8, max_steps=7)
+    shared = {name: getattr(gpu, name) for name in ("find_ended", "copy_rows", "copy")}
+    env._launcher = SimpleNamespace(**{**vars(cpu), **shared, "launch": tape.launch})
+    tape.written = [env._memory, env._mission]
+    config = settings(preset)
+    return StackedLearner([learner_of(config, env, seed) for seed in (1, 2)], env.device), env
+
+
+def learnt(make, preset, capture):
+    """What is left after some iterations: the learner, its environments and the last figures."""
+    tape = Tape()
+    learner, env = make(preset, tape)
+    iterate = Captured(learner, tape).iterate if capture else learner.iterate
+    cursor = begin(env, learner.agent, 1, curious=True)
+    for _ in range(WARM + AFTER):
+        iteration, cursor = iterate(env, cursor)
+    assert tape.replays == (AFTER if capture else 0)
+    rollouts = [vars(rollout) for rollout in iteration.rollouts]
+    return {
+        "parameters": dict(learner.agent.named_parameters()),
+        "frames": learner.frames,
+        "drawn": [generator.get_state() for generator in learner.generators],
+        "state": env.state,
+        "cursor": {field.name: getattr(cursor, field.name) for field in fields(cursor)},
+        "iteration": [rollouts, iteration.figures, iteration.updates],
+    }
+
+
+def assert_same(made, preset):
+    one, other = (learnt(made, preset, capture) for capture in (False, True))
+    for name, own in one.items():
+        pairs = zip(tree_leaves(own), tree_leaves(other[name]), strict=True)
+        assert all(torch.equal(torch.as_tensor(a), torch.as_tensor(b)) for a, b in pairs), name
+
+
+@pytest.mark.parametrize("preset", ["lstm", "metarims", "metaflip", "random", "fixed", "routing"])
+def test_replays_are_what_iterations_are(preset):
+    assert_same(probe, preset)
+
+
+@pytest.mark.parametrize("preset", ["lstm", "metarims"])
+def test_replays_of_stacked_runs_are_what_iterations_are(preset):
+    assert_same(stack, preset)
+
+
+def test_a_replay_goes_on_from_any_cursor():
+    tape = Tape()
+    learner, env = probe("lstm", tape)
+    iterate = Captured(learner, tape).iterate
+    cursor = begin(env, learner.agent, 1)
+    for _ in range(WARM + 1):
+        _, cursor = iterate(env, cursor)
+    elsewhere = replace(cursor, starts=~cursor.starts)
+    iteration, _ = iterate(env, elsewhere)
+    assert torch.equal(iteration.rollouts[0].starts[0], elsewhere.starts)
+
+
+def test_a_number_that_is_read_cannot_be_captured():
+    tape = Tape()
+    learner, env = probe("lstm", tape)
+    forward = learner.agent.encoder.forward
+    learner.agent.encoder.forward = lambda *given: (forward(*given), learner.frames.item())[0]
+    iterate = Captured(learner, tape).iterate
+    cursor = begin(env, learner.agent, 1)
+    for _ in range(WARM):
+        _, cursor = iterate(env, cursor)
+    with pytest.raises(
+        UsageError, match=r"cannot be captured \(a number is read by .*\): it learns"
+    ):
+        iterate(env, cursor)
+
+
+def test_what_is_not_captured_is_told(monkeypatch):
+    learner, _ = probe("lstm", Tape())
+    cpu, gpu = torch.device("cpu"), torch.device("cuda")
+    assert iterating(learner, False, cpu) == learner.iterate
+    with pytest.raises(UsageError, match="a GPU alone captures: it learns the same without"):
+        iterating(learner, True, cpu)
+    learner.loops = replace(learner.loops, fast=replace(learner.loops.fast, per_task=True))
+    with pytest.raises(UsageError, match="per_task is not captured"):
+        iterating(learner, True, gpu)
+    learner.teacher = object()
+    with pytest.raises(UsageError, match="imitates is not captured"):
+        iterating(learner, True, gpu)
+    monkeypatch.setattr("metarims.ranks.size", lambda: 2)
+    with pytest.raises(UsageError, match="several ranks"):
+        iterating(learner, True, gpu)
