@@ -18,6 +18,7 @@ ROOT = Path(__file__).parent.parent
 EMPTY = "MiniGrid-Empty-5x5-v0"
 DEMOS = ["demos", "--out", "x"]
 TRAIN = ["train", "--env", EMPTY, "--agent", "lstm", "--device", "cpu"]
+CAPTURED = [*TRAIN, "--capture"]
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +93,9 @@ def complaint(capsys, *args):
         ([*TRAIN, "--imitate", "no/thing", "--out", "x"], ["no demonstrations at no/thing"]),
         ([*TRAIN, "--algorithm", "clone", "--out", "x"], ["missing: --imitate"]),
         ([*TRAIN, "--imitate", "x", "--algorithm", "ppo"], ["the algorithm ppo does not imitate"]),
+        ([*CAPTURED, "--out", "x"], ["a GPU alone captures: it learns the same without --capture"]),
+        ([*CAPTURED, "--out", "x", "--seeds", "2"], ["a GPU alone captures"]),
+        (["bench", "train", "--device", "cpu", "--capture"], ["a GPU alone captures"]),
         (["play", EMPTY, "--no-window"], ["play needs a terminal; where there is a display: "]),
         (["play", "MiniGrid-DorKey-5x5-v0"], ["unknown level", "MiniGrid-DoorKey-5x5-v0"]),
         (["play", EMPTY, "--seed", "-1"], ["seed must lie between 0"]),
