@@ -50,6 +50,11 @@ class EnvironmentConfig:
         if self.max_steps is not None:
             check_positive(max_steps=self.max_steps)
 
+    @property
+    def label(self) -> str:
+        """What its levels are called together."""
+        return "+".join(self.env)
+
 
 @dataclass(frozen=True)
 class RunSettings:

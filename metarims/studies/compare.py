@@ -48,7 +48,7 @@ def compare(runs: Iterable[Run], target: float = TARGET) -> list[Comparison]:
     groups: dict[tuple[str, str, str], list[Curve]] = {}
     for run in runs:
         config = run.config
-        key = ("+".join(config.environment.env), config.preset, changed_settings(run))
+        key = (config.environment.label, config.preset, changed_settings(run))
         groups.setdefault(key, []).append(read_curve(run, target))
     ends: dict[str, float] = {}  # as far as all runs of a level are known
     for (level, *_), curves in groups.items():
@@ -76,7 +76,7 @@ def agent_of(run: Run) -> str:
 def _levels_of(origin: str) -> str:
     """What a run was trained on, if it is still there."""
     try:
-        return "+".join(load_run(origin).config.environment.env)
+        return load_run(origin).config.environment.label
     except UsageError:
         return "another run"
 

@@ -45,7 +45,7 @@ def draw_curves(runs: Iterable[Run], path: Path) -> None:
     """
     panels: dict[str, dict[str, list[Curve]]] = {}
     for run in runs:
-        panel = panels.setdefault("+".join(run.config.environment.env), {})
+        panel = panels.setdefault(run.config.environment.label, {})
         panel.setdefault(agent_of(run), []).append(read_curve(run))
     size = (max(5, 4.2 * len(panels)), 3.2 * len(COSTS))
     figure = Figure(figsize=size, layout="constrained")

@@ -88,7 +88,7 @@ def evaluation_file(folder: Path, run: Run, flags: Sequence[str]) -> Path:
 
 def read_scores(file: Path, run: Run) -> list[Score]:
     """A run's, a level each."""
-    source, agent, seed = "+".join(run.config.environment.env), agent_of(run), run.config.run.seed
+    source, agent, seed = run.config.environment.label, agent_of(run), run.config.run.seed
     return [
         Score(
             source,

@@ -83,7 +83,7 @@ def read_courses(runs: Iterable[Run]) -> Courses:
                 if name in row
             ]
             if there:
-                agents = found.setdefault(("+".join(run.config.environment.env), level), {})
+                agents = found.setdefault((run.config.environment.label, level), {})
                 agents.setdefault(agent_of(run), []).append(Course(*np.array(there).T))
     return found
 
