@@ -75,22 +75,49 @@ def installed_version(package: str) -> str:
         return ""
 
 
-def start_engine(level: str, num_envs: int, device: str, observation: str = "symbolic") -> Burst:
-    """The engine of this package."""
+def start_engine(
+    level: str,
+    num_envs: int,
+    device: str,
+    observation: str = "symbolic",
+    capture: bool = True,
+) -> Burst:
+    """The engine of this package; on a GPU its steps are one CUDA graph, unless they are not to be
+    captured, as JAX's peers' are one program.
+    """
     env = make(level, num_envs=num_envs, device=device, seed=SEED, observation=observation)
     env.reset()
     generator = torch.Generator().manual_seed(SEED)
     draws = torch.randint(env.num_actions, (ACTION_SETS, num_envs), generator=generator)
     actions = draws.to(env.device).unbind()
 
-    def burst() -> int:
+    def step() -> None:
         for chosen in actions:
             env.step(chosen)
-        if env.device.type == "cuda":
+
+    on_gpu = env.device.type == "cuda"
+    advance = captured(step, env.device) if on_gpu and capture else step
+
+    def burst() -> int:
+        advance()
+        if on_gpu:
             torch.cuda.synchronize(env.device)
         return num_envs * ACTION_SETS
 
     return burst
+
+
+def captured(work: Callable[[], None], device: torch.device) -> Callable[[], None]:
+    """What does work on a GPU over again by one launch; the work is done once before."""
+    graph, stream = torch.cuda.CUDAGraph(), torch.cuda.Stream(device)
+    around = torch.cuda.current_stream(device)
+    stream.wait_stream(around)
+    with torch.cuda.stream(stream):
+        work()  # all is compiled by then
+    around.wait_stream(stream)
+    with torch.cuda.graph(graph, stream=stream):
+        work()
+    return graph.replay
 
 
 def start_upstream(level: str, num_envs: int, device: str) -> Burst:

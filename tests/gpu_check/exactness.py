@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,7 @@ from torch import Tensor
 
 import agents
 import envs
+from envs.registry import find_level
 from metarims.commands.base import build
 from metarims.commands.train import build_all
 from metarims.config import find_preset
@@ -68,20 +72,39 @@ def threads_of_a_gpu() -> Iterator[None]:
 
 
 def compare_trajectories(scale: Scale) -> Outcome:
-    """Every level on both devices, bit for bit."""
-    differences = []
-    for count, level in enumerate(scale.levels, 1):
+    """Every level on both devices, bit for bit; kernels compile on all cores."""
+    found = dict[str, str]()
+    for each in compare_side_by_side(scale) if len(scale.levels) > 1 else [compare_levels(scale)]:
+        found |= each
+        differ = sum(map(bool, found.values()))
+        print(f"{len(found)} of {len(scale.levels)} levels, {differ} differ", flush=True)
+    differences = [f"- {level}: {where}" for level, where in found.items() if where]
+    size = f"{scale.num_envs} environments × {scale.steps} steps"
+    lines = [f"{len(found)} levels, {size}: {len(differences)} differ.", "", *differences]
+    return Outcome(not differences, lines)
+
+
+def compare_side_by_side(scale: Scale) -> Iterator[dict[str, str]]:
+    """Levels that are drawn by one function in one process, as many of these as there are cores."""
+    drawn = dict[object, list[str]]()
+    for level in scale.levels:
+        drawn.setdefault(find_level(level).generate, []).append(level)
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(os.cpu_count(), context) as pool:
+        parts = [replace(scale, levels=tuple(levels)) for levels in drawn.values()]
+        for done in as_completed([pool.submit(compare_levels, part) for part in parts]):
+            yield done.result()
+
+
+def compare_levels(scale: Scale) -> dict[str, str]:
+    """Where each level's trajectories differ first, "" where they do not."""
+    found = {}
+    for level in scale.levels:
         ours = list(trajectory(level, scale.num_envs, scale.steps, "cpu"))
         with threads_of_a_gpu() if scale.dry else nullcontext():
             theirs = trajectory(level, scale.num_envs, scale.steps, scale.device)
-            where = first_difference(iter(ours), theirs)
-        if where:
-            differences.append(f"- {level}: {where}")
-        if sys.stdout.isatty() or count % 20 == 0:
-            print(f"{count} of {len(scale.levels)} levels, {len(differences)} differ", flush=True)
-    size = f"{scale.num_envs} environments × {scale.steps} steps"
-    lines = [f"{len(scale.levels)} levels, {size}: {len(differences)} differ.", "", *differences]
-    return Outcome(not differences, lines)
+            found[level] = first_difference(iter(ours), theirs)
+    return found
 
 
 def compare_cells(scale: Scale) -> Outcome:
@@ -143,7 +166,7 @@ def compare_captured(scale: Scale) -> Outcome:
             "-q",
             "tests/metarims/test_graphs.py",
             "-k",
-            "iterations_are[lstm]",
+            "replays_are_what_iterations_are[lstm]",
         ]
         return outcome_of(words)
     rows, hold = [], True

@@ -68,7 +68,7 @@ GPU = Scale(
     raced=("MiniGrid-DoorKey-8x8-v0", "BabyAI-GoToLocal-v0", "BabyAI-BossLevel-v0"),
     sizes=tuple(2**power for power in range(10, 18)),
     batches=(64, 1024, 4096, 16384),
-    seconds=2.0,
+    seconds=1.0,
     rounds=3,
     frames=500_000,
     until=0.98,
@@ -78,7 +78,7 @@ GPU = Scale(
 )
 DRY = Scale(
     device="cpu",
-    levels=(DOORKEY,),
+    levels=(DOORKEY, "MiniGrid-DoorKey-6x6-v0"),
     num_envs=3,
     steps=6,
     agents=("lstm",),

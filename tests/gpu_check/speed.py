@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import math
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -15,7 +17,7 @@ import torch
 
 import agents
 import envs
-from envs.bench import SIMULATORS, Simulator, start_best
+from envs.bench import SIMULATORS, Simulator, start_best, start_engine
 from metarims.commands.base import build
 from metarims.commands.bench import preset_config
 from metarims.commands.train import build_all
@@ -59,30 +61,50 @@ def flops_per_second(scale: Scale) -> float:
 
 
 def race_environments(scale: Scale) -> Outcome:
-    """Steps a second at every size, on the first level beside the peers."""
+    """Steps a second at every size, and of the peers on the first level."""
     can = bytes_per_second(scale)
     peers = [] if scale.dry else [s for s in SIMULATORS[1:] if s.on_gpu and s.package != "envs"]
     here = [peer for peer in peers if peer.version and jax_has_gpu()]
     lines = [f"A copy moves {can / 1e9:,.0f} GB a second.", ""]
     absent = [peer.name for peer in peers if peer not in here]
     lines += [f"Not here, or without a GPU: {', '.join(absent)}.", ""] if absent else []
-    rows = []
-    for level in scale.raced:
-        those = [SIMULATORS[0], *(here if level == scale.raced[0] else [])]
-        moved = bytes_of_a_step(level)
-        for size in scale.sizes:
-            for speed in race(entries(those, level, size, scale), scale.seconds, scale.rounds):
-                share = f"{speed.median * moved / can:.1%}" if speed.name == "engine" else ""
-                rows.append((level, speed.name, f"{size:,}", f"{speed.median:,.0f}", share))
-                print(" ".join(rows[-1]), flush=True)
+    rows, whole = [], True
+    for level, size, capture in itertools.product(scale.raced, scale.sizes, scale.captures):
+        found = time_engine(level, size, capture, scale)
+        known = isinstance(found, float)
+        share = "" if isinstance(found, str) else f"{found * bytes_of_a_step(level) / can:.1%}"
+        rows.append((level, f"engine{', captured' * capture}", f"{size:,}", as_cell(found), share))
+        print(" ".join(rows[-1]), flush=True)
+        whole &= known
+    for speed in race(entries(here, scale), scale.seconds, scale.rounds):
+        rows.append((speed.level, speed.name, f"{speed.num_envs:,}", as_cell(speed.median), ""))
+        print(" ".join(rows[-1]), flush=True)
     head = "level", "simulator", "environments", "steps/s", "of a copy's bytes, at most"
-    return Outcome(len(rows) > 0, lines + table(head, rows))
+    return Outcome(whole, lines + table(head, rows))
 
 
-def entries(those: list[Simulator], level: str, size: int, scale: Scale) -> list[Entry]:
-    """Simulators at one size, ready to race."""
+def time_engine(level: str, size: int, capture: bool, scale: Scale) -> float | str:
+    """Steps a second in the median round, here and not in a process of its own, where its kernels
+    would be compiled anew; or why there are none.
+    """
+    try:
+        burst = start_engine(level, size, scale.device, capture=capture)
+        burst()
+        return statistics.median(time_burst(burst, scale.seconds) for _ in range(scale.rounds))
+    except RuntimeError as error:
+        return str(error).splitlines()[0]
+
+
+def as_cell(found: float | str) -> str:
+    """A speed as a table has it."""
+    return found if isinstance(found, str) else f"{found:,.0f}"
+
+
+def entries(those: list[Simulator], scale: Scale) -> list[Entry]:
+    """Peers, ready to race at the best of the larger sizes."""
+    level, sizes = scale.raced[0], scale.sizes[-5::2]
     return [
-        Entry(s.name, s.version, level, partial(start_best, s, level, (size,), scale.device))
+        Entry(s.name, s.version, level, partial(start_best, s, level, sizes, scale.device))
         for s in those
     ]
 
