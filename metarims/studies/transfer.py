@@ -134,10 +134,14 @@ def improvements(scores: Sequence[Score]) -> dict[tuple[str, str, str], dict[str
     found: dict[tuple[str, str, str], dict[str, Figure]] = {}
     for (source, level), agents in samples.items():
         for other, agent in itertools.combinations(agents, 2):
-            ours, theirs = agents[agent], agents[other]
-            figure = Figure(improvement(ours, theirs), *improvement_interval(ours, theirs))
+            figure = over(agents[agent], agents[other])
             found.setdefault((source, agent, other), {})[level] = figure
     return found
+
+
+def over(ours: Sequence[float], theirs: Sequence[float]) -> Figure:
+    """How probably a run of ours is better than one of theirs."""
+    return Figure(improvement(ours, theirs), *improvement_interval(ours, theirs))
 
 
 def profiles(scores: Iterable[Score]) -> dict[str, dict[str, Profile]]:

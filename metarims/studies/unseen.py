@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -14,7 +15,7 @@ from ..protocols import Agent, Simulator, Stage
 from ..runs import Row, Run
 from .compare import agent_of
 from .gallery import make_stage, random_numbers_of_its_own
-from .transfer import middle
+from .transfer import middle, over
 
 
 class Examiner:
@@ -89,22 +90,41 @@ def read_courses(runs: Iterable[Run]) -> Courses:
 
 
 def courses_markdown(courses: Courses) -> str:
-    """A table for each pair of levels: an agent a row, a column for as many frames as all runs were
-    evaluated after, and one for their ends where these differ.
+    """Two tables for each pair of levels, of success and of who is better than whom, a column for
+    as many frames as all runs were evaluated after, and one for their ends where these differ.
     """
     parts = []
     for (source, level), agents in courses.items():
         each = [set(course.frames) for runs in agents.values() for course in runs]
         frames = sorted(set.intersection(*each))
-        titles = ["agent", *(f"{count:,.0f}" for count in frames)]
+        titles = [f"{count:,.0f}" for count in frames]
         if not all(max(seen) in frames for seen in each):
             titles.append("at the end")
+        samples = {
+            agent: [
+                *([run.success[run.frames == count][0] for run in runs] for count in frames),
+                [run.success[-1] for run in runs],
+            ][: len(titles)]
+            for agent, runs in agents.items()
+        }
+        rows = {
+            f"{agent} ({len(agents[agent])})": [middle(sample).text(100, 1) for sample in own]
+            for agent, own in samples.items()
+        }
         parts.append(f"{level} while learning {source}, success in % after so many frames:\n")
-        parts.append(f"| {' | '.join(titles)} |\n{'|---' * len(titles)}|")
-        for agent, runs in agents.items():
-            after = [[run.success[run.frames == count][0] for run in runs] for count in frames]
-            after.append([run.success[-1] for run in runs])
-            cells = [middle(sample).text(100, 1) for sample in after[: len(titles) - 1]]
-            parts.append(f"| {agent} ({len(runs)}) | {' | '.join(cells)} |")
-        parts.append("")
+        parts += [_table(["agent", *titles], rows), ""]
+        better = {
+            f"{one} over {other}": [over(*pair).text(1, 2) for pair in zip(own, its, strict=True)]
+            for (other, its), (one, own) in itertools.combinations(samples.items(), 2)
+        }
+        if better:
+            parts.append("The probability that a run of the one succeeds more often there:\n")
+            parts += [_table(["", *titles], better), ""]
     return "\n".join(parts)
+
+
+def _table(head: Sequence[str], rows: Mapping[str, Sequence[str]]) -> str:
+    """In Markdown."""
+    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    lines += [f"| {' | '.join([name, *cells])} |" for name, cells in rows.items()]
+    return "\n".join(lines)
