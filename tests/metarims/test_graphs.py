@@ -20,7 +20,11 @@ from metarims.errors import UsageError
 from metarims.graphs import WARM, Captured, iterating
 from metarims.learner import Learner
 from metarims.rollout import begin
+from metarims.runs import load_run
+from metarims.seeds import Member, train_stacked
+from metarims.settings import replace_at
 from metarims.stacked import StackedLearner
+from metarims.training import train
 
 from .probes import Contexts
 from .small import agent_of, configured
@@ -198,6 +202,39 @@ def test_replays_are_what_iterations_are(preset):
 @pytest.mark.parametrize("preset", ["lstm", "metarims"])
 def test_replays_of_stacked_runs_are_what_iterations_are(preset):
     assert_same(stack, preset)
+
+
+@pytest.mark.parametrize("seeds", [(1,), (1, 2)])
+def test_a_captured_run_leaves_what_another_does(seeds, tmp_path, monkeypatch):
+    """Checkpoints and metrics, of a run alone and of two at once."""
+
+    def taped(learner, capture, device):
+        return Captured(learner, Tape()).iterate if capture else learner.iterate
+
+    for module in ("training", "seeds"):
+        monkeypatch.setattr(f"metarims.{module}.iterating", taped)
+    plain, captured = (left_by(seeds, tmp_path / str(way), way) for way in (False, True))
+    assert plain == captured
+
+
+def left_by(seeds, folder, capture):
+    """By runs of as many iterations and replays, on a probe."""
+    base = settings("lstm", env=("probe-0",), frames=(WARM + AFTER) * 4 * 20, capture=capture)
+    told = [{"seed": seed, "out": str(folder / str(seed))} for seed in seeds]
+    configs = [replace_at(base, own | {"checkpoint_frames": 1}) for own in told]
+    members = [Member(each, Kept(4), agent_of(each, each.run.seed)) for each in configs]
+    if len(seeds) > 1:
+        train_stacked(members, Kept(4 * len(seeds)))
+    else:
+        train(configs[0], members[0].env, members[0].agent)
+    runs = [load_run(folder / str(seed)) for seed in seeds]
+    clock = ("time/fps", "time/time_elapsed")
+    rows = [
+        {name: row[name] for name in row if name not in clock} for r in runs for row in r.metrics()
+    ]
+    kept = [run.load() for run in runs]
+    tensors = [{name: x.tolist() for name, x in each.tensors.items()} for each in kept]
+    return rows, tensors, [each.numbers | {"seconds": 0} for each in kept]
 
 
 def test_a_replay_goes_on_from_any_cursor():
