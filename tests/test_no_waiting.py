@@ -39,8 +39,9 @@ NONE = cast(torch.Generator, None)  # there are no fake ones
 LEVELS = ["BabyAI-GoToObj-v0", "BabyAI-PickupLoc-v0"]
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(scope="session", autouse=True)
 def _python_backend():
+    """Once a process: the tests of a module may come to a worker in parts."""
     _setup_privateuseone_for_python_backend()
     own = torch.library.Library("aten", "IMPL")  # which PyTorch has for rates that are numbers
     own.impl("_fused_adam_.tensor_lr", lambda *tensors, **settings: None, "Meta")
