@@ -74,7 +74,7 @@ def threads_of_a_gpu() -> Iterator[None]:
 def compare_trajectories(scale: Scale) -> Outcome:
     """Every level on both devices, bit for bit; kernels compile on all cores."""
     found = dict[str, str]()
-    for each in compare_side_by_side(scale) if len(scale.levels) > 1 else [compare_levels(scale)]:
+    for each in compare_side_by_side(scale):
         found |= each
         differ = sum(map(bool, found.values()))
         print(f"{len(found)} of {len(scale.levels)} levels, {differ} differ", flush=True)
@@ -146,41 +146,31 @@ def deterministic() -> Iterator[None]:
 
 def compare_runs(scale: Scale) -> Outcome:
     """Two runs of one seed, parameter by parameter."""
-    rows, hold = [], True
-    for agent in scale.agents:
-        with deterministic():
-            once, again = (parameters_after(agent, scale) for _ in range(2))
-        differ = [name for name, each in once.items() if not torch.equal(each, again[name])]
-        hold &= not differ
-        rows.append((agent, str(len(once)), ", ".join(differ) or "none"))
-    lines = [f"After {scale.iterations} iterations with {scale.batch} environments.", ""]
-    return Outcome(hold, lines + table(("agent", "tensors", "differ"), rows))
+    return compare_parameters(scale, False, f"with {scale.batch} environments")
 
 
 def compare_captured(scale: Scale) -> Outcome:
-    """A run whose iterations are captured and the same one as it is, parameter by parameter."""
+    """A run as it is and the same one with its iterations captured, parameter by parameter."""
     if scale.dry:
-        words = [
-            "-m",
-            "pytest",
-            "-q",
-            "tests/metarims/test_graphs.py",
-            "-k",
-            "replays_are_what_iterations_are[lstm]",
-        ]
-        return outcome_of(words)
+        chosen = ["-k", "replays_are_what_iterations_are[lstm]"]
+        return outcome_of(["-m", "pytest", "-q", "tests/metarims/test_graphs.py", *chosen])
+    return compare_parameters(scale, True, f"of which {WARM} are not captured")
+
+
+def compare_parameters(scale: Scale, capture: bool, how: str) -> Outcome:
+    """A run as it is and the same one again, captured or not."""
     rows, hold = [], True
     for agent in scale.agents:
         with deterministic():
-            plain, captured = (parameters_after(agent, scale, way) for way in (False, True))
-        differ = [name for name, each in plain.items() if not torch.equal(each, captured[name])]
+            once, again = (parameters_after(agent, scale, way) for way in (False, capture))
+        differ = [name for name, each in once.items() if not torch.equal(each, again[name])]
         hold &= not differ
-        rows.append((agent, str(len(plain)), ", ".join(differ) or "none"))
-    lines = [f"After {scale.iterations} iterations, of which {WARM} are not captured.", ""]
+        rows.append((agent, str(len(once)), ", ".join(differ) or "none"))
+    lines = [f"After {scale.iterations} iterations, {how}.", ""]
     return Outcome(hold, lines + table(("agent", "tensors", "differ"), rows))
 
 
-def parameters_after(agent: str, scale: Scale, capture: bool = False) -> Mapping[str, Any]:
+def parameters_after(agent: str, scale: Scale, capture: bool) -> Mapping[str, Any]:
     """An agent's parameters after some iterations, of twenty updates or more each."""
     told = {"env": (DOORKEY,), "device": scale.device, "num_envs": scale.batch}
     config = replace_at(find_preset(agent), told)
