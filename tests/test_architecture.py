@@ -21,7 +21,7 @@ COMMAND_LINE = 200  # lines of run.py
 # The floors of a room, from the ground up: a file imports from its own floor and those below.
 FLOORS = {
     "metarims": [
-        ["errors", "memory", "optimizer", "status", "stopping"],
+        ["errors", "memory", "optimizer", "status", "stopping", "tables"],
         ["ranks"],
         ["registry", "files", "clock"],
         ["settings", "statistics"],

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import json
 import math
 import statistics
@@ -18,6 +16,7 @@ from metarims.errors import UsageError
 from metarims.files import write_json
 from metarims.settings import as_json, differences, replace_at
 from metarims.statistics import bootstrap_interval
+from metarims.tables import csv_table, markdown_table
 
 from .config import ClassifyConfig
 from .data import load
@@ -143,14 +142,12 @@ def _read_epochs(file: Path) -> list[Epoch]:
 
 def as_csv(results: Iterable[Result]) -> str:
     """A line a trial, after its last epoch."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, ["axis", "arm", "seed", *COLUMNS], lineterminator="\n")
-    writer.writeheader()
-    for result in results:
-        trial = result.trial
-        writer.writerow({"axis": trial.axis, "arm": trial.arm, "seed": trial.seed,
-                         **result.epochs[-1]})  # fmt: skip
-    return text.getvalue()
+    rows = [
+        [trial.axis, trial.arm, trial.seed, *(result.epochs[-1].get(name, "") for name in COLUMNS)]
+        for result in results
+        for trial in [result.trial]
+    ]
+    return csv_table(["axis", "arm", "seed", *COLUMNS], rows)
 
 
 def as_markdown(study: Study, results: Sequence[Result]) -> str:
@@ -158,12 +155,12 @@ def as_markdown(study: Study, results: Sequence[Result]) -> str:
     seeds = len({result.trial.seed for result in results})
     parts = [f"# {study.about}\n", f"Means over {seeds} seeds with 95 % bootstrap intervals.\n"]
     for axis in study.axes:
-        rows = [f"| {axis.about} | {' | '.join(COLUMNS.values())} |"]
-        rows.append("|---" * (len(COLUMNS) + 1) + "|")
-        for arm, mine in by_arm(results, axis.about).items():
-            cells = [_cell(name, [result.curve(name)[-1] for result in mine]) for name in COLUMNS]
-            rows.append(f"| {arm} | {' | '.join(cells)} |")
-        parts += ["\n".join(rows), f"\nThe paper: {axis.paper}.\n"]
+        rows = [
+            [arm, *(_cell(name, [result.curve(name)[-1] for result in mine]) for name in COLUMNS)]
+            for arm, mine in by_arm(results, axis.about).items()
+        ]
+        table = markdown_table([axis.about, *COLUMNS.values()], rows)
+        parts += [table, f"\nThe paper: {axis.paper}.\n"]
     return "\n".join(parts)
 
 

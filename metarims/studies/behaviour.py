@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 
 from ..runs import Run
+from ..tables import markdown_table
 from .analysis import Behaviour, EventUse
 from .compare import agent_of
 
@@ -19,27 +20,27 @@ def behaviour_markdown(seen: Mapping[Run, Behaviour]) -> str:
 
 def _values(seen: Mapping[Run, Behaviour]) -> str:
     """The mean value so many steps before success (Madan et al. 2021, Fig. 7)."""
-    lines = ["The mean value before success, so many steps of it:\n"]
-    lines += [f"| run | {' | '.join(map(str, DISTANCES))} |", "|---" * (len(DISTANCES) + 1) + "|"]
-    for run, behaviour in seen.items():
-        means = behaviour.approach.mean
-        cells = [f"{means[d]:.2f}" if d < len(means) else "–" for d in DISTANCES]
-        lines.append(f"| {_name(run)} | {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+    rows = [
+        [_name(run), *(f"{means[d]:.2f}" if d < len(means) else "–" for d in DISTANCES)]
+        for run, behaviour in seen.items()
+        for means in [behaviour.approach.mean]
+    ]
+    table = markdown_table(["run", *map(str, DISTANCES)], rows)
+    return f"The mean value before success, so many steps of it:\n\n{table}\n"
 
 
 def _events(seen: Mapping[Run, Behaviour]) -> str:
     """Of each event the module that tells most of it (Figs. 11 and 12)."""
-    lines = ["Of each event the module whose activity tells most of it:\n"]
-    lines += ["| run | event | module | active at it | in all steps | nats |", "|---" * 6 + "|"]
-    for run, behaviour in seen.items():
-        for choice in behaviour.choices.values():
-            for event, found in choice.events.items():
-                module = _most_telling(found)
-                at, overall = found.use[module], choice.use[module]
-                told = f"{at:.0%} | {overall:.0%} | {found.information[module]:.3f}"
-                lines.append(f"| {_name(run)} | {event} | {module} | {told} |")
-    return "\n".join(lines) + "\n"
+    rows = [
+        [_name(run), event, str(module), *shares, f"{found.information[module]:.3f}"]
+        for run, behaviour in seen.items()
+        for choice in behaviour.choices.values()
+        for event, found in choice.events.items()
+        for module in [_most_telling(found)]
+        for shares in [[f"{use[module]:.0%}" for use in (found.use, choice.use)]]
+    ]
+    table = markdown_table(["run", "event", "module", "active at it", "in all steps", "nats"], rows)
+    return f"Of each event the module whose activity tells most of it:\n\n{table}\n"
 
 
 def _most_telling(found: EventUse) -> int:

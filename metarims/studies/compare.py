@@ -13,6 +13,7 @@ from ..errors import UsageError
 from ..runs import Run, load_run
 from ..settings import differences
 from ..statistics import interquartile_interval, interquartile_mean
+from ..tables import markdown_table
 from .curves import TARGET, Curve, read_curve
 
 PASSED_OVER = (*OF_NO_MATTER, "env", "from", "until", "seed")
@@ -111,15 +112,21 @@ def comparison_markdown(rows: Sequence[Comparison], target: float = TARGET) -> s
     """The rows as a table in Markdown."""
     titles = ["level", "agent", "seeds", "mean success", "at the end", f"frames to {target:.0%}"]
     titles += ["episodes", "dead", "I(A;X)"]
-    lines = [f"| {' | '.join(titles)} |", "|---" * len(titles) + "|"]
-    for row in rows:
-        cells = [row.env, f"{row.agent} {row.settings}".strip(), str(row.seeds)]
-        cells.append(f"{row.area:.3f} ({_interval(row.area_ci95)})")
-        cells.append(f"{row.final:.3f} ({_interval(row.final_ci95)})")
-        cells += [_count(row.frames_to_target), _count(row.episodes_to_target)]
-        cells += [_figure(row.dead, 1), _figure(row.information, 3)]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+    return markdown_table(titles, map(_cells, rows)) + "\n"
+
+
+def _cells(row: Comparison) -> list[str]:
+    return [
+        row.env,
+        f"{row.agent} {row.settings}".strip(),
+        str(row.seeds),
+        f"{row.area:.3f} ({_interval(row.area_ci95)})",
+        f"{row.final:.3f} ({_interval(row.final_ci95)})",
+        _count(row.frames_to_target),
+        _count(row.episodes_to_target),
+        _figure(row.dead, 1),
+        _figure(row.information, 3),
+    ]
 
 
 def _table_line(row: Comparison) -> str:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Sequence
-
 from ..statistics import bootstrap_interval
+from ..tables import csv_table, markdown_table
 from .finals import Finalist, Finals
 from .search import Point, Studies
 from .trials import flags
@@ -22,30 +19,28 @@ def as_markdown(search: Studies, finals: Finals) -> str:
         "of the others were made again with fresh seeds. Mean success is over the frames of a run "
         "and over levels.\n"
     )
-    lines += _table(["agent", "trials", "ended early", "frames"], _effort(search))
+    lines.append(markdown_table(["agent", "trials", "ended early", "frames"], _effort(search)))
     for name, found in finals.items():
         lines.append(f"\n## {name}\n")
         titles = ["trial", "settings", "mean success", "95 %", "as a trial"]
-        lines += _table(titles, [_row(finalist) for finalist in found])
+        lines.append(markdown_table(titles, map(_row, found)))
         lines.append(f"\n```\n{command(search, name, found[0].point)}\n```")
     return "\n".join(lines) + "\n"
 
 
 def as_csv(search: Studies, finals: Finals) -> str:
     """A line a trial, with a column for each setting that one of them changed."""
-    text = io.StringIO()
     points = {name: search.points(name) for name in search.names}
     varied = {path: None for each in points.values() for p in each for path in p.settings}
     titles = ["agent", "trial", "ended_early", "frames", "mean_success", "with_fresh_seeds"]
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*titles, *varied])
+    rows: list[list[object]] = []
     for name, each in points.items():
         means = {finalist.point.number: finalist.mean for finalist in finals[name]}
         for p in each:
             own = [p.settings.get(path, "") for path in varied]
             mean = means.get(p.number, "")
-            writer.writerow([name, p.number, p.pruned, p.frames, p.score, mean, *own])
-    return text.getvalue()
+            rows.append([name, p.number, p.pruned, p.frames, p.score, mean, *own])
+    return csv_table([*titles, *varied], rows)
 
 
 def command(search: Studies, name: str, point: Point) -> str:
@@ -70,7 +65,3 @@ def _row(finalist: Finalist) -> list[str]:
     settings = f"`{flags(point.settings)}`" if point.settings else "the defaults"
     interval = f"{low:.3f} – {high:.3f}"
     return [str(point.number), settings, f"{finalist.mean:.3f}", interval, f"{point.score:.3f}"]
-
-
-def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    return [f"| {' | '.join(row)} |" for row in (titles, ["---"] * len(titles), *rows)]

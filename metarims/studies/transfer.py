@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import itertools
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +23,7 @@ from ..statistics import (
     stratified_interval,
     stratified_mean,
 )
+from ..tables import csv_table, markdown_table
 from .compare import agent_of
 
 ALL = "all"  # of the levels together
@@ -163,11 +162,7 @@ def profiles(scores: Iterable[Score]) -> dict[str, dict[str, Profile]]:
 
 def as_csv(scores: Iterable[Score]) -> str:
     """A line a run and level."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, [field.name for field in fields(Score)], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(asdict(score) for score in scores)
-    return text.getvalue()
+    return csv_table([field.name for field in fields(Score)], map(astuple, scores))
 
 
 def as_markdown(scores: Sequence[Score]) -> str:
@@ -182,22 +177,22 @@ def as_markdown(scores: Sequence[Score]) -> str:
         "episodes of each run on each level."
     ]
     for what, (title, scale, digits) in TABLES.items():
-        parts += [f"\n{title}:\n", markdown_table(matrix(scores, what), scale, digits)]
+        parts += [f"\n{title}:\n", matrix_table(matrix(scores, what), scale, digits)]
     better = {
         (source, f"{one} over {other}"): cells
         for (source, one, other), cells in improvements(scores).items()
     }
     if better:
         title = "\nThe probability that a run of the one succeeds more often than of the other:\n"
-        parts += [title, markdown_table(better, 1, 2)]
+        parts += [title, matrix_table(better, 1, 2)]
     return "\n".join(parts) + "\n"
 
 
-def markdown_table(rows: Matrix, scale: float, digits: int) -> str:
+def matrix_table(rows: Matrix, scale: float, digits: int) -> str:
     """A line a row, a column a level."""
     levels = list(next(iter(rows.values())))
-    lines = [f"| trained on | agent | {' | '.join(levels)} |", "|---" * (len(levels) + 2) + "|"]
-    for (source, agent), cells in rows.items():
-        texts = [cells[level].text(scale, digits) for level in levels]
-        lines.append(f"| {source} | {agent} | {' | '.join(texts)} |")
-    return "\n".join(lines)
+    lines = [
+        [source, agent, *(cells[level].text(scale, digits) for level in levels)]
+        for (source, agent), cells in rows.items()
+    ]
+    return markdown_table(["trained on", "agent", *levels], lines)

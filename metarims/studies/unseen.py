@@ -13,6 +13,7 @@ from ..config import RunConfig
 from ..evaluation import NUM_ENVS, evaluate
 from ..protocols import Agent, Simulator, Stage
 from ..runs import Row, Run
+from ..tables import markdown_table
 from .compare import agent_of
 from .gallery import make_stage, random_numbers_of_its_own
 from .transfer import middle, over
@@ -107,24 +108,20 @@ def courses_markdown(courses: Courses) -> str:
             ][: len(titles)]
             for agent, runs in agents.items()
         }
-        rows = {
-            f"{agent} ({len(agents[agent])})": [middle(sample).text(100, 1) for sample in own]
+        rows = [
+            [f"{agent} ({len(agents[agent])})", *(middle(sample).text(100, 1) for sample in own)]
             for agent, own in samples.items()
-        }
+        ]
         parts.append(f"{level} while learning {source}, success in % after so many frames:\n")
-        parts += [_table(["agent", *titles], rows), ""]
-        better = {
-            f"{one} over {other}": [over(*pair).text(1, 2) for pair in zip(own, its, strict=True)]
+        parts += [markdown_table(["agent", *titles], rows), ""]
+        better = [
+            [
+                f"{one} over {other}",
+                *(over(*pair).text(1, 2) for pair in zip(own, its, strict=True)),
+            ]
             for (other, its), (one, own) in itertools.combinations(samples.items(), 2)
-        }
+        ]
         if better:
             parts.append("The probability that a run of the one succeeds more often there:\n")
-            parts += [_table(["", *titles], better), ""]
+            parts += [markdown_table(["", *titles], better), ""]
     return "\n".join(parts)
-
-
-def _table(head: Sequence[str], rows: Mapping[str, Sequence[str]]) -> str:
-    """In Markdown."""
-    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
-    lines += [f"| {' | '.join([name, *cells])} |" for name, cells in rows.items()]
-    return "\n".join(lines)

@@ -29,10 +29,11 @@ from metarims.learner import Learner
 from metarims.rollout import begin
 from metarims.seeds import Stack
 from metarims.settings import replace_at
+from metarims.tables import markdown_table
 from metarims.training import Training
 
 from ..agents.cores.spans import real_outcomes
-from .report import Outcome, table
+from .report import Outcome
 from .scale import DOORKEY, SIMULATOR, Scale
 
 ROOT = Path(__file__).parents[2]
@@ -118,7 +119,7 @@ def compare_cells(scale: Scale) -> Outcome:
     ]
     head = "cell", "fused is off by", "definition is off by", "near enough"
     lines = ["Off from the definition in double precision, as shares of the largest number.", ""]
-    return Outcome(all(each.holds for each in outcomes), lines + table(head, rows))
+    return Outcome(all(each.holds for each in outcomes), [*lines, markdown_table(head, rows)])
 
 
 def interpret_cells() -> Outcome:
@@ -167,7 +168,7 @@ def compare_parameters(scale: Scale, capture: bool, how: str) -> Outcome:
         hold &= not differ
         rows.append((agent, str(len(once)), ", ".join(differ) or "none"))
     lines = [f"After {scale.iterations} iterations, {how}.", ""]
-    return Outcome(hold, lines + table(("agent", "tensors", "differ"), rows))
+    return Outcome(hold, [*lines, markdown_table(("agent", "tensors", "differ"), rows)])
 
 
 def parameters_after(agent: str, scale: Scale, capture: bool) -> Mapping[str, Any]:
@@ -203,7 +204,7 @@ def compare_seeds(scale: Scale) -> Outcome:
         hold &= worst < NEAR
         rows.append((agent, f"{worst:.1e}"))
     lines = ["After an iteration in double precision, as shares of the largest number.", ""]
-    return Outcome(hold, lines + table(("agent", "off by"), rows))
+    return Outcome(hold, [*lines, markdown_table(("agent", "off by"), rows)])
 
 
 def off_from_alone(agent: str, scale: Scale) -> float:

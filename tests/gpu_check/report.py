@@ -6,7 +6,7 @@ import platform
 import subprocess
 import time
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -100,9 +100,3 @@ def versions() -> str:
     found = [(package, installed_version(package)) for package in PACKAGES]
     named = [f"{package} {version}" for package, version in found if version]
     return ", ".join([f"Python {platform.python_version()}", *named])
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """A table in Markdown."""
-    rule = ["---"] * len(head)
-    return [f"| {' | '.join(row)} |" for row in (head, rule, *rows)]

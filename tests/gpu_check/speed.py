@@ -29,9 +29,10 @@ from metarims.seeds import Member, train_stacked
 from metarims.settings import replace_at
 from metarims.studies.bench import SHARES, count_flops, start_learning, time_shares, wait_for
 from metarims.studies.race import Entry, race, time_burst
+from metarims.tables import markdown_table
 from metarims.training import train
 
-from .report import Outcome, table
+from .report import Outcome
 from .scale import DOORKEY, SIMULATOR, Scale
 
 
@@ -80,7 +81,7 @@ def race_environments(scale: Scale) -> Outcome:
         rows.append((speed.level, speed.name, f"{speed.num_envs:,}", as_cell(speed.median), ""))
         print(" ".join(rows[-1]), flush=True)
     head = "level", "simulator", "environments", "steps/s", "of a copy's bytes, at most"
-    return Outcome(whole, lines + table(head, rows))
+    return Outcome(whole, [*lines, markdown_table(head, rows)])
 
 
 def time_engine(level: str, size: int, capture: bool, scale: Scale) -> float | str:
@@ -138,7 +139,7 @@ def time_training(scale: Scale) -> Outcome:
                 print(" ".join(rows[-1]), flush=True)
     lines = [f"torch.mm in single precision: {can / 1e12:,.1f} TFLOP a second.", ""]
     head = "agent", "environments", "form", "frames/s", "of torch.mm", "GiB", *SHARES
-    return Outcome(len(rows) > 0, lines + table(head, rows))
+    return Outcome(len(rows) > 0, [*lines, markdown_table(head, rows)])
 
 
 def time_learner(config: RunConfig, work: float, scale: Scale) -> tuple[str, ...]:
