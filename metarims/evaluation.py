@@ -16,8 +16,9 @@ from .rollout import Cursor, actor_of, advance, begin, forward_step, sample
 from .statistics import bootstrap_interval, wilson_interval
 
 FindEvents = Callable[[Observation], dict[str, Tensor]]  # bool [B] by name
+Watch = Callable[[Tensor], None]  # of how many episodes there are, int64 []
 
-GLANCE = 32  # turns between looks at whether a GPU's environments are done
+GLANCE = 32  # turns between looks at how far it is, and whether a GPU's environments are done
 NUM_ENVS = 1000  # at most, that commands evaluate a level in
 SEED = 10_000  # of episodes that no training saw: its own seeds count on from 1
 
@@ -89,6 +90,7 @@ def evaluate(
     seed: int = SEED,
     temperature: float = 1.0,
     find_events: FindEvents | None = None,
+    watch: Watch | None = None,
 ) -> Evaluation:
     """Let the agent act through `episodes` fresh episodes of one level.
 
@@ -102,6 +104,7 @@ def evaluate(
         seed: of the environments (counted on) and of the actions.
         temperature: the policy is softmax(logits / temperature), at 0 its likeliest action.
         find_events: what to look for in what the agent sees.
+        watch: is shown now and then how far it is.
     """
     check_positive(episodes=episodes)
     check_between(0, math.inf, temperature=temperature)
@@ -120,6 +123,8 @@ def evaluate(
         rows = _at_work(rank, done < wanted, turn)
         if not len(rows):
             break
+        if watch and turn % GLANCE == 0:
+            watch(done.minimum(wanted).sum())
         for mark, event in zip(seen, find(cursor.obs).values(), strict=True):
             mark |= event
         output = forward_step(act, _only(cursor, rows))

@@ -5,13 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+
+from torch import Tensor
 
 from ..errors import UsageError, check_between, check_positive
 from ..evaluation import NUM_ENVS, SEED, Evaluation, evaluate
 from ..files import check_writable, write_json
 from ..protocols import AgentConfig
 from ..runs import Run, load_run
+from ..status import StatusLine, status_line
 from .base import (
     RunFolder,
     Wiring,
@@ -65,22 +69,36 @@ class Evaluate:
         check_levels(wiring.simulator, levels)
         device, lesions = resolve_device(self.device), lesioned(run, self.knock_out)
         make, count = wiring.simulator.make, min(self.episodes, NUM_ENVS)
+        find = wiring.simulator.find_events if self.events else None
         reports = []
         print(HEAD)
-        for level in levels:
-            env = make_env(make, [level], trained.observation, count, device, self.seed)
-            for off, agent in lesions.items():
-                made = load_agent(run, env, agent, self.checkpoint)
-                find = wiring.simulator.find_events if self.events else None
-                found = evaluate(made, env, self.episodes, self.seed, self.temperature, find)
-                report = found.as_json() | ({"knocked_out": off} if self.knock_out else {})
-                print(line(found, off))
-                if self.events:
-                    shares = {name: found.share_with(ok) for name, ok in OUTCOMES.items()}
-                    report["events"] = shares
-                    print("\n".join(events_line(name, share) for name, share in shares.items()))
-                reports.append(report)
+        with status_line() as status:
+            for level in levels:
+                env = make_env(make, [level], trained.observation, count, device, self.seed)
+                for off, agent in lesions.items():
+                    name = f"{level}, {off}" if off else level
+                    found = evaluate(
+                        load_agent(run, env, agent, self.checkpoint),
+                        env,
+                        self.episodes,
+                        self.seed,
+                        self.temperature,
+                        find,
+                        partial(show, status, name, self.episodes),
+                    )
+                    report = found.as_json() | ({"knocked_out": off} if self.knock_out else {})
+                    status.say(line(name, found))
+                    if self.events:
+                        shares = {name: found.share_with(ok) for name, ok in OUTCOMES.items()}
+                        report["events"] = shares
+                        status.say("\n".join(map(events_line, shares, shares.values())))
+                    reports.append(report)
         write_json(self.json, reports)
+
+
+def show(status: StatusLine, name: str, wanted: int, given: Tensor) -> None:
+    """How many episodes there are so far."""
+    status.show(lambda: f"{name}: {int(given):,}/{wanted:,} episodes")
 
 
 OUTCOMES = {"failed": False, "succeeded": True}
@@ -105,10 +123,9 @@ def events_line(outcome: str, shares: Mapping[str, float]) -> str:
     return f"  of those that {outcome}: {told or 'none'}"
 
 
-def line(found: Evaluation, off: str) -> str:
+def line(name: str, found: Evaluation) -> str:
     """One level's evaluation as a row of the table."""
     low, high = found.success_ci95
-    name = ", ".join(part for part in (found.env, off) if part)
     return (
         f"{name:36}{len(found.successes):>9}{found.success_rate:>9.1%}   "
         f"{f'{low:.1%} to {high:.1%}':17}{found.mean_return:>8.3f}{found.mean_length:>8.1f}"

@@ -9,7 +9,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -42,8 +42,8 @@ def train_all(
     """
     with workers(jobs) as (pool, stop):
         work = partial(train_one, program, imported, stop.is_set)
-        waiting = [pool.submit(work, config) for config in configs]
-        _watch(configs, waiting)
+        overview = _overviewer(configs)
+        _watch([pool.submit(work, config) for config in configs], overview)
     return [load_run(config.run.out) for config in configs]
 
 
@@ -70,8 +70,7 @@ def evaluate_all(
     with workers(jobs) as (pool, stop):
         work = partial(_evaluate, program, imported, stop.is_set, flags)
         waiting = [pool.submit(work, runs[file], file) for file in missing]
-        for number, each in enumerate(as_completed(waiting), 1):
-            print(f"{number}/{len(waiting)} evaluated  {each.result()}", flush=True)
+        _watch(waiting, lambda ended: f"{len(ended)}/{len(missing)} evaluations")
 
 
 @contextmanager
@@ -95,24 +94,29 @@ def _evaluate(
     run: Run,
     file: Path,
 ) -> str:
-    """Evaluate one run into the file; its folder."""
+    """Evaluate one run into the file; one line on it."""
     words = ["evaluate", str(run.path), *flags, "--json", str(file)]
     _call(program, imported, stopped, words, str(run.path))
-    return str(run.path)
+    return f"{run.path}: evaluated"
 
 
-def _watch(configs: Sequence[RunConfig], waiting: Sequence[Future[str]]) -> None:
-    """Say how far the runs are until all of them are there; a line for each that ends."""
-    said, begun = set[int](), time.monotonic()
-    first = sum(_frames(config) for config in configs)
+def _watch(waiting: Sequence[Future[str]], overview: Callable[[set[int]], str]) -> None:
+    """Until all are done show how far they are, given who has ended; a line for each that ends."""
+    ended = set[int]()
     with status_line() as status:
-        while len(said) < len(waiting):
+        while len(ended) < len(waiting):
             time.sleep(GLANCE)
             for number, each in enumerate(waiting):
-                if each.done() and number not in said:
-                    said.add(number)
-                    status.say(f"{len(said)}/{len(waiting)}  {each.result()}")
-            status.show(lambda: _overview(configs, said, first, time.monotonic() - begun))
+                if each.done() and number not in ended:
+                    ended.add(number)
+                    status.say(f"{len(ended)}/{len(waiting)}  {each.result()}")
+            status.show(lambda: overview(ended))
+
+
+def _overviewer(configs: Sequence[RunConfig]) -> Callable[[set[int]], str]:
+    """What says from now on how far runs are, given who has ended."""
+    begun, first = time.monotonic(), sum(map(_frames, configs))
+    return lambda ended: _overview(configs, ended, first, time.monotonic() - begun)
 
 
 def _overview(configs: Sequence[RunConfig], done: set[int], first: int, seconds: float) -> str:

@@ -57,6 +57,16 @@ def test_gives_exactly_the_episodes_asked_for(num_envs, episodes):
     assert 0 <= low <= report["success_rate"] <= high <= 1
 
 
+def test_tells_how_far_it_is():
+    """Every 32 turns, by when each of 16 environments has been through one or two losses of 30."""
+    told = []
+    evaluate(make_agent(), ShortWins(16), 1000, watch=lambda given: told.append(int(given)))
+    assert told[0] == 0
+    assert 16 <= told[1] < 1000
+    assert told == sorted(set(told))
+    assert len(told) > 3
+
+
 def test_the_likeliest_action_or_a_sample_at_a_temperature():
     agent = make_agent()
     with torch.no_grad():
