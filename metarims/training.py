@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -171,6 +172,7 @@ class Training:
             made = int(numbers["ranks"])
             raise UsageError(f"the run has {made} ranks: resume it with --ranks {made}")
         own = {name: tensors[_of_rank(ranks.rank(), name)] for name in self._own_tensors()}
+        own["generator"] = _state_for(self.learner.generator, own["generator"].cpu())
         for name, now in self._own_tensors().items():
             check_like(name, own[name], now)
         check_like("waiting", tensors["waiting"][:0], self.tally.waiting[:0])
@@ -185,7 +187,7 @@ class Training:
                 if key.startswith(prefix)
             }
         self.learner.optimizer.restore(moments)
-        self.learner.generator.set_state(own["generator"].cpu())
+        self.learner.generator.set_state(own["generator"])
         if self.teacher is not None:
             self.teacher.restore({name: own[f"teacher.{name}"] for name in self.teacher.tensors()})
         frames = int(numbers["frames"])
@@ -394,6 +396,15 @@ def _means_over_loops(row: Row, loops: Sequence[str]) -> Row:
         f"train/{name}": sum(row[f"train/{loop}/{name}"] for loop in loops) / len(loops)
         for name in names
     }
+
+
+def _state_for(generator: torch.Generator, saved: Tensor) -> Tensor:
+    """A generator's saved state, uint8 [n]; one that it seeds, if another kind of device's."""
+    if saved.shape == generator.get_state().shape or saved.dim() != 1:
+        return saved
+    digest = hashlib.sha256(bytes(saved.tolist())).digest()
+    seed = int.from_bytes(digest[:7], "big")
+    return torch.Generator(generator.device).manual_seed(seed).get_state()
 
 
 def _of_rank(rank: int, name: str) -> str:

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageSequence
 
+from metarims.runs import load_run
+from metarims.settings import replace_at
 from metarims.studies.experiments import Arm, Experiment, Scale
 from run import WIRING, main
 
@@ -333,6 +335,22 @@ def test_a_run_goes_on(capsys, trained):
     frames = 2 * int(json.loads((trained / "metrics.jsonl").read_text().splitlines()[-1])["frames"])
     assert main(["resume", str(trained), "--frames", str(frames)]) == 0
     assert f"{frames:,} frames" in capsys.readouterr().out
+
+
+def test_a_run_goes_on_on_another_device(capsys, trained, tmp_path):
+    """As one that a GPU captured, where there is none."""
+    folder = tmp_path / "run"
+    subprocess.run(["cp", "-r", trained, folder], check=True)
+    run = load_run(folder)
+    there = replace_at(run.config, {"device": "cuda:7", "capture": True})
+    (folder / "config.json").write_text(json.dumps(there.as_json()))
+    frames = 2 * int(run.last_metrics()["frames"])
+    line = complaint(capsys, "resume", folder)
+    assert "device 'cuda:7' is not here; there is cpu" in line
+    assert line.endswith(": go on there with --device")
+    args = ["resume", str(folder), "--frames", str(frames), "--device", "cpu"]
+    assert main(args) == 0
+    assert run.last_metrics()["frames"] == frames
 
 
 def test_levels_are_listed_by_part_or_pattern(capsys):

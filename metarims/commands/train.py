@@ -8,7 +8,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -23,13 +23,13 @@ from ..graphs import check_captures
 from ..loops import count
 from ..monitor import Onlookers
 from ..protocols import Agent, MakeEnvironments, Simulator, Stage
-from ..runs import load_run
+from ..runs import Run, load_run
 from ..seeds import Member, train_stacked, why_not_stacked
 from ..settings import replace_at
 from ..stacked import StackedAgent
 from ..stopping import Stopped
 from ..studies.gallery import Gallery
-from ..studies.jobs import finished_before, import_flags, is_finished, train_all
+from ..studies.jobs import finished_before, import_flags, is_finished, resume_flags, train_all
 from ..studies.launch import launch
 from ..studies.unseen import Examiner
 from ..training import Summary, resume, train
@@ -132,11 +132,14 @@ class Resume:
         run_folder: the run's folder.
         frames: go on to this many frames in all (default: as planned).
         ranks: as many as the run had before.
+        device: "auto", "cpu" or "cuda" (default: where it was); from a GPU to a CPU or back it goes
+            on with other random numbers.
     """
 
     run_folder: RunFolder
     frames: int | None = None
     ranks: int = 1
+    device: str = ""
     imported: tuple[Path, ...] = ()
 
     def run(self, wiring: Wiring) -> None:
@@ -144,17 +147,30 @@ class Resume:
         check_positive(ranks=self.ranks)
         if self.frames is not None:
             check_positive(frames=self.frames)
-        run = load_run(self.run_folder)
+        run = on_device(load_run(self.run_folder), self.device)
         with told_how_to_resume(self.run_folder, self.ranks):
             if self.ranks > 1 and not ranks.are_several():
-                frames = ["--frames", str(self.frames)] if self.frames else []
-                arguments = ["resume", self.run_folder, *frames, *import_flags(self.imported)]
-                launch(wiring.program, arguments, self.ranks)
+                own = [*resume_flags(self.frames, self.device), *import_flags(self.imported)]
+                launch(wiring.program, ["resume", self.run_folder, *own], self.ranks)
             else:
                 env, agent = said(run.config, build(wiring.simulator.make, run.config))
                 shown = find_demonstrations(wiring.simulator, run.config, env)
                 onlookers = onlookers_of(wiring.simulator, run.config, env)
                 show(resume(run, env, agent, shown, onlookers, self.frames))
+
+
+def on_device(run: Run, name: str) -> Run:
+    """A run that goes on on the device meant by a name; with none where it was.
+
+    Raises:
+        UsageError: that is not here.
+    """
+    try:
+        device = resolve_device(name or run.config.run.device)
+    except UsageError as error:
+        raise UsageError(f"{error}: go on there with --device") from None
+    captures = run.config.run.capture and device != "cpu"
+    return replace(run, config=replace_at(run.config, {"device": device, "capture": captures}))
 
 
 def train_at_once(wiring: Wiring, configs: Sequence[RunConfig]) -> None:

@@ -169,7 +169,7 @@ def train_one(
         return finished_before(config)
     with tempfile.TemporaryDirectory() as folder:
         if (out / CONFIG).exists() and checkpoints(out / CHECKPOINTS):
-            task = ["resume", str(out), "--frames", str(config.run.frames)]
+            task = ["resume", str(out), *resume_flags(config.run.frames, config.run.device)]
         else:
             _clear(out)
             file = Path(folder) / CONFIG
@@ -178,6 +178,14 @@ def train_one(
         output = _call(program, imported, stopped, task, str(out))
     ends = [line for line in output.splitlines() if "success rate" in line]
     return f"{out}: {ends[-1]}"
+
+
+def resume_flags(frames: int | None, device: str) -> list[str]:
+    """What a run goes on to, and where, if that is said."""
+    return [
+        *(["--frames", str(frames)] if frames else []),
+        *(["--device", device] if device else []),
+    ]
 
 
 def import_flags(files: Sequence[Path]) -> list[str]:

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -55,6 +56,24 @@ def test_a_resumed_run_equals_the_uninterrupted_one_bit_for_bit(tmp_path, preset
     for name, tensor in whole.tensors.items():
         assert torch.equal(tensor, halves.tensors[name]), name
     assert rows(tmp_path / "whole") == rows(tmp_path / "halves")
+
+
+def test_goes_on_by_other_random_numbers_where_generators_are_of_another_kind(tmp_path):
+    """As a GPU's, whose state takes 16 bytes, is on a CPU."""
+
+    def after(name, last_byte):
+        train(tmp_path / name, iterations=2)
+        run = metarims.load_run(tmp_path / name)
+        saved = run.load()
+        other = torch.tensor([*range(15), last_byte], dtype=torch.uint8)
+        run.save(2 * ITERATION, replace(saved, tensors={**saved.tensors, "generator": other}))
+        resume(tmp_path / name, frames=4 * ITERATION)
+        return rows(tmp_path / name)
+
+    one = after("one", 1)
+    assert after("again", 1) == one
+    assert after("other", 2)[:2] == one[:2]
+    assert after("others", 2)[2:] != one[2:]
 
 
 def test_goes_on_from_the_checkpoint_before_a_damaged_one(tmp_path):
