@@ -117,7 +117,11 @@ def captured(work: Callable[[], None], device: torch.device) -> Callable[[], Non
     around.wait_stream(stream)
     with torch.cuda.graph(graph, stream=stream):
         work()
-    return graph.replay
+
+    def replay(holds: Callable[[], None] = work) -> None:
+        graph.replay()  # reads the memory of what the work holds
+
+    return replay
 
 
 def start_upstream(level: str, num_envs: int, device: str) -> Burst:

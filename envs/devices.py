@@ -77,7 +77,8 @@ def find_device(device: str | torch.device) -> torch.device:
     """The device of that name.
 
     Raises:
-        ValueError: it is neither "cpu" nor "cuda", or not there.
+        ValueError: it is neither "cpu" nor "cuda", or not there, or a GPU other than PyTorch's
+            current one, where kernels run.
     """
     try:
         found = torch.device(device)
@@ -87,6 +88,11 @@ def find_device(device: str | torch.device) -> torch.device:
         raise ValueError(f"environments run on 'cpu' or 'cuda', not on '{device}'")
     if found.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"device '{device}' is not there: PyTorch sees no GPU; use 'cpu'")
+    if found.type == "cuda" and found.index not in (None, torch.cuda.current_device()):
+        raise ValueError(
+            f"device '{device}' is not the current one: call torch.cuda.set_device({found.index}) "
+            "before"
+        )
     return found
 
 

@@ -72,6 +72,13 @@ class Capturing(Protocol):
         """
 
 
+def first_of(error: BaseException) -> BaseException:
+    """What went wrong before all else: a capture that it breaks off raises an error of its own."""
+    while error.__context__ is not None:
+        error = error.__context__
+    return error
+
+
 class Graphs:
     """CUDA graphs, captured on a stream of their own."""
 
@@ -142,7 +149,7 @@ class Captured:
         try:
             iteration, replay = self._device.capture(work, self._learner.generators)
         except RuntimeError as error:
-            reason = str(error).splitlines()[0]
+            reason = str(first_of(error)).splitlines()[0]
             raise UsageError(
                 f"this run cannot be captured ({reason}): it learns the same without --capture"
             ) from error

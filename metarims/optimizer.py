@@ -135,7 +135,8 @@ class GroupedAdam:
 
     def _no_moments(self, flat: Tensor) -> Moments:
         return {
-            "step": torch.zeros(self._runs, device=flat.device),
+            # A GPU's step of Adam's takes it for single precision, whatever the parameters have.
+            "step": torch.zeros(self._runs, dtype=torch.float32, device=flat.device),
             "exp_avg": torch.zeros_like(flat),
             "exp_avg_sq": torch.zeros_like(flat),
         }

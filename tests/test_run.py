@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageSequence
 
+from metarims.commands.base import make_env
 from metarims.runs import load_run
 from metarims.settings import replace_at
 from metarims.studies.experiments import Arm, Experiment, Scale
@@ -335,6 +336,15 @@ def test_a_run_goes_on(capsys, trained):
     frames = 2 * int(json.loads((trained / "metrics.jsonl").read_text().splitlines()[-1])["frames"])
     assert main(["resume", str(trained), "--frames", str(frames)]) == 0
     assert f"{frames:,} frames" in capsys.readouterr().out
+
+
+def test_a_gpu_that_is_named_is_made_the_current_one(monkeypatch):
+    """Kernels run on that one."""
+    told: list[str] = []
+    monkeypatch.setattr("torch.cuda.set_device", told.append)
+    for device in ("cpu", "cuda", "cuda:1"):
+        make_env(lambda ids, **given: told.append("made"), [EMPTY], "symbolic", 2, device, 0)
+    assert told == ["made", "made", "cuda:1", "made"]
 
 
 def test_a_run_goes_on_on_another_device(capsys, trained, tmp_path):

@@ -83,10 +83,12 @@ def make_env(
     part: tuple[int, int] = (0, 1),
     max_steps: int | None = None,
 ) -> Stage:
-    """The environments, and one core to work on; what they refuse is the user's to mend."""
+    """The environments, and what they work on; what they refuse is the user's to mend."""
     if device == "cpu":  # small products gain nothing from a second core's waiting threads
         torch.set_num_threads(1)
         keep_freed_memory()
+    elif device != "cuda":
+        torch.cuda.set_device(device)
     with as_usage_errors():
         return make(
             list(ids),

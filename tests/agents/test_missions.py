@@ -1,5 +1,7 @@
 """Missions: read by the compiled LSTM as by torch's own."""
 
+from importlib.util import find_spec
+
 import pytest
 import torch
 
@@ -26,3 +28,26 @@ def test_what_is_read_and_its_gradients(missions, width, kind, close):
         by_torch = found()
     for own, other in zip(compiled, by_torch, strict=True):
         torch.testing.assert_close(own, other, rtol=close, atol=close)
+
+
+@pytest.mark.skipif(find_spec("triton") is None, reason="it takes Triton to import the kernels")
+def test_on_a_gpu_a_fused_lstm_reads_them(monkeypatch):
+    """Given what it is fused of, as which its kernels are tested."""
+    instruction = Instruction(40, 32, 16)
+    mission = torch.randint(0, 40, (300, 7), dtype=torch.int16)
+    by_torch = instruction(mission)
+    monkeypatch.setattr("agents.missions.has_fused", lambda x: True)
+    monkeypatch.setattr("agents.kernels.fused_lstm.run", stepwise)
+    torch.testing.assert_close(instruction(mission), by_torch)
+
+
+def stepwise(z, h, c, starts, start, weight):
+    """As `agents.kernels.fused_lstm.run`."""
+    outputs = []
+    for at, begins in zip(z, starts, strict=True):
+        h = torch.where(begins.unsqueeze(1), start, h)
+        i, f, o, candidate = (at + h @ weight.T).chunk(4, 1)
+        c = torch.where(begins.unsqueeze(1), 0.0, c) * f.sigmoid() + i.sigmoid() * candidate.tanh()
+        h = o.sigmoid() * c.tanh()
+        outputs.append(h)
+    return torch.stack(outputs), c

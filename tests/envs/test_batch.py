@@ -13,6 +13,7 @@ import torch
 
 import envs
 from envs.cells import BALL, GOAL
+from envs.devices import find_device
 from envs.record import RECORD
 from envs.registry import LEVELS
 from envs.world import goal_in_corner, put, set_agent, set_cell, walled
@@ -152,6 +153,15 @@ def test_earlier_observations_are_not_overwritten():
 def test_bad_arguments_are_named(arguments, message):
     with pytest.raises(ValueError, match=message):
         envs.make(**{"num_envs": 2, **arguments})
+
+
+def test_a_gpu_other_than_the_current_one_is_refused(monkeypatch):
+    """Kernels would run on the current one with the other's memory."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 1)
+    assert [str(find_device(name)) for name in ("cuda", "cuda:1")] == ["cuda", "cuda:1"]
+    with pytest.raises(ValueError, match=r"'cuda:0' is not the .* call torch.cuda.set_device\(0\)"):
+        find_device("cuda:0")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is there")

@@ -66,8 +66,13 @@ def take(step: Step, scale: Scale) -> Done:
     except Exception as raised:
         traceback.print_exc()
         outcome = Outcome(False, [])
-        error = f"{type(raised).__name__}: {' '.join(str(raised).split())[:500]}"
+        error = in_a_line(raised)
     return Done(step, outcome, time.perf_counter() - start, error)
+
+
+def in_a_line(error: Exception) -> str:
+    """What went wrong."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"
 
 
 def write_up(done: Sequence[Done], scale: Scale) -> str:

@@ -32,7 +32,7 @@ from metarims.studies.race import Entry, race, time_burst
 from metarims.tables import markdown_table
 from metarims.training import train
 
-from .report import Outcome
+from .report import Outcome, in_a_line
 from .scale import DOORKEY, SIMULATOR, Scale
 
 
@@ -70,10 +70,11 @@ def race_environments(scale: Scale) -> Outcome:
     absent = [peer.name for peer in peers if peer not in here]
     lines += [f"Not here, or without a GPU: {', '.join(absent)}.", ""] if absent else []
     rows, whole = [], True
+    moved = {level: bytes_of_a_step(level) for level in scale.raced}
     for level, size, capture in itertools.product(scale.raced, scale.sizes, scale.captures):
         found = time_engine(level, size, capture, scale)
         known = isinstance(found, float)
-        share = "" if isinstance(found, str) else f"{found * bytes_of_a_step(level) / can:.1%}"
+        share = "" if isinstance(found, str) else f"{found * moved[level] / can:.1%}"
         rows.append((level, f"engine{', captured' * capture}", f"{size:,}", as_cell(found), share))
         print(" ".join(rows[-1]), flush=True)
         whole &= known
@@ -92,8 +93,8 @@ def time_engine(level: str, size: int, capture: bool, scale: Scale) -> float | s
         burst = start_engine(level, size, scale.device, capture=capture)
         burst()
         return statistics.median(time_burst(burst, scale.seconds) for _ in range(scale.rounds))
-    except RuntimeError as error:
-        return str(error).splitlines()[0]
+    except Exception as error:  # of another library's, too; the other sizes go on
+        return in_a_line(error)
 
 
 def as_cell(found: float | str) -> str:
@@ -137,7 +138,11 @@ def time_training(scale: Scale) -> Outcome:
                 of_each = replace_at(config, {"num_envs": batch, "capture": capture})
                 rows.append((agent, f"{batch:,}", *time_learner(of_each, flops / can, scale)))
                 print(" ".join(rows[-1]), flush=True)
-    lines = [f"torch.mm in single precision: {can / 1e12:,.1f} TFLOP a second.", ""]
+    lines = [
+        f"torch.mm in single precision: {can / 1e12:,.1f} TFLOP a second. What reads missions is "
+        "not counted in the share of it.",
+        "",
+    ]
     head = "agent", "environments", "form", "frames/s", "of torch.mm", "GiB", *SHARES
     return Outcome(len(rows) > 0, [*lines, markdown_table(head, rows)])
 

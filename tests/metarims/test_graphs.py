@@ -4,6 +4,8 @@ In place of a GPU, which captures them as a graph, a tape notes PyTorch's operat
 environments' kernels and does them again on the same memory; a number that is read is refused.
 """
 
+import sys
+from contextlib import contextmanager
 from dataclasses import fields, replace
 from types import SimpleNamespace
 
@@ -50,7 +52,7 @@ class Tape(TorchDispatchMode):
         for tensor in self.written:
             self.keep(tensor)
         drawn = [(generator, generator.get_state()) for generator in generators]
-        with self:
+        with told_by_an_error_of_its_own(), self:
             made = work()
         with below_autograd():
             for tensor, before in reversed(self.kept):
@@ -235,6 +237,16 @@ def left_by(seeds, folder, capture):
     kept = [run.load() for run in runs]
     tensors = [{name: x.tolist() for name, x in each.tensors.items()} for each in kept]
     return rows, tensors, [each.numbers | {"seconds": 0} for each in kept]
+
+
+@contextmanager
+def told_by_an_error_of_its_own():
+    """As PyTorch's graphs end where work in them fails."""
+    try:
+        yield
+    finally:
+        if sys.exc_info()[0]:
+            raise RuntimeError("operation failed due to a previous error during capture")
 
 
 def test_a_replay_goes_on_from_any_cursor():

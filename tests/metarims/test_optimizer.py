@@ -25,6 +25,21 @@ def descend(groups: dict[str, list[nn.Parameter]]) -> None:
     torch.stack([(p - 1).pow(4).sum() for p in wanted]).sum().backward()
 
 
+def test_counts_steps_in_single_precision_whatever_the_parameters_have():
+    """As a GPU's kernel reads it."""
+    groups = {"one": [nn.Parameter(torch.randn(3, dtype=torch.float64))]}
+    optimizer = GroupedAdam(groups)
+    optimizer.set_rates({"one": 0.1}, ALL)
+    torch.set_default_dtype(torch.float64)
+    try:
+        descend(groups)
+        optimizer.take_gradients(("one",))
+        optimizer.step(torch.tensor(False))
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert optimizer.moments()[groups["one"][0]]["step"].dtype == torch.float32
+
+
 def test_steps_as_adam_does_on_each_parameter():
     ours, plain = make(), make()
     optimizer = GroupedAdam(ours)
