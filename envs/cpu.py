@@ -6,12 +6,9 @@ What runs here is what ``envs.devices.Launcher`` asks of a device.
 from __future__ import annotations
 
 import functools
-import hashlib
-import inspect
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -22,9 +19,8 @@ from numba.core.caching import FunctionCache, IndexDataCacheFile
 from numba.extending import intrinsic
 from torch import Tensor
 
-from . import jit
 from .actions import DONE
-from .jit import Compiled, fingerprint
+from .jit import Compiled, is_kept, stamp_of
 from .kernels import make_advance_one, make_observe_one, make_paint_row, make_regenerate, name_of
 from .record import view_records
 
@@ -142,8 +138,6 @@ def launch(kernel: Compiled, count: int, *arrays: object) -> None:
 
 # --- compiling ----------------------------------------------------------------------------------
 
-COMPILER = b"".join(Path(file).read_bytes() for file in (__file__, jit.__file__))
-
 
 class _SourceCache(FunctionCache):
     """Numba's disk cache, valid for as long as all that a kernel is made of is what it was.
@@ -163,8 +157,7 @@ def _compile(kernel: Callable[..., object], name: str) -> Compiled:
     """Compile a batch kernel, or take it from the disk."""
     kernel.__qualname__ = name  # see envs.jit
     compiled = njit(nogil=True)(kernel)
-    stamp = hashlib.sha256(COMPILER + fingerprint(kernel).encode()).hexdigest()
-    compiled._cache = _SourceCache(kernel, name, stamp)
+    compiled._cache = _SourceCache(kernel, name, stamp_of(kernel, __file__))
     return cast(Compiled, compiled)
 
 
@@ -224,12 +217,9 @@ def make_renew(generate: Compiled) -> Compiled:
         for n in range(start, end):
             regenerate(state[ended[n]], params)
 
-    source = generate.py_func
-    if not Path(inspect.getfile(source)).is_file() or inspect.getmodule(source) is None:
-        return cast(
-            Compiled, njit(nogil=True)(renew)
-        )  # typed in, or of no module: Numba could not find it again
-    return _compile(renew, f"renew-{source.__module__}-{name_of(generate)}")
+    if not is_kept(generate):
+        return cast(Compiled, njit(nogil=True)(renew))
+    return _compile(renew, f"renew-{generate.py_func.__module__}-{name_of(generate)}")
 
 
 @functools.cache

@@ -1,4 +1,5 @@
-"""The GPU launcher: the same kernels, one thread an environment, on PyTorch's current stream.
+"""The GPU launcher: the same kernels, one thread an environment, on PyTorch's current stream,
+compiled once and kept on disk.
 
 What runs here is what ``envs.devices.Launcher`` asks of a device.
 """
@@ -6,15 +7,19 @@ What runs here is what ``envs.devices.Launcher`` asks of a device.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+import importlib.metadata
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, cast
 
 import torch
 from numba import cuda, njit
+from numba.cuda.dispatcher import CUDACache
 from torch import Tensor
 
-from .jit import Compiled
-from .kernels import make_advance_one, make_observe_one, make_paint_row, make_regenerate
+from .jit import Compiled, is_kept, stamp_of
+from .kernels import make_advance_one, make_observe_one, make_paint_row, make_regenerate, name_of
 from .record import RECORD
 
 THREADS = 64  # a block; environments diverge, so small blocks waste least
@@ -135,25 +140,73 @@ def paint_source(view: int, tile: int, words: int) -> Callable[..., None]:
     return paint
 
 
+# --- compiling ----------------------------------------------------------------------------------
+
+
+class _SourceCache(CUDACache):
+    """Numba's disk cache, valid for as long as all that a kernel is made of is what it was.
+
+    Without it a level takes each process a minute and more. What it cannot keep or read is
+    compiled.
+    """
+
+    def __init__(self, kernel: Callable[..., object], name: str, stamp: str) -> None:
+        super().__init__(kernel)
+        make_file = type(vars(self)["_cache_file"])
+        self._cache_file = make_file(self._cache_path, name, stamp)
+
+    def _index_key(self, sig: Any, codegen: Any) -> Any:
+        return sig, codegen.magic_tuple(), importlib.metadata.version("numba-cuda")
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        with _noted("read"):
+            return super().load_overload(sig, target_context)
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        with _noted("kept"):
+            super().save_overload(sig, data)
+
+
+@contextmanager
+def _noted(what: str) -> Iterator[None]:
+    """What fails within it is warned of, and no more."""
+    try:
+        yield
+    except Exception as error:  # a pickle's, a file's or the driver's
+        warnings.warn(f"a compiled kernel cannot be {what}: {error}", stacklevel=2)
+
+
+def _compile(kernel: Callable[..., object], name: str) -> Compiled:
+    """Compile a batch kernel, or take it from the disk."""
+    kernel.__qualname__ = name = f"cuda-{name}"
+    compiled = cuda.jit(kernel)
+    compiled._cache = _SourceCache(kernel, name, stamp_of(kernel, __file__))
+    return cast(Compiled, compiled)
+
+
 @functools.cache
 def make_advance(write_view: Compiled) -> Compiled:
     """The kernel that steps every environment of a batch."""
-    return cast(Compiled, cuda.jit(advance_source(write_view)))
+    return _compile(advance_source(write_view), f"advance-{name_of(write_view)}")
 
 
 @functools.cache
 def make_renew(generate: Compiled) -> Compiled:
     """The kernel that draws new layouts in the environments of ``ended``."""
-    return cast(Compiled, cuda.jit(renew_source(generate)))
+    kernel = renew_source(generate)
+    if not is_kept(generate):
+        return cast(Compiled, cuda.jit(kernel))
+    return _compile(kernel, f"renew-{generate.py_func.__module__}-{name_of(generate)}")
 
 
 @functools.cache
 def make_observe(write_view: Compiled, settled: bool) -> Compiled:
     """The kernel that observes the environments of ``chosen``."""
-    return cast(Compiled, cuda.jit(observe_source(write_view, settled)))
+    kernel = observe_source(write_view, settled)
+    return _compile(kernel, f"observe-{settled}-{name_of(write_view)}")
 
 
 @functools.cache
 def make_paint(view: int, tile: int, words: int) -> Compiled:
     """The kernel that turns images into pixels."""
-    return cast(Compiled, cuda.jit(paint_source(view, tile, words)))
+    return _compile(paint_source(view, tile, words), f"paint-{view}-{tile}-{words}")

@@ -58,6 +58,20 @@ def widen(kind: types.Type) -> types.Type:
     return kind
 
 
+def stamp_of(kernel: Callable[..., Any], compiler: str) -> str:
+    """A digest of all that a kernel is made of, of the file that compiles it, and of this one."""
+    how = b"".join(Path(file).read_bytes() for file in (compiler, __file__))
+    return hashlib.sha256(how + fingerprint(kernel).encode()).hexdigest()
+
+
+def is_kept(function: Compiled) -> bool:
+    """Whether what is made of a function can be kept on disk: Numba could not find again what was
+    typed in, or is of no module.
+    """
+    source = function.py_func
+    return Path(inspect.getfile(source)).is_file() and inspect.getmodule(source) is not None
+
+
 def fingerprint(function: Callable[..., Any]) -> str:
     """A digest of all that a function is made of: its code, and that of whatever it calls."""
     digest = hashlib.sha256()

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image, ImageSequence
@@ -341,9 +342,13 @@ def test_a_run_goes_on(capsys, trained):
 def test_a_gpu_that_is_named_is_made_the_current_one(monkeypatch):
     """Kernels run on that one."""
     told: list[str] = []
+
+    def make(ids: list[str], **given: Any) -> Any:
+        told.append("made")
+
     monkeypatch.setattr("torch.cuda.set_device", told.append)
     for device in ("cpu", "cuda", "cuda:1"):
-        make_env(lambda ids, **given: told.append("made"), [EMPTY], "symbolic", 2, device, 0)
+        make_env(make, [EMPTY], "symbolic", 2, device, 0)
     assert told == ["made", "made", "cuda:1", "made"]
 
 

@@ -27,7 +27,7 @@ def run(code, folder):
     subprocess.run(
         [sys.executable, "-c", code],
         check=True,
-        timeout=120,
+        timeout=900,
         env={**os.environ, "NUMBA_CACHE_DIR": str(folder)},
     )
 

@@ -83,3 +83,46 @@ def test_the_reward_does_not_depend_on_fused_multiply_and_add():
             ratio = n / limit
             fused = float(1 - weight * Fraction(ratio))
             assert np.float32(fused) == np.float32(1.0 - 0.9 * ratio)
+
+
+@pytest.fixture
+def no_driver(monkeypatch, tmp_path):
+    """Kernels can be compiled, to PTX, and kept."""
+    from numba.cuda import codegen, dispatcher
+    from numba.cuda.core import config
+
+    device = SimpleNamespace(compute_capability=(9, 0))
+    monkeypatch.setattr(dispatcher, "get_current_device", lambda: device)
+    monkeypatch.setattr(codegen.devices, "get_context", lambda: SimpleNamespace(device=device))
+    monkeypatch.setattr(dispatcher._Kernel, "bind", lambda self: None)
+    monkeypatch.setattr(config, "CACHE_DIR", str(tmp_path))
+
+
+def made_again(make, *given):
+    """As another process makes it."""
+    return make.__wrapped__(*given)
+
+
+def test_kernels_are_kept_for_as_long_as_what_they_are_made_of(no_driver, monkeypatch, tmp_path):
+    signature = types.void(types.int64, RECORDS, ACTIONS, IMAGE, BYTES, MISSIONS)
+    view = make_partial_view(3)
+    kernels = [made_again(gpu.make_observe, view, True) for _ in range(2)]
+    one, again = (kernel.compile(signature) for kernel in kernels)
+    assert [sum(kernel._cache_hits.values()) for kernel in kernels] == [0, 1]
+    assert again.library.get_asm_str(cc=(9, 0)) == one.library.get_asm_str(cc=(9, 0))
+    monkeypatch.setattr("envs.gpu.stamp_of", lambda *of: "changed since")
+    changed = made_again(gpu.make_observe, view, True)
+    changed.compile(signature)
+    assert not changed._cache_hits
+
+
+def test_what_cannot_be_kept_is_compiled(no_driver, monkeypatch):
+    signature = types.void(types.int64, RECORDS, ACTIONS, IMAGE, BYTES, MISSIONS)
+    kernel = made_again(gpu.make_observe, make_partial_view(3), False)
+
+    def fail(*given):
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr(type(kernel._cache._cache_file), "save", fail)
+    with pytest.warns(UserWarning, match="a compiled kernel cannot be kept: the disk is full"):
+        assert "observe" in kernel.compile(signature).entry_name
