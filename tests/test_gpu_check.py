@@ -1,5 +1,6 @@
 """`make gpu-check` without a GPU: a dry run of every step, and what comes of one that fails."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,8 @@ import torch
 
 from .gpu_check import __main__ as gpu_check
 from .gpu_check.exactness import first_difference, trajectory
-from .gpu_check.report import Outcome, Step
+from .gpu_check.report import Outcome, Step, take_apart
+from .gpu_check.scale import DRY
 
 ROOT = Path(__file__).parent.parent
 
@@ -45,6 +47,24 @@ def test_a_step_that_fails_keeps_none_from_being_taken(tmp_path, monkeypatch):
     assert "The third: holds" in report
     assert gpu_check.GpuCheck(dry_run=True, out=out, only=("three",)).run()
     assert "The first" not in out.read_text()
+
+
+def die(scale):
+    os._exit(3)
+
+
+def live(scale):
+    return Outcome(True, [f"process {os.getpid()}"])
+
+
+def test_a_step_dies_alone():
+    """Of what takes its process along."""
+    died = take_apart(Step("one", "The first", die, "nothing"), DRY)
+    assert not died.holds
+    assert died.error.startswith("BrokenProcessPool: ")
+    lived = take_apart(Step("two", "The second", live, "nothing"), DRY)
+    assert lived.holds
+    assert lived.outcome.lines != [f"process {os.getpid()}"]
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

@@ -1,7 +1,8 @@
 """``python -m tests.gpu_check``: checks and measures on a GPU, and writes a report in Markdown.
 
-A step that fails keeps none of the others from being taken; the exit code is 1 where one failed, 2
-where there is no GPU. `--dry-run` takes every step without one, small, and says what stood in.
+Each step has a process of its own, and one that fails keeps none of the others from being taken;
+the exit code is 1 where one failed, 2 where there is no GPU. `--dry-run` takes every step without
+one, small and in one process, and says what stood in.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from .exactness import (
     compare_seeds,
     compare_trajectories,
 )
-from .report import Step, take, write_up
+from .report import Step, take, take_apart, write_up
 from .scale import DRY, GPU
 from .speed import learn, learn_at_once, race_environments, time_training
 
@@ -84,7 +85,7 @@ class GpuCheck:
         for step in STEPS:
             if not self.only or step.name in self.only:
                 print(f"{step.title} ...", flush=True)
-                done.append(take(step, scale))
+                done.append((take if self.dry_run else take_apart)(step, scale))
                 write_text(self.out, write_up(done, scale))
                 print(f"{'holds' if done[-1].holds else 'FAILED'}", flush=True)
         print(f"the report is {self.out}")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import platform
 import subprocess
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
 from dataclasses import dataclass, field
 
 import torch
@@ -68,6 +70,19 @@ def take(step: Step, scale: Scale) -> Done:
         outcome = Outcome(False, [])
         error = in_a_line(raised)
     return Done(step, outcome, time.perf_counter() - start, error)
+
+
+def take_apart(step: Step, scale: Scale) -> Done:
+    """Take a step in a process of its own, which may die of it: a capture that fails leaves
+    PyTorch's generators of no use.
+    """
+    context = multiprocessing.get_context("spawn")
+    start = time.perf_counter()
+    try:
+        with ProcessPoolExecutor(1, context) as pool:
+            return pool.submit(take, step, scale).result()
+    except BrokenExecutor as error:
+        return Done(step, Outcome(False, []), time.perf_counter() - start, in_a_line(error))
 
 
 def in_a_line(error: Exception) -> str:

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import torch
@@ -71,7 +71,7 @@ def race_environments(scale: Scale) -> Outcome:
     lines += [f"Not here, or without a GPU: {', '.join(absent)}.", ""] if absent else []
     rows, whole = [], True
     moved = {level: bytes_of_a_step(level) for level in scale.raced}
-    for level, size, capture in itertools.product(scale.raced, scale.sizes, scale.captures):
+    for level, size, capture in races(scale):
         found = time_engine(level, size, capture, scale)
         known = isinstance(found, float)
         share = "" if isinstance(found, str) else f"{found * moved[level] / can:.1%}"
@@ -83,6 +83,13 @@ def race_environments(scale: Scale) -> Outcome:
         print(" ".join(rows[-1]), flush=True)
     head = "level", "simulator", "environments", "steps/s", "of a copy's bytes, at most"
     return Outcome(whole, [*lines, markdown_table(head, rows)])
+
+
+def races(scale: Scale) -> Iterator[tuple[str, int, bool]]:
+    """Levels at every size, captured or, at the largest one, both ways."""
+    for level, size in itertools.product(scale.raced, scale.sizes):
+        for capture in scale.captures if size == scale.sizes[-1] else scale.captures[-1:]:
+            yield level, size, capture
 
 
 def time_engine(level: str, size: int, capture: bool, scale: Scale) -> float | str:
@@ -104,7 +111,7 @@ def as_cell(found: float | str) -> str:
 
 def entries(those: list[Simulator], scale: Scale) -> list[Entry]:
     """Peers, ready to race at the best of the larger sizes."""
-    level, sizes = scale.raced[0], scale.sizes[-5::2]
+    level, sizes = scale.raced[0], scale.sizes[-3:]
     return [
         Entry(s.name, s.version, level, partial(start_best, s, level, sizes, scale.device))
         for s in those
@@ -172,15 +179,15 @@ def time_learner(config: RunConfig, work: float, scale: Scale) -> tuple[str, ...
 
 
 def learn_at_once(scale: Scale) -> Outcome:
-    """Many seeds in one process, until each succeeds as often as it is to."""
-    outcomes = []
-    for capture in scale.captures:
+    """Many seeds in one process, until each succeeds as often as it is to; where their iterations
+    cannot be captured, as they are.
+    """
+    for capture in reversed(scale.captures):
         try:
-            outcomes.append(learn_captured(scale, capture))
+            return learn_captured(scale, capture)
         except UsageError as error:
-            outcomes.append(Outcome(False, [str(error)]))
-    lines = [line for each in outcomes for line in (*each.lines, "")]
-    return Outcome(all(each.holds for each in outcomes), lines[:-1])
+            reason = str(error)
+    return Outcome(False, [reason])
 
 
 def learn_captured(scale: Scale, capture: bool) -> Outcome:
