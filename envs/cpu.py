@@ -20,7 +20,7 @@ from numba.extending import intrinsic
 from torch import Tensor
 
 from .actions import DONE
-from .jit import Compiled, is_kept, stamp_of
+from .jit import Compiled, compiler_of, is_kept, stamp_of
 from .kernels import make_advance_one, make_observe_one, make_paint_row, make_regenerate, name_of
 from .record import view_records
 
@@ -138,6 +138,8 @@ def launch(kernel: Compiled, count: int, *arrays: object) -> None:
 
 # --- compiling ----------------------------------------------------------------------------------
 
+COMPILER = compiler_of(__file__)
+
 
 class _SourceCache(FunctionCache):
     """Numba's disk cache, valid for as long as all that a kernel is made of is what it was.
@@ -157,7 +159,7 @@ def _compile(kernel: Callable[..., object], name: str) -> Compiled:
     """Compile a batch kernel, or take it from the disk."""
     kernel.__qualname__ = name  # see envs.jit
     compiled = njit(nogil=True)(kernel)
-    compiled._cache = _SourceCache(kernel, name, stamp_of(kernel, __file__))
+    compiled._cache = _SourceCache(kernel, name, stamp_of(kernel, COMPILER))
     return cast(Compiled, compiled)
 
 

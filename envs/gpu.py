@@ -18,7 +18,7 @@ from numba import cuda, njit
 from numba.cuda.dispatcher import CUDACache
 from torch import Tensor
 
-from .jit import Compiled, is_kept, stamp_of
+from .jit import Compiled, compiler_of, is_kept, stamp_of
 from .kernels import make_advance_one, make_observe_one, make_paint_row, make_regenerate, name_of
 from .record import RECORD
 
@@ -142,6 +142,8 @@ def paint_source(view: int, tile: int, words: int) -> Callable[..., None]:
 
 # --- compiling ----------------------------------------------------------------------------------
 
+COMPILER = compiler_of(__file__)
+
 
 class _SourceCache(CUDACache):
     """Numba's disk cache, valid for as long as all that a kernel is made of is what it was.
@@ -152,7 +154,7 @@ class _SourceCache(CUDACache):
 
     def __init__(self, kernel: Callable[..., object], name: str, stamp: str) -> None:
         super().__init__(kernel)
-        make_file = type(vars(self)["_cache_file"])
+        make_file = type(vars(self)["_cache_file"])  # which numba-cuda has moved about
         self._cache_file = make_file(self._cache_path, name, stamp)
 
     def _index_key(self, sig: Any, codegen: Any) -> Any:
@@ -180,7 +182,7 @@ def _compile(kernel: Callable[..., object], name: str) -> Compiled:
     """Compile a batch kernel, or take it from the disk."""
     kernel.__qualname__ = name = f"cuda-{name}"
     compiled = cuda.jit(kernel)
-    compiled._cache = _SourceCache(kernel, name, stamp_of(kernel, __file__))
+    compiled._cache = _SourceCache(kernel, name, stamp_of(kernel, COMPILER))
     return cast(Compiled, compiled)
 
 

@@ -58,10 +58,14 @@ def widen(kind: types.Type) -> types.Type:
     return kind
 
 
-def stamp_of(kernel: Callable[..., Any], compiler: str) -> str:
-    """A digest of all that a kernel is made of, of the file that compiles it, and of this one."""
-    how = b"".join(Path(file).read_bytes() for file in (compiler, __file__))
-    return hashlib.sha256(how + fingerprint(kernel).encode()).hexdigest()
+def compiler_of(file: str) -> bytes:
+    """The file that compiles kernels, and this one, as they are when it is imported."""
+    return b"".join(Path(each).read_bytes() for each in (file, __file__))
+
+
+def stamp_of(kernel: Callable[..., Any], compiler: bytes) -> str:
+    """A digest of all that a kernel is made of, and of what compiles it."""
+    return hashlib.sha256(compiler + fingerprint(kernel).encode()).hexdigest()
 
 
 def is_kept(function: Compiled) -> bool:

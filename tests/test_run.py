@@ -256,7 +256,7 @@ def test_runs_are_set_against_levels_and_not_evaluated_again(capsys, tmp_path):
     assert names == {"evaluations", "scores.csv", "transfer.md", "transfer.png", "profiles.png"}
     assert len((out / "scores.csv").read_text().splitlines()) == 3
     assert main(["transfer", str(trained), *args]) == 0
-    assert ": evaluated" not in capsys.readouterr().out
+    assert "evaluated" not in capsys.readouterr().out
     assert main(["transfer", str(trained), *args, "--temperature", "2"]) == 0
     assert f"1/1  {trained}: evaluated" in capsys.readouterr().out
     line = complaint(capsys, "transfer", trained, "--env", "MiniGrid-Emtpy-5x5-v0", "--out", out)
@@ -271,7 +271,7 @@ def test_an_experiment_is_reproduced_and_goes_on(capsys, tmp_path, monkeypatch):
     monkeypatch.setattr("run.WIRING", replace(WIRING, experiments={"one": small}))
     for _ in range(2):
         assert main(["reproduce", "one", "--out", str(tmp_path / "out")]) == 0
-    assert capsys.readouterr().out.count(": evaluated") == 2  # of two runs, once
+    assert capsys.readouterr().out.count("evaluated") == 2  # of two runs, once
     report = (tmp_path / "out" / "one" / "report.md").read_text()
     for part in ("# one: about", "lstm num_envs=4", "trained on", "The paper's:", "| 1 |", "nats"):
         assert part in report
