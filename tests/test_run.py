@@ -289,11 +289,14 @@ def test_levels_that_are_not_learnt_are_evaluated_and_drawn(capsys, tmp_path, mo
     arms = (Arm("lstm", {"num_envs": 4}),)
     along = Experiment("about", arms, (EMPTY,), scale, unseen=("MiniGrid-Empty-6x6-v0",))
     monkeypatch.setattr("run.WIRING", replace(WIRING, experiments={"along": along}))
-    assert main(["reproduce", "along", "--out", str(tmp_path / "out")]) == 0
+    args = ["reproduce", "along", "--first-seed", "7", "--out", str(tmp_path / "out")]
+    assert main(args) == 0
     report = (tmp_path / "out" / "along" / "report.md").read_text()
     assert f"MiniGrid-Empty-6x6-v0 while learning {EMPTY}" in report
+    assert "reproduce along --scale small --first-seed 7 --seeds 2" in report
     assert (tmp_path / "out" / "along" / "unseen.png").exists()
     runs = [*(tmp_path / "out" / "runs" / "lstm num_envs=4" / f"{EMPTY} to its frames").iterdir()]
+    assert {run.name for run in runs} == {"seed-7", "seed-8"}
     assert main(["plot", *map(str, runs), "--out", str(tmp_path / "plot"), "--steps", "20"]) == 0
     assert (tmp_path / "plot" / "unseen.png").exists()
     capsys.readouterr()

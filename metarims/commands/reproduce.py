@@ -32,6 +32,8 @@ class Reproduce:
         name: of the experiment.
         scale: "small" (hours of a laptop) or "full".
         seeds: runs of each kind (default: the scale's).
+        first_seed: of the first run of each kind; settings were chosen by lower ones than it is by
+            default, and a report is of the seeds asked for alone.
         frames: of a run at most (default: the scale's).
         observation: what all agents learn from, "symbolic" or "rgb".
         jobs: runs at a time (default: as many as there are cores).
@@ -43,6 +45,7 @@ class Reproduce:
     out: Path
     scale: str = "small"
     seeds: int | None = None
+    first_seed: int = Scale.first_seed
     frames: int | None = None
     observation: str = EnvironmentConfig.observation
     jobs: int = os.cpu_count() or 1
@@ -76,7 +79,7 @@ class Reproduce:
         """The scale, with what is asked for instead."""
         changes = {"seeds": self.seeds, "frames": self.frames}
         given = {name: number for name, number in changes.items() if number is not None}
-        return replace(experiment.scales[self.scale], **given)
+        return replace(experiment.scales[self.scale], first_seed=self.first_seed, **given)
 
     def changes(self) -> dict[str, Leaf]:
         """What is changed of every run, by path."""
@@ -109,6 +112,8 @@ class Reproduce:
         if experiment.paper:
             parts.append(f"The paper's:\n\n{experiment.paper}\n")
         changed = "".join(f" --{path} {leaf}" for path, leaf in self.changes().items())
+        if scale.first_seed != Scale.first_seed:
+            changed += f" --first-seed {scale.first_seed}"
         command = f"python run.py reproduce {self.name} --scale {self.scale}{changed}"
         parts.append(f"`{command} --seeds {scale.seeds} --frames {scale.frames} --out FOLDER`\n")
         return "\n".join(parts)

@@ -13,11 +13,14 @@ FIRST_SEED = 101  # settings are searched for on others
 
 @dataclass(frozen=True)
 class Scale:
-    """How much of it: frames of a run at most, runs alike but for their seeds, and episodes."""
+    """How much of it: frames of a run at most, runs alike but for their seeds, from which seed on,
+    and episodes.
+    """
 
     frames: int
     seeds: int
     episodes: int = 1000
+    first_seed: int = FIRST_SEED
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,7 @@ class Experiment:
         """
         whole = [
             (seed, level, arm)
-            for seed in range(FIRST_SEED, FIRST_SEED + scale.seeds)
+            for seed in range(scale.first_seed, scale.first_seed + scale.seeds)
             for level in (*self.sources, *self.onto)
             for arm in self.arms
         ]

@@ -101,6 +101,8 @@ def test_the_runs_of_an_experiment():
     assert (last.preset, last.environment.env, last.run.seed) == ("rims", ("B",), FIRST_SEED + 1)
     assert (last.run.frames, last.run.until, last.agent.core.active) == (1000, 0.9, 2)  # type: ignore[attr-defined]
     assert last.run.out == f"out/runs/rims core.active=2/B/seed-{FIRST_SEED + 1}"
+    (others,) = experiment.stages(Scale(1000, 2, first_seed=7), "out")
+    assert {config.run.seed for config in others} == {7, 8}
 
 
 def test_runs_that_go_on_to_another_level_follow_those_from_scratch():
