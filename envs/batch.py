@@ -19,8 +19,8 @@ from .record import CARRYING_OFFSET, MISSION_OFFSET, RECORD, X_OFFSET, record_by
 from .registry import Level, find_level
 from .render import render
 from .rgb import Painter
-from .rng import seed_records
 from .rules import ACTIONS
+from .seeding import SEED_END, seed_records
 from .vision import make_full_view, make_partial_view
 from .vocabulary import WORDS, decode
 
@@ -168,10 +168,8 @@ class Environments:
             raise ValueError(
                 f"expected {self.num_envs} seeds, one an environment, got {len(seeds)}"
             )
-        if any(s is not None and s < 0 for s in seeds):
-            raise ValueError(
-                f"seeds must not be negative, got {min(s for s in seeds if s is not None)}"
-            )
+        if bad := [s for s in seeds if s is not None and not 0 <= s < SEED_END]:
+            raise ValueError(f"seeds must lie between 0 and 2**128 - 1, got {bad[0]}")
         rows = {i: seeds[i] for i in chosen.tolist() if seeds[i] is not None}
         memory = self._memory.cpu()
         seed_records(view_records(memory.numpy(), self.num_envs, self._bytes), rows)

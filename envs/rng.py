@@ -6,7 +6,7 @@ Sources: O'Neill (2014), PCG XSL-RR 128/64; Lemire (2019), unbiased bounded inte
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import cast
 
 import numpy as np
@@ -18,8 +18,8 @@ from .record import Record
 _int64 = cast("Callable[[object], int]", np.int64)  # a type checker takes it for an int
 _LOW32 = np.uint64(0xFFFFFFFF)
 _SHIFT32 = np.uint64(32)
-_MULTIPLIER_HIGH = np.uint64(0x2360ED051FC65DA4)
-_MULTIPLIER_LOW = np.uint64(0x4385DF649FCCF645)
+MULTIPLIER_HIGH = np.uint64(0x2360ED051FC65DA4)
+MULTIPLIER_LOW = np.uint64(0x4385DF649FCCF645)
 _ONE = np.uint64(1)
 _SHIFT58, _SHIFT11 = np.uint64(58), np.uint64(11)
 _SIXTY_THREE, _SIXTY_FOUR = np.uint64(63), np.uint64(64)
@@ -28,7 +28,7 @@ _DOUBLE_STEP = 1.0 / 9007199254740992.0  # 2 ** -53
 
 
 @njit(inline="always")
-def _multiply_high(a: np.uint64, b: np.uint64) -> np.uint64:
+def multiply_high(a: np.uint64, b: np.uint64) -> np.uint64:
     """The upper 64 bits of a 64 by 64 bit product."""
     a_low, a_high = a & _LOW32, a >> _SHIFT32
     b_low, b_high = b & _LOW32, b >> _SHIFT32
@@ -41,9 +41,9 @@ def _multiply_high(a: np.uint64, b: np.uint64) -> np.uint64:
 def next_uint64(e: Record) -> np.uint64:
     """Advance the stream by one 128-bit step and give 64 random bits."""
     low, high = e.rng_low, e.rng_high
-    product_low = low * _MULTIPLIER_LOW
+    product_low = low * MULTIPLIER_LOW
     product_high = (
-        _multiply_high(low, _MULTIPLIER_LOW) + high * _MULTIPLIER_LOW + low * _MULTIPLIER_HIGH
+        multiply_high(low, MULTIPLIER_LOW) + high * MULTIPLIER_LOW + low * MULTIPLIER_HIGH
     )
     new_low = product_low + e.increment_low
     carry = _ONE if new_low < product_low else np.uint64(0)
@@ -119,23 +119,3 @@ def restore_stream(e: Record) -> None:
     """Go back to where the stream stood at ``save_stream``."""
     e.rng_high, e.rng_low = e.saved_high, e.saved_low
     e.half_word, e.has_half_word = e.saved_half_word, e.saved_has_half_word
-
-
-def seed_records(records: np.ndarray, seeds: Mapping[int, int]) -> None:
-    """Set the streams of some records, by index, as ``gymnasium`` does.
-
-    That is ``PCG64(SeedSequence(seed))``.
-    """
-    words = np.empty((len(seeds), 4), np.uint64)
-    for row, seed in zip(words, seeds.values(), strict=True):
-        state = np.random.PCG64(np.random.SeedSequence(seed)).state["state"]
-        row[:] = *split128(state["state"]), *split128(state["inc"])
-    rows = list(seeds)
-    for column, name in enumerate(("rng_high", "rng_low", "increment_high", "increment_low")):
-        records[name][rows] = words[:, column]
-    records["has_half_word"][rows] = 0
-
-
-def split128(number: int) -> tuple[int, int]:
-    """The upper and the lower 64 bits."""
-    return number >> 64, number & ((1 << 64) - 1)

@@ -16,7 +16,6 @@ from minigrid.envs.babyai.core.roomgrid_level import RoomGridLevel
 from minigrid.minigrid_env import MiniGridEnv
 
 from ..record import MAX_WORDS, NOTHING
-from ..rng import split128
 from ..rules import rule_number
 from ..vocabulary import decode, encode
 from .instructions import tracked_objects
@@ -128,9 +127,14 @@ def read_stream(record: np.void, generator: np.random.Generator) -> None:
     state: Any = generator.bit_generator.state
     if state["bit_generator"] != "PCG64":
         raise ForeignRulesError(f"random streams are PCG64, got {state['bit_generator']}")
-    record["rng_high"], record["rng_low"] = split128(state["state"]["state"])
-    record["increment_high"], record["increment_low"] = split128(state["state"]["inc"])
+    record["rng_high"], record["rng_low"] = _halves(state["state"]["state"])
+    record["increment_high"], record["increment_low"] = _halves(state["state"]["inc"])
     record["has_half_word"], record["half_word"] = state["has_uint32"], state["uinteger"]
+
+
+def _halves(number: int) -> tuple[int, int]:
+    """The upper and the lower 64 bits."""
+    return number >> 64, number & ((1 << 64) - 1)
 
 
 def make_stream(record: np.void | Mapping[str, int]) -> np.random.Generator:

@@ -125,8 +125,9 @@ def test_a_seed_each():
     ("arguments", "message"),
     [
         ({"seed": [1, 2]}, "expected 3 seeds, one an environment, got 2"),
-        ({"seed": -4}, "seeds must not be negative, got -4"),
-        ({"seed": [1, -2, None]}, "seeds must not be negative, got -2"),
+        ({"seed": -4}, r"between 0 and 2\*\*128 - 1, got -4"),
+        ({"seed": [1, -2, None]}, r"between 0 and 2\*\*128 - 1, got -2"),
+        ({"seed": [1, 2**128, None]}, rf"between 0 and 2\*\*128 - 1, got {2**128}"),
         ({"mask": torch.ones(2, dtype=torch.bool)}, r"bool mask of shape \(3,\)"),
         ({"mask": torch.ones(3)}, "float32"),
     ],

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import random
+
 import numpy as np
 import pytest
 from numba import njit
 
 from envs import rng
 from envs.record import RECORD
-from envs.rng import seed_records
+from envs.seeding import seed_records
 
 # Rules have no entries for Python; these do.
 rand_int = njit(lambda e, low, high: rng.rand_int(e, low, high))
@@ -29,6 +31,22 @@ def test_mixed_draws_equal_numpy(seed):
             assert rand_float(ours) == theirs.uniform(0, 1)
         if draw % 5 == 0:
             assert rand_bool(ours) == (theirs.integers(0, 2) == 0)
+
+
+def test_streams_are_seeded_as_numpy_seeds_them():
+    chance = random.Random(1)
+    drawn = [chance.getrandbits(bits) for bits in range(1, 129) for _ in range(20)]
+    seeds = [0, 1, *drawn, 2**32 - 1, 2**32, 2**64 - 1, 2**64, 2**128 - 1]
+    records = np.zeros(2 * len(seeds), RECORD)
+    records["has_half_word"] = 1
+    seed_records(records, {2 * i: seed for i, seed in enumerate(seeds)})
+    for record, seed in zip(records[::2], seeds, strict=True):
+        theirs = np.random.PCG64(np.random.SeedSequence(seed)).state["state"]
+        assert int(record["rng_high"]) << 64 | int(record["rng_low"]) == theirs["state"]
+        assert int(record["increment_high"]) << 64 | int(record["increment_low"]) == theirs["inc"]
+        assert not record["has_half_word"]
+    assert not records["rng_low"][1::2].any()  # others are as they were
+    assert records["has_half_word"][1::2].all()
 
 
 @pytest.mark.parametrize("length", [1, 2, 3, 8, 100])

@@ -1,0 +1,91 @@
+"""NumPy's seeding, bit for bit, of many random streams at once.
+
+Sources: O'Neill (2015), "Developing a seed_seq alternative", and (2014), PCG XSL-RR 128/64, as
+``numpy.random.SeedSequence`` and ``PCG64`` apply them.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from .rng import MULTIPLIER_HIGH, MULTIPLIER_LOW, multiply_high
+
+SEED_END = 2**128  # of what a pool of four words takes in
+_MIX_LEFT, _MIX_RIGHT = np.uint32(0xCA01F9DD), np.uint32(0x4973F715)
+_SHIFT16 = np.uint32(16)
+_ONE, _SHIFT32, _SIXTY_THREE = np.uint64(1), np.uint64(32), np.uint64(63)
+
+
+class _Wide(NamedTuple):
+    """Numbers of 128 bits, by their halves: uint64 [seeds] each."""
+
+    high: np.ndarray
+    low: np.ndarray
+
+
+def seed_records(records: np.ndarray, seeds: Mapping[int, int]) -> None:
+    """Set the streams of some records, by index, as ``gymnasium`` does.
+
+    That is ``PCG64(SeedSequence(seed))``, for seeds from 0 on and below `SEED_END`.
+    """
+    words = [[seed >> shift & 0xFFFFFFFF for seed in seeds.values()] for shift in (0, 32, 64, 96)]
+    start_high, start_low, stream_high, stream_low = _generate(np.array(words, np.uint32))
+    increment = _Wide(stream_high << _ONE | stream_low >> _SIXTY_THREE, stream_low << _ONE | _ONE)
+    begun = _add(increment, _Wide(start_high, start_low))
+    state = _add(_times_multiplier(begun), increment)
+    rows = list(seeds)
+    records["rng_high"][rows], records["rng_low"][rows] = state
+    records["increment_high"][rows], records["increment_low"][rows] = increment
+    records["has_half_word"][rows] = 0
+
+
+def _generate(words: np.ndarray) -> np.ndarray:
+    """``SeedSequence(seed).generate_state(4, uint64)`` for each seed.
+
+    Args:
+        words: uint32 [4, seeds], the seeds' 128 bits, the lowest first.
+
+    Returns:
+        uint64 [4, seeds].
+    """
+    hashed = _hasher(0x43B0D7E5, 0x931E8875)
+    pool = [hashed(word) for word in words]
+    for source, target in itertools.permutations(range(4), 2):
+        mixed: np.ndarray = _MIX_LEFT * pool[target] - _MIX_RIGHT * hashed(pool[source])
+        pool[target] = mixed ^ mixed >> _SHIFT16
+    hashed = _hasher(0x8B51F9DD, 0x58F38DED)
+    halves = np.array([hashed(word) for word in (*pool, *pool)]).astype(np.uint64)
+    return halves[::2] | halves[1::2] << _SHIFT32
+
+
+def _hasher(key: int, factor: int) -> Callable[[np.ndarray], np.ndarray]:
+    """A hash of uint32 words, each time by the key that comes next."""
+    powers = itertools.accumulate(itertools.repeat(factor), initial=key, func=_times32)
+    keys = itertools.pairwise(map(np.uint32, powers))
+
+    def hashed(word: np.ndarray) -> np.ndarray:
+        now, following = next(keys)
+        product = (word ^ now) * following
+        return product ^ product >> _SHIFT16
+
+    return hashed
+
+
+def _times32(a: int, b: int) -> int:
+    return a * b % 2**32
+
+
+def _add(a: _Wide, b: _Wide) -> _Wide:
+    low = a.low + b.low
+    return _Wide(a.high + b.high + (low < b.low), low)
+
+
+def _times_multiplier(a: _Wide) -> _Wide:
+    """PCG's step, before the increment."""
+    carried = multiply_high.py_func(a.low, MULTIPLIER_LOW)
+    high = carried + a.high * MULTIPLIER_LOW + a.low * MULTIPLIER_HIGH
+    return _Wide(high, a.low * MULTIPLIER_LOW)
