@@ -11,9 +11,9 @@ from pathlib import Path
 from torch import Tensor
 
 from ..errors import UsageError, check_between, check_positive
-from ..evaluation import NUM_ENVS, SEED, Evaluation, evaluate
+from ..evaluation import NUM_ENVS, SEED, Evaluation, FindEvents, evaluate
 from ..files import check_writable, write_json
-from ..protocols import AgentConfig
+from ..protocols import AgentConfig, Stage
 from ..runs import Run, load_run
 from ..status import StatusLine, status_line
 from .base import (
@@ -73,27 +73,39 @@ class Evaluate:
         reports = []
         print(HEAD)
         with status_line() as status:
+            tell = partial(self.tell, run, find, status)
             for level in levels:
                 env = make_env(make, [level], trained.observation, count, device, self.seed)
-                for off, agent in lesions.items():
-                    name = f"{level}, {off}" if off else level
-                    found = evaluate(
-                        load_agent(run, env, agent, self.checkpoint),
-                        env,
-                        self.episodes,
-                        self.seed,
-                        self.temperature,
-                        find,
-                        partial(show, status, name, self.episodes),
-                    )
-                    report = found.as_json() | ({"knocked_out": off} if self.knock_out else {})
-                    status.say(line(name, found))
-                    if self.events:
-                        shares = {name: found.share_with(ok) for name, ok in OUTCOMES.items()}
-                        report["events"] = shares
-                        status.say("\n".join(map(events_line, shares, shares.values())))
-                    reports.append(report)
+                reports += [tell(env, off, agent) for off, agent in lesions.items()]
         write_json(self.json, reports)
+
+    def tell(
+        self,
+        run: Run,
+        find: FindEvents | None,
+        status: StatusLine,
+        env: Stage,
+        off: str,
+        agent: AgentConfig,
+    ) -> dict[str, object]:
+        """Evaluate one agent on one level and say what came out; the same for the file."""
+        name = ", ".join(filter(None, (*env.level_ids, off)))
+        found = evaluate(
+            load_agent(run, env, agent, self.checkpoint),
+            env,
+            self.episodes,
+            self.seed,
+            self.temperature,
+            find,
+            partial(show, status, name, self.episodes),
+        )
+        status.say(line(name, found))
+        report = found.as_json() | ({"knocked_out": off} if self.knock_out else {})
+        if self.events:
+            shares = {name: found.share_with(ok) for name, ok in OUTCOMES.items()}
+            report["events"] = shares
+            status.say("\n".join(map(events_line, shares, shares.values())))
+        return report
 
 
 def show(status: StatusLine, name: str, wanted: int, given: Tensor) -> None:
