@@ -15,6 +15,7 @@ from .interface import UPSTREAM_VIEW, Observation, Options, Step
 from .jit import Compiled
 from .kernels import MAX_ATTEMPTS
 from .layouts import Layouts
+from .mistakes import MISTAKES, explain
 from .record import CARRYING_OFFSET, MISSION_OFFSET, RECORD, X_OFFSET, record_bytes, view_records
 from .registry import Level, find_level
 from .render import render
@@ -231,7 +232,14 @@ class Environments:
             if isinstance(renew, Layouts):
                 renew.renew(self._rows, mine[mine >= 0])
             else:
-                self._launch(renew, end - first, self.levels[task].params, mine)
+                self._draw(self.levels[task], renew, mine)
+
+    def _draw(self, level: Level, renew: Compiled, chosen: Tensor) -> None:
+        """Draw layouts by a level's function; a mistake in it is told in one line."""
+        try:
+            self._launch(renew, len(chosen), level.params, chosen)
+        except MISTAKES as error:
+            raise ValueError(f"{level.id}: {explain(level.function, error)}") from error
 
     def _observe(self, chosen: Tensor, image: Tensor, direction: Tensor) -> None:
         """Observe some environments into the batch's image, direction and missions."""

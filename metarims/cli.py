@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass, make_dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Protocol, TypeVar, cast, get_type_hints
+from typing import Annotated, Protocol, TypeVar, cast, get_args, get_type_hints
 
 import tyro
 from tyro import _errors as tyro_errors  # its hook for mistakes is not in its public part yet
@@ -99,10 +99,15 @@ def parse(commands: Mapping[str, type], args: Sequence[str]) -> Command:
 
 def overview(commands: Mapping[str, type]) -> str:
     """What there is to be done, a line a command."""
-    titles = {name: (kind.__doc__ or "").strip().splitlines()[0] for name, kind in commands.items()}
+    titles = {name: first_sentence(kind.__doc__ or "") for name, kind in commands.items()}
     lines = [f"  {name:11}{title}" for name, title in titles.items()]
     head, foot = f"usage: {PROGRAM} COMMAND [FLAGS]", f"{PROGRAM} COMMAND --help lists its flags."
     return "\n".join([head, "", *lines, "", foot])
+
+
+def first_sentence(text: str) -> str:
+    """In one line."""
+    return " ".join(text.split()).split(". ")[0].rstrip(".") + "."
 
 
 def parse_run(kind: type, command: str, args: Sequence[str]) -> Command:
@@ -134,8 +139,16 @@ def parse_plain(kind: type, command: str, args: Sequence[str]) -> Command:
     about = {"__doc__": kind.__doc__}
     flags = make_dataclass(kind.__name__, rows, bases=(kind,), frozen=True, namespace=about)
     default = None if base is None else flags(**vars(base))
-    paths = [field.name for field in fields(kind)] if base is None else flatten(base)
+    hints = get_type_hints(kind, include_extras=True)
+    passed_over = {"imported", *(name for name, hint in hints.items() if is_positional(hint))}
+    known = [field.name for field in fields(kind)] if base is None else flatten(base)
+    paths = [path for path in known if path not in passed_over]
     return cast(Command, parse_flags(flags, command, args, default, [*paths, "import"]))
+
+
+def is_positional(hint: object) -> bool:
+    """Whether an argument of that type stands without its flag."""
+    return tyro.conf.Positional in get_args(hint)
 
 
 def starting_point(args: Sequence[str]) -> RunConfig:
@@ -241,7 +254,7 @@ def mistake(event: tyro_errors.ParseErrorEvent, flags: Sequence[str]) -> str:
             if not token.startswith("-"):
                 return f"unexpected {token!r}"
             flag = token.split("=")[0]
-            return f"unknown setting {flag}; nearest: {', '.join(nearest(flag, flags))}"
+            return f"unknown setting {flag}; nearest: {', '.join(near_flags(flag, flags))}"
         case tyro_errors.MissingArgs(missing_arguments=missing):
             return f"missing: {', '.join(shown(each.arg) for each in missing)}"
         case tyro_errors.InvalidChoice(argument=argument, value=value, choices=known):
@@ -249,8 +262,30 @@ def mistake(event: tyro_errors.ParseErrorEvent, flags: Sequence[str]) -> str:
         case tyro_errors.BadValue(argument=argument):
             return f"{shown(argument)} needs a value"
         case tyro_errors.InstantiationFailure(message=message, argument=argument):
-            return message if argument is None else f"{shown(argument)}: {message}"
+            return message if argument is None else f"{shown(argument)}: {in_words(message)}"
     return f"{event.prog} does not understand this: see --help"
+
+
+def near_flags(flag: str, flags: Sequence[str]) -> list[str]:
+    """Those that end as the flag does, or in words with its letters (lr), else the likest."""
+    end = flag.lstrip("-").split(".")[-1]
+    ends = {each: each.lstrip("-").split(".")[-1] for each in flags}
+    initials = {each: "".join(word[:1] for word in last.split("-")) for each, last in ends.items()}
+    meant = [each for each in flags if end in (ends[each], initials[each])]
+    return nearest(flag, meant or flags)
+
+
+def in_words(message: str) -> str:
+    """What Python says of a number that is none, as a person would."""
+    for kind, python in NOT_A_NUMBER.items():
+        message = message.replace(python, f"must be a {kind}, got")
+    return message
+
+
+NOT_A_NUMBER = {
+    "whole number": "invalid literal for int() with base 10:",
+    "number": "could not convert string to float:",
+}
 
 
 def shown(argument: ArgumentDefinition) -> str:

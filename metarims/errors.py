@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from functools import cache
+
+MANY = 30  # choices that a line names
 
 
 class UsageError(ValueError):
     """Bad input; the command line prints it as one line and ends with exit code 2."""
+
+
+@contextmanager
+def as_usage_errors() -> Iterator[None]:
+    """What the environments refuse, by a `ValueError`, is the user's to mend."""
+    try:
+        yield
+    except ValueError as error:
+        raise UsageError(str(error)) from error
 
 
 @cache
@@ -39,6 +51,10 @@ def check_choice(name: str, given: str, choices: Iterable[str]) -> None:
 
 
 def nearest(given: str, choices: Iterable[str]) -> list[str]:
-    """Up to three of the choices, the likest first; all where none is like it."""
-    known = list(choices)
-    return difflib.get_close_matches(given, known, 3, 0.4) or known
+    """Up to three of the choices, the likest first, capitals aside; where none is like it all, or
+    the first `MANY`.
+    """
+    known = {choice.lower(): choice for choice in choices}
+    near = difflib.get_close_matches(given.lower(), known, 3, 0.4)
+    rest = ["…"] if len(known) > MANY else []
+    return [known[name] for name in near] or [*known.values()][:MANY] + rest

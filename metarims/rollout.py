@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
+from .errors import as_usage_errors
 from .losses import log_prob_of, log_softmax
 from .novelty import nothing_seen, see
 from .protocols import Act, Agent, Diagnostics, Environment, Observation, Output, State, Step
@@ -127,7 +128,8 @@ def overwrite(cursor: Cursor, other: Cursor) -> None:
 
 def begin(env: Environment, agent: Agent, seed: int | None = None, curious: bool = False) -> Cursor:
     """Reset the environments and the agent; whether what is seen is to be noted."""
-    obs = env.reset(seed)
+    with as_usage_errors():
+        obs = env.reset(seed)
     count, device = env.num_envs, env.device
     action = torch.zeros(count, dtype=torch.int64, device=device)
     reward = torch.zeros(count, dtype=torch.float32, device=device)

@@ -6,7 +6,7 @@ import difflib
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -172,12 +172,18 @@ def decisive(config: RunConfig) -> RunConfig:
     return replace(config, run=run, evaluation=EvaluationConfig(), preset="")
 
 
-def create_run(config: RunConfig) -> Run:
-    """Make the run's folder; one that holds anything is refused."""
+def check_out(config: RunConfig) -> Path:
+    """Where the run will be; `UsageError` if that is not said, or holds anything."""
     if not config.run.out:
         raise UsageError("missing: --out, a folder for the run")
     path = Path(config.run.out)
     _refuse_if_taken(path)
+    return path
+
+
+def create_run(config: RunConfig) -> Run:
+    """Make the run's folder; one that holds anything is refused."""
+    path = check_out(config)
     run = Run(make_folder(path), config)
     with run.held():
         _refuse_if_taken(path)  # by another process, meanwhile
@@ -203,6 +209,24 @@ def load_run(path: str | Path) -> Run:
     """
     path = Path(path)
     return Run(path, read_config(path / CONFIG))
+
+
+def load_runs(paths: Iterable[str | Path]) -> list[Run]:
+    """The runs in folders, each a run's own or one that holds the folders of several.
+
+    Raises:
+        UsageError: as `load_run`.
+    """
+    return [load_run(folder) for path in map(Path, paths) for folder in _within(path) or [path]]
+
+
+def _within(path: Path) -> list[Path]:
+    """The folders of the runs that a folder holds, if it is none itself; shorter names first."""
+    if not path.is_dir() or (path / CONFIG).exists():
+        return []
+    with refusals(path):
+        runs = [folder for folder in path.iterdir() if (folder / CONFIG).is_file()]
+    return sorted(runs, key=lambda run: (len(run.name), run.name))
 
 
 def read_config(path: Path) -> RunConfig:
@@ -249,7 +273,9 @@ def check_like(name: str, given: Tensor, expected: Tensor) -> None:
 
 
 def _nearest(path: Path) -> str:
-    """The runs beside a path where there is none."""
+    """The runs within or beside a path where there is none."""
+    if inner := _within(path):
+        return f"; it holds {', '.join(map(str, inner[:3]))}{' …' if inner[3:] else ''}"
     if not path.parent.is_dir():
         return ""
     runs = [folder.name for folder in path.parent.iterdir() if (folder / CONFIG).is_file()]

@@ -29,6 +29,16 @@ class Stopped(KeyboardInterrupt):
         return 128 + self.number
 
 
+@contextmanager
+def told_to_repeat() -> Iterator[None]:
+    """Who is told to stop within it ends by saying how to go on: by the same command."""
+    try:
+        yield
+    except Stopped:
+        print("\nstopped; the same command goes on", file=sys.stderr)
+        raise
+
+
 class Told:
     """Which signal has been heard, 0 for none."""
 

@@ -13,9 +13,12 @@ import pytest
 from PIL import Image, ImageSequence
 
 from metarims.commands.base import make_env
+from metarims.commands.train import told_how_to_resume
 from metarims.runs import load_run
 from metarims.settings import replace_at
+from metarims.stopping import Stopped
 from metarims.studies.experiments import Arm, Experiment, Scale
+from metarims.studies.jobs import workers
 from run import WIRING, main
 
 ROOT = Path(__file__).parent.parent
@@ -59,6 +62,14 @@ def complaint(capsys, *args):
         ([], ["expected a command: levels, train, resume, evaluate"]),
         (["levels", "DorKey-5x5"], ["unknown level 'DorKey-5x5'", "MiniGrid-DoorKey-5x5-v0"]),
         (["levels", "--al"], ["unknown setting --al", "nearest: "]),
+        (["levels", "--impot", "x"], ["unknown setting --impot; nearest: --import"]),
+        ([*TRAIN, "--lr", "1"], ["nearest: --fast.learning-rate, --slow.learning-rate"]),
+        ([*TRAIN, "--frames", "1e5"], ["--frames: must be a whole number, got '1e5'"]),
+        ([*TRAIN, "--ppo.clip", "x"], ["--ppo.clip: must be a number, got 'x'"]),
+        ([*TRAIN, "--out", "x", "--device", "gpu"], ["device 'gpu' is unknown; there is cpu"]),
+        ([*TRAIN, "--env", "My-Own-v0", "--out", "x"], ["(--import FILE loads more)"]),
+        (["reproduce"], ["missing: NAME, --out"]),
+        (["reproduce", "fig3", "--out", "x", "--episode", "1"], ["--scale", "--first-seed"]),
         (["train", "--agent", "lstm", "--out", "x"], ["missing: --env"]),
         ([*TRAIN], ["missing: --out"]),
         ([*TRAIN, "--out", "x", "--fraems", "9"], ["unknown setting --fraems; nearest: --frames"]),
@@ -96,7 +107,10 @@ def complaint(capsys, *args):
         (["train", "--imitate", "no/thing", "--out", "x"], ["no demonstrations at no/thing"]),
         ([*TRAIN, "--imitate", "no/thing", "--out", "x"], ["no demonstrations at no/thing"]),
         ([*TRAIN, "--algorithm", "clone", "--out", "x"], ["missing: --imitate"]),
-        ([*TRAIN, "--imitate", "x", "--algorithm", "ppo"], ["the algorithm ppo does not imitate"]),
+        (
+            [*TRAIN, "--imitate", "x", "--algorithm", "ppo", "--out", "x"],
+            ["the algorithm ppo does not imitate"],
+        ),
         ([*CAPTURED, "--out", "x"], ["a GPU alone captures: it learns the same without --capture"]),
         ([*CAPTURED, "--out", "x", "--seeds", "2"], ["a GPU alone captures"]),
         (["bench", "train", "--device", "cpu", "--capture"], ["a GPU alone captures"]),
@@ -121,7 +135,7 @@ def test_bad_input_gets_one_line(capsys, tmp_path, monkeypatch, args, said):
         ("--env", "MiniGrid-DorKey-5x5-v0", ["unknown level", "MiniGrid-DoorKey-5x5-v0"]),
         ("--agent", "metarim", ["unknown agent 'metarim'", "metarims"]),
         ("--device", "cuda:7", ["device 'cuda:7' is not here; there is cpu"]),
-        ("--device", "gpu", ["device 'gpu' is not here; there is cpu"]),
+        ("--device", "gpu", ["device 'gpu' is unknown; there is cpu"]),
     ],
 )
 def test_a_wrong_name_gets_the_nearest_right_one(capsys, tmp_path, flag, given, said):
@@ -243,6 +257,55 @@ def test_runs_are_compared(capsys, trained, modular, tmp_path):
     assert rows["lstm"]["dead"] is None
     assert 0 <= rows["metarims"]["dead"] <= 2
     assert rows["metarims"]["frames_to_target"] is None
+
+
+def test_runs_that_are_put_together_and_should_not_be_are_named(capsys, trained, tmp_path):
+    again, longer = tmp_path / "again", tmp_path / "longer"
+    args = [*TRAIN, "--num-envs", "8", "--frames"]
+    assert main([*args, "1", "--out", str(again)]) == 0
+    assert main([*args, "700", "--out", str(longer), "--seed", "2"]) == 0
+    capsys.readouterr()
+    assert main(["compare", str(trained), str(again), str(longer)]) == 0
+    said = capsys.readouterr().out
+    assert f"lstm num_envs=8 on {EMPTY}: more than one run with seed 1" in said
+    assert "runs of 1,280 frames and of 640 frames are put together" in said
+
+
+def test_a_run_that_has_nothing_left_to_do_says_so(capsys, trained):
+    before = (trained / "metrics.jsonl").read_text()
+    assert main(["resume", str(trained)]) == 0
+    assert capsys.readouterr().out == (
+        f"{trained}: 640 frames, finished before: --frames N goes on\n"
+    )
+    assert (trained / "metrics.jsonl").read_text() == before
+
+
+def test_who_is_stopped_is_told_what_goes_on(capsys, trained, tmp_path):
+    flags = ["--device", "cpu", "--import", "my level.py"]
+    for folder in (str(trained), str(tmp_path / "none")):
+        with pytest.raises(Stopped), told_how_to_resume(folder, 2, flags):
+            raise Stopped(2)
+    goes_on, nothing = filter(None, capsys.readouterr().err.splitlines())
+    own = "--ranks 2 --device cpu --import 'my level.py'"
+    assert goes_on == f"stopped; go on with: python run.py resume {trained} {own}"
+    assert nothing == "stopped; nothing was written yet"
+    with pytest.raises(Stopped), workers(1):
+        raise Stopped(2)
+    assert capsys.readouterr().err.strip() == "stopped; the same command goes on"
+
+
+def test_modules_are_switched_off_where_there_are_any(capsys, trained, modular, tmp_path):
+    levels = ["--env", EMPTY, "--episodes", "4", "--out", str(tmp_path / "out")]
+    line = complaint(capsys, "transfer", trained, "--knock-out", "1", *levels)
+    assert "none of the runs has modules to knock out" in line
+    assert not (tmp_path / "out").exists()
+    runs = map(str, (trained, modular))
+    assert main(["transfer", *runs, "--knock-out", "1", *levels]) == 0
+    rows = (tmp_path / "out" / "scores.csv").read_text().splitlines()
+    assert [row.split(",")[5] for row in rows] == [
+        *("knocked_out", "", "", "1 off"),
+        *(f"module {j} off" for j in range(5)),
+    ]
 
 
 def test_runs_are_set_against_levels_and_not_evaluated_again(capsys, tmp_path):
@@ -440,6 +503,11 @@ def test_seeds_are_runs_of_their_own_side_by_side_and_go_on(capsys, tmp_path):
     assert main(args) == 0
     assert "2/2 " in capsys.readouterr().out
     assert sorted(path.name for path in out.iterdir()) == ["seed-1", "seed-2"]
+    line = complaint(capsys, "resume", out)
+    assert line.endswith(f"no run at {out}; it holds {out}/seed-1, {out}/seed-2")
+    assert main(["compare", str(out)]) == 0
+    assert EMPTY in (row := capsys.readouterr().out.splitlines()[-1])
+    assert row.split()[2] == "2"  # seeds
     first, second = (out / f"seed-{seed}" / "metrics.jsonl" for seed in (1, 2))
     assert first.read_text() != second.read_text()
     alone = tmp_path / "alone"  # a fresh process, as theirs: other tests' levels add words

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -14,7 +14,7 @@ from tyro.conf import Positional
 
 from .. import ranks
 from ..config import RunConfig
-from ..errors import UsageError
+from ..errors import UsageError, as_usage_errors
 from ..memory import keep_freed_memory
 from ..protocols import (
     Agent,
@@ -68,7 +68,8 @@ def resolve_device(name: str) -> str:
     if name == "auto":
         return "cpu" if len(here) == 1 else "cuda"
     if name not in (*here, "cuda") or (name == "cuda" and len(here) == 1):
-        raise UsageError(f"device {name!r} is not here; there is {', '.join(here)}")
+        what = "is not here" if name.split(":")[0] in ("cpu", "cuda") else "is unknown"
+        raise UsageError(f"device {name!r} {what}; there is {', '.join(here)}")
     return name
 
 
@@ -105,8 +106,10 @@ def make_env(
 def check_levels(simulator: Simulator, ids: Sequence[str]) -> None:
     """Refuse levels that there are not, before any work is done."""
     for id in ids:
-        with as_usage_errors():
+        try:
             simulator.check_level(id)
+        except ValueError as error:
+            raise UsageError(f"{error} (--import FILE loads more)") from None
 
 
 def build(make: MakeEnvironments, config: RunConfig) -> tuple[Stage, Agent]:
@@ -136,15 +139,6 @@ def find_demonstrations(
         print(f"imitates    {path}", flush=True)
     with as_usage_errors():
         return simulator.read_demonstrations(Path(path), env)
-
-
-@contextmanager
-def as_usage_errors() -> Iterator[None]:
-    """What the environments refuse is the user's to mend."""
-    try:
-        yield
-    except ValueError as error:
-        raise UsageError(str(error)) from error
 
 
 def load_agent(

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from ..errors import check_between
 from ..files import check_writable, write_json
-from ..runs import load_run
-from ..studies.compare import compare, comparison_table
+from ..runs import load_runs
+from ..studies.compare import compare, comparison_table, note_differences
 from ..studies.curves import TARGET
 from .base import RunFolders, Wiring
 
@@ -18,7 +18,7 @@ class Compare:
     """Set runs side by side: interquartile means over seeds with 95 % intervals.
 
     Attributes:
-        runs: the runs' folders.
+        runs: the runs' folders, or folders of them as `train --seeds` leaves.
         target: success rate whose frames are asked for.
         json: file for the results.
     """
@@ -31,6 +31,8 @@ class Compare:
         """Print one row for each level, agent and settings."""
         check_between(0, 1, target=self.target)
         check_writable(self.json)
-        rows = compare([load_run(path) for path in self.runs], self.target)
+        runs = load_runs(self.runs)
+        note_differences(runs)
+        rows = compare(runs, self.target)
         print(comparison_table(rows, self.target))
         write_json(self.json, [asdict(row) for row in rows])

@@ -15,10 +15,10 @@ import tyro
 from tyro.conf import Positional
 
 from ..config import EnvironmentConfig
-from ..errors import UsageError, check_positive
+from ..errors import UsageError, as_usage_errors, check_positive
 from ..files import aside, make_folder
 from ..status import status_line
-from .base import Wiring, as_usage_errors
+from .base import Wiring
 
 LevelId = Annotated[Positional[str], tyro.conf.arg(metavar="ID")]
 

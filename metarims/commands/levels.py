@@ -16,7 +16,7 @@ class Levels:
     """List the levels that can be trained on.
 
     Attributes:
-        pattern: part of a name, or a pattern such as '*DoorKey*'.
+        pattern: part of a name, or a pattern such as '*doorkey*'; capitals do not matter.
     """
 
     pattern: Positional[str] = "*"
@@ -25,7 +25,7 @@ class Levels:
         """Print the ids that match."""
         known = wiring.simulator.levels()
         pattern = self.pattern if "*" in self.pattern else f"*{self.pattern}*"
-        found = fnmatch.filter(known, pattern)
+        found = [id for id in known if fnmatch.fnmatchcase(id.lower(), pattern.lower())]
         if not found:
             check_choice("level", self.pattern, known)
         print("\n".join(found))

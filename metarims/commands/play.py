@@ -9,8 +9,8 @@ from pathlib import Path
 
 from tyro.conf import Positional
 
-from ..errors import check_between
-from .base import Wiring, as_usage_errors, check_levels
+from ..errors import as_usage_errors, check_between
+from .base import Wiring, check_levels
 
 
 def has_display() -> bool:

@@ -12,7 +12,7 @@ from ..evaluation import SEED
 from ..files import make_folder, write_json
 from ..protocols import Simulator
 from ..rollout import Rollout
-from ..runs import Run, load_run
+from ..runs import Run, load_runs
 from ..studies.analysis import about_to_succeed, watch
 from ..studies.unseen import read_courses
 from .base import RunFolders, Wiring, load_agent, make_env, resolve_device
@@ -22,11 +22,12 @@ NUM_ENVS, STEPS = 64, 256
 
 @dataclass(frozen=True)
 class Plot:
-    """Draw the learning curves of runs, those on levels that they were evaluated on as they learnt,
-    and of each one its modules, values and some episodes.
+    """Draw learning curves of runs, and of each run its modules, its values and some episodes.
+
+    Runs that were evaluated on other levels as they learnt have curves of these as well.
 
     Attributes:
-        runs: the runs' folders.
+        runs: the runs' folders, or folders of them as `train --seeds` leaves.
         out: folder for the figures.
         steps: each agent is watched for so many steps of 64 environments on its training levels.
         seed: of those steps.
@@ -47,7 +48,7 @@ class Plot:
         if self.out.exists() and not self.out.is_dir():
             raise UsageError(f"{self.out} is a file; choose another folder")
         device = resolve_device(self.device)
-        runs = [load_run(path) for path in self.runs]
+        runs = load_runs(self.runs)
         watched = [watch_run(wiring.simulator, run, device, self.steps, self.seed) for run in runs]
         draw_curves(runs, make_folder(self.out) / "curves.png")
         if courses := read_courses(runs):

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Annotated
 
+import tyro
 from tyro.conf import Positional
 
 from ..config import OBSERVATIONS, EnvironmentConfig
@@ -29,7 +31,7 @@ class Reproduce:
     """Train and evaluate what a table or figure shows, the paper's or ours; a stopped one goes on.
 
     Attributes:
-        name: of the experiment.
+        name: of the experiment; docs/reproducing.md lists them.
         scale: "small" (hours of a laptop) or "full".
         seeds: runs of each kind (default: the scale's).
         first_seed: of the first run of each kind; settings were chosen by lower ones than it is by
@@ -41,7 +43,7 @@ class Reproduce:
             for report.md, curves.png and what else it is about.
     """
 
-    name: Positional[str]
+    name: Annotated[Positional[str], tyro.conf.arg(metavar="NAME")]
     out: Path
     scale: str = "small"
     seeds: int | None = None

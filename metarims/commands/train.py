@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import shlex
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -17,26 +18,26 @@ from tyro.conf import arg
 
 from .. import ranks
 from ..config import RunConfig
-from ..errors import UsageError, check_positive
+from ..errors import UsageError, as_usage_errors, check_positive
 from ..files import write_json
 from ..graphs import check_captures
 from ..loops import count
 from ..monitor import Onlookers
 from ..protocols import Agent, MakeEnvironments, Simulator, Stage
-from ..runs import Run, load_run
+from ..runs import CONFIG, Run, check_out, load_run
 from ..seeds import Member, train_stacked, why_not_stacked
 from ..settings import replace_at
 from ..stacked import StackedAgent
-from ..stopping import Stopped
+from ..stopping import Stopped, told_to_repeat
 from ..studies.gallery import Gallery
 from ..studies.jobs import finished_before, import_flags, is_finished, resume_flags, train_all
 from ..studies.launch import launch
 from ..studies.unseen import Examiner
+from ..tally import has_reached
 from ..training import Summary, resume, train
 from .base import (
     RunFolder,
     Wiring,
-    as_usage_errors,
     build,
     check_levels,
     find_demonstrations,
@@ -72,14 +73,16 @@ class Train:
         """Train and say where everything is."""
         check_positive(ranks=self.ranks, seeds=self.seeds)
         config = replace_at(self.config, {"device": resolve_device(self.config.run.device)})
-        check_levels(wiring.simulator, config.evaluation.env)
+        check_levels(wiring.simulator, (*config.environment.env, *config.evaluation.env))
         if config.run.capture:
             check_captures(torch.device(config.run.device))
         config = on_demonstrated_level(wiring.simulator, config)
         if self.seeds > 1:
             self.train_seeds(wiring, config)
             return
-        with told_how_to_resume(config.run.out, self.ranks):
+        if not ranks.are_several():  # the first of several makes the folder
+            check_out(config)
+        with told_how_to_resume(config.run.out, self.ranks, import_flags(self.imported)):
             if self.ranks > 1 and not ranks.are_several():
                 self.launch(wiring, config)
             else:
@@ -148,15 +151,32 @@ class Resume:
         if self.frames is not None:
             check_positive(frames=self.frames)
         run = on_device(load_run(self.run_folder), self.device)
-        with told_how_to_resume(self.run_folder, self.ranks):
+        check_levels(wiring.simulator, run.config.environment.env)
+        if told_finished(run, self.frames):
+            return
+        own = [*resume_flags(self.frames, self.device), *import_flags(self.imported)]
+        with told_how_to_resume(self.run_folder, self.ranks, own):
             if self.ranks > 1 and not ranks.are_several():
-                own = [*resume_flags(self.frames, self.device), *import_flags(self.imported)]
                 launch(wiring.program, ["resume", self.run_folder, *own], self.ranks)
             else:
                 env, agent = said(run.config, build(wiring.simulator.make, run.config))
                 shown = find_demonstrations(wiring.simulator, run.config, env)
                 onlookers = onlookers_of(wiring.simulator, run.config, env)
                 show(resume(run, env, agent, shown, onlookers, self.frames))
+
+
+def told_finished(run: Run, frames: int | None) -> bool:
+    """Whether a run has nothing left to do, up to so many frames or as planned, having said so."""
+    own = {"out": str(run.path), "frames": frames or run.config.run.frames}
+    config = replace_at(run.config, own)
+    if not is_finished(config):
+        return False
+    run.load()  # which refuses what is damaged
+    if ranks.rank() == 0:
+        reached = config.run.until and has_reached(run.last_metrics(), config.run.until)
+        why = f"--until {config.run.until} is reached" if reached else "--frames N goes on"
+        print(f"{finished_before(config)}: {why}")
+    return True
 
 
 def on_device(run: Run, name: str) -> Run:
@@ -186,11 +206,8 @@ def train_at_once(wiring: Wiring, configs: Sequence[RunConfig]) -> None:
     print(f"seeds       {len(built)} at once, stacked", flush=True)
     onlookers = onlookers_of(wiring.simulator, unfinished[0], env)
     members = [Member(config, *each) for config, each in zip(unfinished, built, strict=True)]
-    try:
+    with told_to_repeat():
         summaries = train_stacked(members, build_all(make, unfinished), onlookers)
-    except Stopped:
-        print("\nstopped; the same command goes on", file=sys.stderr)
-        raise
     for summary in summaries:
         print(f"{summary.path}: {in_words(summary)}")
 
@@ -221,15 +238,18 @@ def on_demonstrated_level(simulator: Simulator, config: RunConfig) -> RunConfig:
 
 
 @contextmanager
-def told_how_to_resume(folder: str, count: int) -> Iterator[None]:
-    """Who is told to stop ends with the command that goes on."""
+def told_how_to_resume(folder: str, count: int, flags: Sequence[str]) -> Iterator[None]:
+    """Who is told to stop ends with the command that goes on, of so many ranks, by these flags."""
     try:
         yield
         ranks.wait_for_all()
     except Stopped:
         if ranks.rank() == 0 and not (count == 1 and ranks.are_several()):
-            more = f" --ranks {count}" if count > 1 else ""
-            print(f"\nstopped; go on with: python run.py resume {folder}{more}", file=sys.stderr)
+            more = ["--ranks", str(count)] if count > 1 else []
+            command = shlex.join(["python", "run.py", "resume", folder, *more, *flags])
+            begun = (Path(folder) / CONFIG).exists()
+            how = f"go on with: {command}" if begun else "nothing was written yet"
+            print(f"\nstopped; {how}", file=sys.stderr)
         raise
 
 

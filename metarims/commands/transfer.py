@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import UsageError, check_between, check_positive
 from ..files import make_folder, write_text
-from ..runs import Run, load_run
+from ..runs import Run, load_runs
+from ..studies.compare import note_differences
 from ..studies.jobs import evaluate_all
 from ..studies.transfer import (
     as_csv,
@@ -27,11 +29,12 @@ class Transfer:
     """Evaluate runs zero-shot on levels, as one matrix with intervals; a stopped one goes on.
 
     Attributes:
-        runs: the runs' folders; those that differ in their seed alone are one row.
+        runs: the runs' folders, or folders of them as `train --seeds` leaves; those that differ in
+            their seed alone are one row.
         env: level ids.
         episodes: of each run on each level.
         temperature: of the policies, see `evaluate`.
-        knock_out: evaluate as well with modules switched off, likewise.
+        knock_out: evaluate as well with modules switched off, likewise, where there are any.
         jobs: runs at a time (default: as many as there are cores).
         out: folder for scores.csv, transfer.md, transfer.png, profiles.png and the evaluations.
     """
@@ -52,26 +55,42 @@ class Transfer:
         check_levels(wiring.simulator, self.env)
         if self.out.exists() and not self.out.is_dir():
             raise UsageError(f"{self.out} is a file; choose another folder")
-        runs = [load_run(path) for path in self.runs]
-        print(transfer(wiring.program, self, runs))
+        print(transfer(wiring.program, self, load_runs(self.runs)))
 
 
 def transfer(program: Path, asked: Transfer, runs: list[Run]) -> str:
     """Evaluate the runs into the folder, leave table, figure and scores there; the table."""
     from ..studies.figures import draw_matrix, draw_profiles  # slow to import
 
+    check_modules(asked.knock_out, runs)
+    note_differences(runs)
     folder = make_folder(asked.out / "evaluations")
-    flags = ["--env", *asked.env, "--episodes", str(asked.episodes)]
-    if asked.temperature != 1:
-        flags += ["--temperature", str(asked.temperature)]
-    if asked.knock_out:
-        flags += ["--knock-out", *map(str, asked.knock_out)]
-    files = {evaluation_file(folder, run, flags): run for run in runs}
-    evaluate_all(program, asked.imported, asked.jobs, files, flags)
-    scores = [score for file, run in files.items() for score in read_scores(file, run)]
+    flags = [flags_for(asked, run) for run in runs]
+    files = [evaluation_file(folder, *each) for each in zip(runs, flags, strict=True)]
+    wanted = dict(zip(files, zip(runs, flags, strict=True), strict=True))
+    evaluate_all(program, asked.imported, asked.jobs, wanted)
+    scores = [score for file, (run, _) in wanted.items() for score in read_scores(file, run)]
     table = as_markdown(scores)
     write_text(asked.out / "scores.csv", as_csv(scores))
     write_text(asked.out / "transfer.md", table)
     draw_matrix(matrix(scores, "success_rate"), "success, %", asked.out / "transfer.png")
     draw_profiles(profiles(scores), asked.out / "profiles.png")
     return table
+
+
+def check_modules(counts: Sequence[int], runs: Sequence[Run]) -> None:
+    """Refuse to switch off modules where none of the runs has so many."""
+    for count in counts:
+        check_positive(knock_out=count)
+        if not any(run.config.agent.lesions(count) for run in runs):
+            raise UsageError("none of the runs has modules to knock out")
+
+
+def flags_for(asked: Transfer, run: Run) -> list[str]:
+    """How a run is evaluated; modules are switched off where there are any."""
+    flags = ["--env", *asked.env, "--episodes", str(asked.episodes)]
+    if asked.temperature != 1:
+        flags += ["--temperature", str(asked.temperature)]
+    if all(map(run.config.agent.lesions, asked.knock_out)):
+        flags += ["--knock-out", *map(str, asked.knock_out)] if asked.knock_out else []
+    return flags

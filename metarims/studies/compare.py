@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from ..config import OF_NO_MATTER, find_preset
-from ..errors import UsageError
+from ..errors import UsageError, note
 from ..runs import Run, load_run
 from ..settings import differences
 from ..statistics import interquartile_interval, interquartile_mean
@@ -74,6 +75,29 @@ def agent_of(run: Run) -> str:
     return f"{run.config.preset} {changed_settings(run)}".strip()
 
 
+def note_differences(runs: Iterable[Run]) -> None:
+    """Say where runs that are put together differ in more than their seeds, or not in these."""
+    groups: dict[tuple[str, str], list[Run]] = {}
+    for run in runs:
+        groups.setdefault((run.config.environment.label, agent_of(run)), []).append(run)
+    for (level, agent), alike in groups.items():
+        seeds = Counter(run.config.run.seed for run in alike)
+        again = [str(seed) for seed, count in seeds.items() if count > 1]
+        if again:
+            note(f"{agent} on {level}: more than one run with seed {', '.join(again)}")
+        ends = sorted(set(map(_end, alike)))
+        if len(ends) > 1:
+            note(f"{agent} on {level}: runs {' and '.join(ends)} are put together")
+
+
+def _end(run: Run) -> str:
+    """When a run ends."""
+    until = run.config.run.until
+    return (
+        f"until {until:.0%}" if until else f"of {int(run.last_metrics().get('frames', 0)):,} frames"
+    )
+
+
 def _levels_of(origin: str) -> str:
     """What a run was trained on, if it is still there."""
     try:
@@ -120,8 +144,8 @@ def _cells(row: Comparison) -> list[str]:
         row.env,
         f"{row.agent} {row.settings}".strip(),
         str(row.seeds),
-        f"{row.area:.3f} ({_interval(row.area_ci95)})",
-        f"{row.final:.3f} ({_interval(row.final_ci95)})",
+        f"{row.area:.3f} ({_interval(row, row.area_ci95)})",
+        f"{row.final:.3f} ({_interval(row, row.final_ci95)})",
         _count(row.frames_to_target),
         _count(row.episodes_to_target),
         _figure(row.dead, 1),
@@ -131,15 +155,17 @@ def _cells(row: Comparison) -> list[str]:
 
 def _table_line(row: Comparison) -> str:
     return (
-        f"{row.env:30}{row.agent:11}{row.seeds:>5}  {row.area:>12.3f} {_interval(row.area_ci95):14}"
-        f"{row.final:>10.3f} {_interval(row.final_ci95):14}{_count(row.frames_to_target):>15}"
+        f"{row.env:30}{row.agent:11}{row.seeds:>5}  {row.area:>12.3f} "
+        f"{_interval(row, row.area_ci95):14}{row.final:>10.3f} {_interval(row, row.final_ci95):14}"
+        f"{_count(row.frames_to_target):>15}"
         f"{_count(row.episodes_to_target):>10}{_figure(row.dead, 1):>6}"
         f"{_figure(row.information, 3):>8}  {row.settings}"
     ).rstrip()
 
 
-def _interval(ends: tuple[float, float]) -> str:
-    return f"{ends[0]:.3f} – {ends[1]:.3f}"
+def _interval(row: Comparison, ends: tuple[float, float]) -> str:
+    """For a table; one run alone has none."""
+    return f"{ends[0]:.3f} – {ends[1]:.3f}" if row.seeds > 1 else "–"
 
 
 def _figure(number: float, digits: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -26,7 +27,8 @@ from .analysis import (
 )
 from .compare import agent_of
 from .curves import Curve, read_curve
-from .transfer import THRESHOLDS, Matrix
+from .transfer import NO_FIGURE, THRESHOLDS, Matrix, columns
+from .transfer import Figure as Number
 from .unseen import Courses
 
 matplotlib.use("Agg")
@@ -111,9 +113,12 @@ def _draw_middle(
 
 def draw_matrix(rows: Matrix, title: str, path: Path) -> None:
     """A heat map: a row a source and agent, a column a level, the numbers with their intervals."""
-    levels = list(next(iter(rows.values())))
+    levels = columns(rows)
     labels = [f"{agent}, trained on {source}" for source, agent in rows]
-    values = [[cells[level].value for level in levels] for cells in rows.values()]
+    values = [
+        [cells[level].value if level in cells else math.nan for level in levels]
+        for cells in rows.values()
+    ]
     size = (0.6 + 0.07 * max(map(len, labels)) + 1.9 * len(levels), 1.6 + 0.55 * len(rows))
     figure = Figure(figsize=size, layout="constrained")
     axis = figure.subplots()
@@ -123,11 +128,16 @@ def draw_matrix(rows: Matrix, title: str, path: Path) -> None:
     axis.set_yticklabels(labels, fontsize="small")
     for y, cells in enumerate(rows.values()):
         for x, level in enumerate(levels):
-            cell = cells[level]
-            text = f"{100 * cell.value:.1f}\n{100 * cell.low:.0f} – {100 * cell.high:.0f}"
-            color = "white" if cell.value < 0.6 else "black"
+            text = _in_percent(cells[level]) if level in cells else NO_FIGURE
+            color = "white" if values[y][x] < 0.6 else "black"
             axis.text(x, y, text, ha="center", va="center", color=color, fontsize="x-small")
     save_figure(figure, path)
+
+
+def _in_percent(number: Number) -> str:
+    """A number and below it its interval, if it has one."""
+    value, low, high = (100 * x for x in (number.value, number.low, number.high))
+    return f"{value:.1f}" if math.isnan(low) else f"{value:.1f}\n{low:.0f} – {high:.0f}"
 
 
 def draw_profiles(profiles: Mapping[str, Mapping[str, Profile]], path: Path) -> None:
@@ -138,7 +148,9 @@ def draw_profiles(profiles: Mapping[str, Mapping[str, Profile]], path: Path) -> 
         for agent, (share, low, high) in agents.items():
             (line,) = axis.plot(THRESHOLDS, share, label=agent)
             axis.fill_between(THRESHOLDS, low, high, color=line.get_color(), alpha=0.2)
-        axis.set(xlabel="success rate τ", ylabel="share of runs above τ", ylim=(-0.02, 1.02))
+        axis.set(
+            xlabel="success rate τ", ylabel="share of runs and levels above τ", ylim=(-0.02, 1.02)
+        )
         axis.set_title(f"trained on {source}", fontsize="medium")
         axis.legend(loc="best", fontsize="x-small")
     save_figure(figure, path)

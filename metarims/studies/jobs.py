@@ -20,7 +20,7 @@ from ..errors import UsageError
 from ..files import write_json
 from ..runs import CHECKPOINTS, CONFIG, Row, Run, load_run
 from ..status import status_line
-from ..stopping import serving
+from ..stopping import serving, told_to_repeat
 from ..tally import has_reached
 
 GLANCE = 0.5  # seconds between looks at how far the runs are
@@ -51,8 +51,7 @@ def evaluate_all(
     program: Path,
     imported: Sequence[Path],
     jobs: int,
-    runs: Mapping[Path, Run],
-    flags: Sequence[str],
+    wanted: Mapping[Path, tuple[Run, Sequence[str]]],
 ) -> None:
     """Evaluate runs zero-shot, those that are not evaluated yet; a line for each that is done.
 
@@ -60,16 +59,15 @@ def evaluate_all(
         program: the file of the command line.
         imported: files of one's own that it imports.
         jobs: how many at a time.
-        runs: each run by the JSON file for its results.
-        flags: of `evaluate`, what on and how.
+        wanted: by the JSON file for its results a run, and flags of `evaluate`: what on and how.
 
     Raises:
         UsageError: one of them failed; the message has its last line.
     """
-    missing = [file for file in runs if not file.exists()]
+    missing = [file for file in wanted if not file.exists()]
     with workers(jobs) as (pool, stop):
-        work = partial(_evaluate, program, imported, stop.is_set, flags)
-        waiting = [pool.submit(work, runs[file], file) for file in missing]
+        work = partial(_evaluate, program, imported, stop.is_set)
+        waiting = [pool.submit(work, file, *wanted[file]) for file in missing]
         _watch(waiting, lambda ended: f"{len(ended)}/{len(missing)} evaluations")
 
 
@@ -77,7 +75,7 @@ def evaluate_all(
 def workers(jobs: int) -> Iterator[tuple[ThreadPoolExecutor, threading.Event]]:
     """So many threads, and what tells their work to stop, which an exception here does."""
     stop = threading.Event()
-    with ThreadPoolExecutor(jobs) as pool:
+    with told_to_repeat(), ThreadPoolExecutor(jobs) as pool:
         try:
             yield pool, stop
         except BaseException:
@@ -90,9 +88,9 @@ def _evaluate(
     program: Path,
     imported: Sequence[Path],
     stopped: Callable[[], bool],
-    flags: Sequence[str],
-    run: Run,
     file: Path,
+    run: Run,
+    flags: Sequence[str],
 ) -> str:
     """Evaluate one run into the file; one line on it."""
     words = ["evaluate", str(run.path), *flags, "--json", str(file)]
@@ -211,7 +209,8 @@ def _call(
     )
     output, errors = _communicate(process, stopped)
     if process.returncode:
-        raise UsageError(f"{about}: {(errors.strip() or 'it was ended').splitlines()[-1]}")
+        last = (errors.strip() or "it was ended").splitlines()[-1]
+        raise UsageError(f"{about}: {last.removeprefix(f'{program.name}: ')}")
     return output
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
@@ -38,23 +39,30 @@ TABLES = {
 
 @dataclass(frozen=True)
 class Score:
-    """What one run did on one level, with what of its modules switched off: the mean success rate,
-    return and length of its episodes.
+    """What one run, by its folder, did on one level, with what of its modules switched off: the
+    mean success rate, return and length of its episodes.
     """
 
+    run: str
     source: str
     agent: str
     seed: int
     level: str
+    knocked_out: str
     episodes: int
     success_rate: float
     mean_return: float
     mean_length: float
 
+    @property
+    def column(self) -> str:
+        """Of a matrix."""
+        return ", ".join(filter(None, (self.level, self.knocked_out)))
+
 
 @dataclass(frozen=True)
 class Figure:
-    """A number with its 95 % interval."""
+    """A number with its 95 % interval, which one run alone does not have: NaN."""
 
     value: float
     low: float
@@ -63,12 +71,18 @@ class Figure:
     def text(self, scale: float, digits: int) -> str:
         """For a table."""
         value, low, high = (scale * x for x in (self.value, self.low, self.high))
-        return f"{value:.{digits}f} ({low:.{digits}f} – {high:.{digits}f})"
+        own = f"{value:.{digits}f}"
+        return own if math.isnan(low) else f"{own} ({low:.{digits}f} – {high:.{digits}f})"
+
+
+NO_INTERVAL = math.nan, math.nan
+NO_FIGURE = "–"  # where a row has none, as of modules switched off where there are none
 
 
 def middle(sample: Sequence[float]) -> Figure:
     """The interquartile mean with its 95 % interval."""
-    return Figure(interquartile_mean(sample), *interquartile_interval(sample))
+    interval = interquartile_interval(sample) if len(sample) > 1 else NO_INTERVAL
+    return Figure(interquartile_mean(sample), *interval)
 
 
 Row = tuple[str, str]  # source and agent
@@ -90,10 +104,12 @@ def read_scores(file: Path, run: Run) -> list[Score]:
     source, agent, seed = run.config.environment.label, agent_of(run), run.config.run.seed
     return [
         Score(
+            str(run.path),
             source,
             agent,
             seed,
-            ", ".join(part for part in (report["env"], report.get("knocked_out")) if part),
+            report["env"],
+            report.get("knocked_out", ""),
             report["episodes"],
             report["success_rate"],
             report["mean_return"],
@@ -104,22 +120,31 @@ def read_scores(file: Path, run: Run) -> list[Score]:
 
 
 def matrix(scores: Iterable[Score], what: str) -> Matrix:
-    """Interquartile means over seeds, of the levels each and of all of them together.
+    """Interquartile means over seeds, of the levels each and of all of them together, by agents
+    that are whole.
 
     Args:
         scores: of runs on levels.
         what: "success_rate", "mean_return" or "mean_length".
     """
     table: dict[Row, dict[str, list[float]]] = {}
+    whole: dict[Row, dict[str, list[float]]] = {}
     for score in scores:
-        cells = table.setdefault((score.source, score.agent), {})
-        cells.setdefault(score.level, []).append(getattr(score, what))
+        row, number = (score.source, score.agent), getattr(score, what)
+        table.setdefault(row, {}).setdefault(score.column, []).append(number)
+        if not score.knocked_out:
+            whole.setdefault(row, {}).setdefault(score.level, []).append(number)
     return {
         row: {level: middle(sample) for level, sample in cells.items()}
-        | {ALL: Figure(stratified_mean(strata), *stratified_interval(strata))}
+        | {ALL: _middle_of_all(list(whole[row].values()))}
         for row, cells in table.items()
-        for strata in [list(cells.values())]
     }
+
+
+def _middle_of_all(strata: list[list[float]]) -> Figure:
+    """As `middle`, of the levels together."""
+    alone = max(map(len, strata)) == 1
+    return Figure(stratified_mean(strata), *(NO_INTERVAL if alone else stratified_interval(strata)))
 
 
 def improvements(scores: Sequence[Score]) -> dict[tuple[str, str, str], dict[str, Figure]]:
@@ -128,7 +153,7 @@ def improvements(scores: Sequence[Score]) -> dict[tuple[str, str, str], dict[str
     """
     samples: dict[tuple[str, str], dict[str, list[float]]] = {}
     for score in scores:
-        agents = samples.setdefault((score.source, score.level), {})
+        agents = samples.setdefault((score.source, score.column), {})
         agents.setdefault(score.agent, []).append(score.success_rate)
     found: dict[tuple[str, str, str], dict[str, Figure]] = {}
     for (source, level), agents in samples.items():
@@ -140,7 +165,9 @@ def improvements(scores: Sequence[Score]) -> dict[tuple[str, str, str], dict[str
 
 def over(ours: Sequence[float], theirs: Sequence[float]) -> Figure:
     """How probably a run of ours is better than one of theirs."""
-    return Figure(improvement(ours, theirs), *improvement_interval(ours, theirs))
+    alone = len(ours) == len(theirs) == 1
+    interval = NO_INTERVAL if alone else improvement_interval(ours, theirs)
+    return Figure(improvement(ours, theirs), *interval)
 
 
 def profiles(scores: Iterable[Score]) -> dict[str, dict[str, Profile]]:
@@ -148,7 +175,7 @@ def profiles(scores: Iterable[Score]) -> dict[str, dict[str, Profile]]:
     (Agarwal et al. 2021): by what they were trained on.
     """
     strata: dict[str, dict[str, dict[str, list[float]]]] = {}
-    for score in scores:
+    for score in filter(lambda score: not score.knocked_out, scores):
         levels = strata.setdefault(score.source, {}).setdefault(score.agent, {})
         levels.setdefault(score.level, []).append(score.success_rate)
     return {
@@ -173,7 +200,8 @@ def as_markdown(scores: Sequence[Score]) -> str:
         seeds.setdefault((score.source, score.agent), set()).add(score.seed)
     counts = ", ".join(str(n) for n in sorted({len(each) for each in seeds.values()}))
     parts = [
-        f"Interquartile means over {counts} seeds with 95 % bootstrap intervals, {episodes:,} "
+        f"Interquartile means over {counts} {'seed' if counts == '1' else 'seeds'} with 95 % "
+        f"bootstrap intervals, {episodes:,} "
         "episodes of each run on each level."
     ]
     for what, (title, scale, digits) in TABLES.items():
@@ -188,11 +216,21 @@ def as_markdown(scores: Sequence[Score]) -> str:
     return "\n".join(parts) + "\n"
 
 
+def columns(rows: Matrix) -> list[str]:
+    """What any of the rows has a figure of, all together last."""
+    named = dict.fromkeys(column for cells in rows.values() for column in cells)
+    return sorted(named, key=lambda column: column == ALL)
+
+
+def _text(figure: Figure | None, scale: float, digits: int) -> str:
+    return figure.text(scale, digits) if figure else NO_FIGURE
+
+
 def matrix_table(rows: Matrix, scale: float, digits: int) -> str:
     """A line a row, a column a level."""
-    levels = list(next(iter(rows.values())))
+    levels = columns(rows)
     lines = [
-        [source, agent, *(cells[level].text(scale, digits) for level in levels)]
+        [source, agent, *(_text(cells.get(level), scale, digits) for level in levels)]
         for (source, agent), cells in rows.items()
     ]
     return markdown_table(["trained on", "agent", *levels], lines)

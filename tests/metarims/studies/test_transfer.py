@@ -27,10 +27,9 @@ from .test_studies import make_run
 
 def scores(agent, *rates):
     """A run a seed on a near level, and as many on a far one where each does half as well."""
-    near = [
-        Score("Small", agent, n, "Near", 100, rate, rate / 2, 9) for n, rate in enumerate(rates)
-    ]
-    far = [Score("Small", agent, n, "Far", 100, rate / 2, 0.0, 12) for n, rate in enumerate(rates)]
+    runs = [(str(n), "Small", agent, n) for n in range(len(rates))]
+    near = [Score(*run, "Near", "", 100, r, r / 2, 9) for run, r in zip(runs, rates, strict=True)]
+    far = [Score(*run, "Far", "", 100, r / 2, 0.0, 12) for run, r in zip(runs, rates, strict=True)]
     return [*near, *far]
 
 
@@ -41,9 +40,25 @@ def test_the_matrix_by_hand():
     assert found["Far"].value == pytest.approx(0.25)
     assert found[ALL].value == pytest.approx((0.2 + 0.3 + 0.4 + 0.5) / 4)
     assert found["Near"].low < 0.5 < found["Near"].high
-    assert matrix(scores("a", 0.5), "mean_return")[("Small", "a")]["Near"].text(100, 1) == (
-        "25.0 (25.0 – 25.0)"
-    )
+    alone = matrix(scores("a", 0.5), "mean_return")[("Small", "a")]
+    assert alone["Near"].text(100, 1) == "25.0"  # no interval: who knows how far others are
+
+
+def test_agents_without_modules_have_no_figure_of_modules_switched_off(tmp_path):
+    whole = [*scores("lstm", 0.2, 0.4), *scores("rims", 0.3, 0.5)]
+    off = [
+        replace(score, knocked_out="1 off", success_rate=0.1)
+        for score in whole
+        if score.agent == "rims"
+    ]
+    both = matrix([*whole, *off], "success_rate")
+    assert set(both[("Small", "rims")]) == {"Near", "Far", "Near, 1 off", "Far, 1 off", ALL}
+    assert both[("Small", "rims")][ALL] == matrix(whole, "success_rate")[("Small", "rims")][ALL]
+    table = as_markdown([*whole, *off])
+    assert "| Near | Far | Near, 1 off | Far, 1 off | all |" in table
+    assert "| Small | lstm | 30.0 (20.0 – 40.0) | 15.0 (10.0 – 20.0) | – | – | 20.0" in table
+    draw_matrix(both, "success", tmp_path / "matrix.png")
+    assert profiles([*whole, *off])["Small"]["rims"][0][25] == 0.0  # none is above a half
 
 
 def test_who_is_better_than_whom():
@@ -61,8 +76,9 @@ def test_tables_and_figure(tmp_path):
     assert "| Small | a | 9.0 (9.0 – 9.0) | 12.0 (12.0 – 12.0) | 10.5 (10.5 – 10.5) |" in table
     assert "| Small | b over a | 1.00 (1.00 – 1.00) | 1.00 (1.00 – 1.00) |" in table
     head, first, *_ = as_csv(all_scores).splitlines()
-    assert head == "source,agent,seed,level,episodes,success_rate,mean_return,mean_length"
-    assert first == "Small,a,0,Near,100,0.1,0.05,9"
+    figures = "episodes,success_rate,mean_return,mean_length"
+    assert head == f"run,source,agent,seed,level,knocked_out,{figures}"
+    assert first == "0,Small,a,0,Near,,100,0.1,0.05,9"
     draw_matrix(matrix(all_scores, "success_rate"), "success", tmp_path / "matrix.png")
     draw_profiles(profiles(all_scores), tmp_path / "profiles.png")
     for name in ("matrix.png", "profiles.png"):
@@ -85,8 +101,10 @@ def test_an_evaluation_is_read_as_its_run_was_configured(tmp_path):
     file = evaluation_file(tmp_path, run, flags)
     file.write_text(json.dumps([report, report | {"knocked_out": "1 off"}]))
     whole, lesioned = read_scores(file, run)
-    assert whole == Score("Level-v0", "rims core.active=2", 4, "Far", 9, 0.5, 0.25, 7.0)
-    assert lesioned == replace(whole, level="Far, 1 off")
+    own = (str(run.path), "Level-v0", "rims core.active=2", 4)
+    assert whole == Score(*own, "Far", "", 9, 0.5, 0.25, 7.0)
+    assert lesioned == replace(whole, knocked_out="1 off")
+    assert lesioned.column == "Far, 1 off"
     assert evaluation_file(tmp_path, run, [*flags, "Near"]) != file
     (run.path / "checkpoints" / "000000000200").mkdir(parents=True)
     assert evaluation_file(tmp_path, run, flags) != file  # the run has gone on since

@@ -1,0 +1,63 @@
+"""What is wrong with a level's function that does not compile, or cannot be run, in one line."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import re
+from collections.abc import Callable
+
+from numba.core.errors import NumbaError, UnsupportedBytecodeError
+
+from .record import RECORD
+
+# What compiling and running a level's function raise: KeyError for what a record does not have.
+MISTAKES = (NumbaError, UnsupportedBytecodeError, KeyError, ArithmeticError)
+LONGEST = 200  # characters of what the compiler says
+
+_COLORS = re.compile(r"\x1b\[\d*m")
+_SAYS_NOTHING = re.compile(r"\s*(Failed in nopython mode pipeline.*)?")
+_ARGUMENTS = re.compile(r"Cannot bind .* due to \"TypeError: (.*)\"")
+_NAME = re.compile(r"name '(\w+)' is not defined")
+
+
+def explain(function: Callable[..., object], error: Exception) -> str:
+    """Where in the function, as far as that is known, and what.
+
+    Args:
+        function: Python's own, not the compiled one.
+        error: one of `MISTAKES`.
+    """
+    file, first = inspect.getsourcefile(function) or "?", function.__code__.co_firstlineno
+    if isinstance(error, KeyError):
+        line, reason = _line_with(function, f".{error.args[0]}"), _no_such_field(error.args[0])
+        return f"{file}:{line or first}: {reason}"
+    text = _COLORS.sub("", str(error))
+    reason = _reason(text)
+    if found := re.search(rf"{re.escape(file)} \((\d+)\)", text):
+        first = int(found[1])
+    if name := _NAME.search(reason):
+        first = _line_with(function, name[1]) or first
+    return f"{file}:{first}: {reason}"
+
+
+def _line_with(function: Callable[..., object], part: str) -> int:
+    """The first of the function's lines that has it as a whole word, 0 where none has."""
+    lines, first = inspect.getsourcelines(function)
+    word = re.compile(rf"{re.escape(part)}\b")
+    return next((first + i for i, line in enumerate(lines) if word.search(line)), 0)
+
+
+def _no_such_field(name: object) -> str:
+    near = difflib.get_close_matches(str(name), RECORD.names or (), 3, 0.5)
+    return f"a record has no {name}" + (f"; nearest: {', '.join(near)}" if near else "")
+
+
+def _reason(text: str) -> str:
+    """What the compiler says first, cut short."""
+    lines = [line.strip() for line in text.splitlines() if not _SAYS_NOTHING.fullmatch(line)]
+    said = " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
+    if arguments := _ARGUMENTS.search(said):
+        said = f"a function is called with other arguments than it has: {arguments[1]}"
+    said = said.split(" Raised from ")[0]
+    return said if len(said) <= LONGEST else f"{said[:LONGEST]} …"
