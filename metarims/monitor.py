@@ -84,8 +84,13 @@ class Monitor:
             self._board.close()
 
 
+FIRST = "first iteration, which compiles what is not kept from before"
+
+
 class ProgressLine:
     """Shows how far training is: a bar on a terminal, else a line now and then.
+
+    How fast it is, is told of all iterations but the first, once there are any: that one compiles.
 
     Args:
         begun_at: frames at which this begins.
@@ -99,8 +104,9 @@ class ProgressLine:
         self._bar = Progress(
             BarColumn(), TextColumn("{task.description}"), console=self._console, transient=False
         )
-        self._task = self._bar.add_task("", total=frames, completed=begun_at)
+        self._task = self._bar.add_task(FIRST, total=frames, completed=begun_at)
         self._begun_at, self._begun, self._printed = begun_at, time.monotonic(), 0.0
+        self._is_first = True
         if self._console.is_terminal:
             self._bar.start()
 
@@ -108,6 +114,8 @@ class ProgressLine:
         """The runs as their last lines of metrics have them, of `frames` in all."""
         done = sum(int(row["frames"]) for row in rows)
         line = self._line(rows, done, frames)
+        if self._is_first:
+            self._begun_at, self._begun, self._is_first = done, time.monotonic(), False
         if self._console.is_terminal:
             self._bar.update(self._task, completed=done, total=frames, description=line)
         elif time.monotonic() - self._printed > PLAIN_EVERY or done >= frames:

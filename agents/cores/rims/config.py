@@ -29,8 +29,11 @@ class RIMsConfig(CoreConfig):
             (RIMs v1: softmax between the slots and an empty one).
         dynamics: "lstm" or "gru".
         choice: "top" (the k best), "random" (k drawn anew each step) or "fixed" (the first k).
-        heads, key, value: input attention's heads and the features of one head.
-        communication_heads, communication_key: those of the attention between modules.
+        heads: of input attention.
+        key: features of one of its heads' keys and queries.
+        value: features of one of its heads' values.
+        communication_heads: of the attention between modules.
+        communication_key: features of one of its heads' keys and queries.
         least_use: share of steps; a module that is active in fewer learns to attend more, by a loss
             of the core's own (`idle_loss`). It costs some runs what they learn; 0 for none.
         knock_out: how many of the active modules, drawn anew each step, stand still all the same
