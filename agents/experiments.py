@@ -13,14 +13,20 @@ LOOPS = (  # what tells two loops from joint training, one at a time
     PULLED,
     Arm("rims", {"fast.span": 20}),
 )
+RATES = ("fast.learning_rate", "slow.learning_rate")
 TUNED = tuple(  # each setting lowered and raised, for everyone alike
     Arm(preset, dict.fromkeys(paths, value))
     for paths, values in (
-        (("fast.learning_rate", "slow.learning_rate"), (0.65e-3, 2.6e-3)),  # half and twice
+        (RATES, (0.65e-3, 2.6e-3)),  # half and twice
         (("ppo.entropy",), (0.005, 0.045)),  # a third and three times
     )
     for value in values
     for preset in ("lstm", "rims", "metarims")
+)
+CHOSEN = (  # what came out best of these, for each its own
+    Arm("lstm", dict.fromkeys(RATES, 2.6e-3)),
+    Arm("rims", {"ppo.entropy": 0.005}),
+    Arm("metarims", {"ppo.entropy": 0.045}),
 )
 DOORKEYS = tuple(f"MiniGrid-DoorKey-{size}-v0" for size in ("5x5", "6x6", "8x8", "16x16"))
 LEARNT = 0.98  # of the last 200 episodes: a source level that counts as learnt
@@ -95,6 +101,12 @@ EXPERIMENTS = {
     ),
     "along-rooms-tuned": _along(
         "to more rooms in a row, by rate and entropy bonus", 200_000, *ROOMS, arms=TUNED
+    ),
+    "along-rooms-chosen": _along(
+        "to more rooms in a row, by each agent's best rate or entropy bonus",
+        200_000,
+        *ROOMS,
+        arms=CHOSEN,
     ),
     "along-fetch": _along("to larger rooms with more things", 400_000, *FETCHES),
     "along-ball": _along("to other things and more of them", 400_000, *BALLS),
