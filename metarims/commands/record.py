@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from ..errors import check_choice, check_positive
+from ..errors import check_between, check_choice, check_positive
 from ..evaluation import SEED
 from ..files import check_writable
 from ..runs import load_run
@@ -28,6 +29,8 @@ class Record:
         episodes: how many.
         frames: at most so many pictures in all.
         seed: of the episodes and the actions.
+        temperature: of the policy, see `evaluate`.
+        checkpoint: "best", or how many frames it is of (default: the newest).
     """
 
     run_folder: RunFolder
@@ -37,10 +40,13 @@ class Record:
     episodes: int = 5
     frames: int = 500
     seed: int = SEED
+    temperature: float = 1.0
+    checkpoint: str = ""
 
     def run(self, wiring: Wiring) -> None:
         """Record."""
         check_positive(episodes=self.episodes, frames=self.frames)
+        check_between(0, math.inf, temperature=self.temperature)
         check_writable(self.out)
         ending = self.out.suffix.removeprefix(".").lower()
         format = self.format or (ending if ending in FORMATS else "gif")
@@ -49,6 +55,7 @@ class Record:
         trained, make = run.config.environment, wiring.simulator.make
         level = self.env or trained.env[0]
         env = make_env(make, [level], trained.observation, 1, "cpu", self.seed, autoreset=False)
-        episodes = record_episodes(load_agent(run, env), env, self.episodes, self.seed)
+        agent = load_agent(run, env, checkpoint=self.checkpoint)
+        episodes = record_episodes(agent, env, self.episodes, self.seed, self.temperature)
         FORMATS[format](list(islice(episodes, self.frames)), self.out)
         print(f"{self.out}: {level}")

@@ -236,6 +236,7 @@ def draw_use(run: Run, choices: Sequence[str], path: Path) -> None:
         axis.set(title=choice, ylabel="share of steps active", ylim=(-0.02, 1.02))
         axis.legend(ncol=len(uses), fontsize="small")
     axes[-1].set_xlabel("frames")
+    axes[-1].xaxis.set_major_formatter(EngFormatter(sep=""))
     save_figure(figure, path)
 
 

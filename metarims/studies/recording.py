@@ -12,9 +12,10 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from ..errors import UsageError
+from ..evaluation import sample_at, seeded
 from ..files import aside, write_bytes
 from ..protocols import Agent, Stage
-from ..rollout import actor_of, advance, begin, forward_step, sample
+from ..rollout import actor_of, advance, begin, forward_step
 
 SIDE = 320  # pixels of the picture, and of the panel beside it
 HEAD, ROW, NUMBER = 40, 20, 14  # pixels of the text above, of a module's row and of its number
@@ -45,9 +46,14 @@ class Frame:
 
 
 @torch.no_grad()
-def record_episodes(agent: Agent, env: Stage, episodes: int, seed: int) -> Iterator[Frame]:
-    """What the first environment shows through some episodes; no autoreset, please."""
-    act, generator = actor_of(agent), torch.Generator(env.device).manual_seed(seed)
+def record_episodes(
+    agent: Agent, env: Stage, episodes: int, seed: int, temperature: float = 1.0
+) -> Iterator[Frame]:
+    """What the first environment shows through some episodes; no autoreset, please.
+
+    The temperature is of the policy, as for `metarims.evaluation.evaluate`.
+    """
+    act, generator = actor_of(agent), seeded(env.device, seed)
     for episode in range(episodes):
         cursor = begin(env, agent, seed + episode)
         title = f"{env.missions()[0]}\nepisode {episode + 1}"
@@ -65,7 +71,8 @@ def record_episodes(agent: Agent, env: Stage, episodes: int, seed: int) -> Itera
             )
             if ended:
                 break
-            step, cursor = advance(env, cursor, output.state, sample(output.logits[0], generator))
+            actions = sample_at(temperature, output.logits[0], generator)
+            step, cursor = advance(env, cursor, output.state, actions)
             steps, reward, ended = steps + 1, float(step.reward[0]), bool(cursor.starts[0])
             cursor.starts.zero_()  # the last observation belongs to the episode that it ends
 
@@ -151,6 +158,8 @@ def _draw_values(
         for i, value in enumerate(values)
     ]
     draw.rectangle((left, top, left + SIDE, bottom), outline=INK)
-    draw.text((left + 4, top + 2), f"value {values[-1]:.2f}", INK, ImageFont.load_default(12))
+    draw.text(
+        (left + 4, top + 2), f"value {values[-1]:.2f}, from 0 to 1", INK, ImageFont.load_default(12)
+    )
     if len(points) > 1:
         draw.line(points, CURVE, 2)
