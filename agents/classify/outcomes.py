@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from dataclasses import dataclass
 
@@ -69,7 +70,9 @@ def by_task(values: Tensor, tasks: Tensor, count: int) -> Tensor:
 
 
 def summary(outcomes: list[Outcome]) -> list[dict[str, float | str]]:
-    """For each method the mean test accuracy over seeds, its deviation, how many, their time."""
+    """For each method the mean test accuracy over seeds, its deviation, NaN of one alone, how many
+    they are and their time.
+    """
     rows: list[dict[str, float | str]] = []
     for method in dict.fromkeys(outcome.method for outcome in outcomes):
         mine = [outcome for outcome in outcomes if outcome.method == method]
@@ -78,7 +81,7 @@ def summary(outcomes: list[Outcome]) -> list[dict[str, float | str]]:
             {
                 "method": method,
                 "accuracy": statistics.mean(last),
-                "deviation": statistics.stdev(last) if len(last) > 1 else 0.0,
+                "deviation": statistics.stdev(last) if len(last) > 1 else math.nan,
                 "seeds": len(mine),
                 "seconds": statistics.mean(outcome.seconds for outcome in mine),
             }

@@ -52,8 +52,9 @@ def report_comparison(config: ClassifyConfig, out: Path) -> None:
     rows = summary(outcomes)
     print("\nmethod                  accuracy   ±      seeds  seconds")
     for row in rows:
+        deviation = "–" if row["seeds"] == 1 else f"{row['deviation']:.2%}"
         print(
-            f"{row['method']:22}{row['accuracy']:>9.2%}{row['deviation']:>7.2%}"
+            f"{row['method']:22}{row['accuracy']:>9.2%}{deviation:>7}"
             f"{row['seeds']:>7}{row['seconds']:>9.1f}"
         )
     single = [
