@@ -295,12 +295,20 @@ def test_who_is_stopped_is_told_what_goes_on(capsys, trained, tmp_path):
     assert capsys.readouterr().err.strip() == "stopped; the same command goes on"
 
 
-def test_modules_are_switched_off_where_there_are_any(capsys, trained, modular, tmp_path):
+def train_apart(out, *flags):
+    """A run of a process that knows no other tests' words."""
+    command = [sys.executable, "run.py", *TRAIN, "--frames", "1", "--out", str(out), *flags]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+
+
+def test_modules_are_switched_off_where_there_are_any(capsys, tmp_path):
     levels = ["--env", EMPTY, "--episodes", "4", "--out", str(tmp_path / "out")]
-    line = complaint(capsys, "transfer", trained, "--knock-out", "1", *levels)
+    runs = [str(tmp_path / agent) for agent in ("lstm", "metarims")]
+    for run in runs:
+        train_apart(run, "--agent", Path(run).name, "--num-envs", "8")
+    line = complaint(capsys, "transfer", runs[0], "--knock-out", "1", *levels)
     assert "none of the runs has modules to knock out" in line
     assert not (tmp_path / "out").exists()
-    runs = map(str, (trained, modular))
     assert main(["transfer", *runs, "--knock-out", "1", *levels]) == 0
     rows = (tmp_path / "out" / "scores.csv").read_text().splitlines()
     assert [row.split(",")[5] for row in rows] == [
@@ -311,8 +319,7 @@ def test_modules_are_switched_off_where_there_are_any(capsys, trained, modular, 
 
 def test_runs_are_set_against_levels_and_not_evaluated_again(capsys, tmp_path):
     out, trained = tmp_path / "matrix", tmp_path / "run"
-    command = [sys.executable, "run.py", *TRAIN, "--frames", "1", "--out", str(trained)]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)  # knows no tests' words
+    train_apart(trained)
     args = ["--env", EMPTY, "MiniGrid-Empty-6x6-v0", "--episodes", "4", "--out", str(out)]
     assert main(["transfer", str(trained), *args]) == 0
     assert f"1/1  {trained}: evaluated" in capsys.readouterr().out
