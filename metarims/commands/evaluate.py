@@ -71,6 +71,7 @@ class Evaluate:
         make, count = wiring.simulator.make, min(self.episodes, NUM_ENVS)
         find = wiring.simulator.find_events if self.events else None
         reports = []
+        run.load(self.checkpoint)  # refused, if it is, before the table begins
         print(HEAD)
         with status_line() as status:
             tell = partial(self.tell, run, find, status)
