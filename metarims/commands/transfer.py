@@ -91,6 +91,6 @@ def flags_for(asked: Transfer, run: Run) -> list[str]:
     flags = ["--env", *asked.env, "--episodes", str(asked.episodes)]
     if asked.temperature != 1:
         flags += ["--temperature", str(asked.temperature)]
-    if all(map(run.config.agent.lesions, asked.knock_out)):
-        flags += ["--knock-out", *map(str, asked.knock_out)] if asked.knock_out else []
+    if asked.knock_out and all(map(run.config.agent.lesions, asked.knock_out)):
+        flags += ["--knock-out", *map(str, asked.knock_out)]
     return flags

@@ -92,10 +92,8 @@ def note_differences(runs: Iterable[Run]) -> None:
 
 def _end(run: Run) -> str:
     """When a run ends."""
-    until = run.config.run.until
-    return (
-        f"until {until:.0%}" if until else f"of {int(run.last_metrics().get('frames', 0)):,} frames"
-    )
+    until, frames = run.config.run.until, run.last_metrics().get("frames", 0)
+    return f"until {until:.0%}" if until else f"of {frames:,.0f} frames"
 
 
 def _levels_of(origin: str) -> str:
