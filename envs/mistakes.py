@@ -28,11 +28,11 @@ def explain(function: Callable[..., object], error: Exception) -> str:
         function: Python's own, not the compiled one.
         error: one of `MISTAKES`.
     """
-    file, first = inspect.getsourcefile(function) or "?", function.__code__.co_firstlineno
+    file, first = function.__code__.co_filename, function.__code__.co_firstlineno
     if isinstance(error, KeyError):
         line, reason = _line_with(function, f".{error.args[0]}"), _no_such_field(error.args[0])
         return f"{file}:{line or first}: {reason}"
-    text = _COLORS.sub("", str(error))
+    text = _COLORS.sub("", str(error)).strip() or type(error).__name__
     reason = _reason(text)
     if found := re.search(rf"{re.escape(file)} \((\d+)\)", text):
         first = int(found[1])
@@ -42,8 +42,11 @@ def explain(function: Callable[..., object], error: Exception) -> str:
 
 
 def _line_with(function: Callable[..., object], part: str) -> int:
-    """The first of the function's lines that has it as a whole word, 0 where none has."""
-    lines, first = inspect.getsourcelines(function)
+    """The first of the function's lines that has it as a whole word, 0 where none is known to."""
+    try:
+        lines, first = inspect.getsourcelines(function)
+    except OSError:  # typed in, or made by `exec`
+        return 0
     word = re.compile(rf"{re.escape(part)}\b")
     return next((first + i for i, line in enumerate(lines) if word.search(line)), 0)
 
@@ -56,7 +59,8 @@ def _no_such_field(name: object) -> str:
 def _reason(text: str) -> str:
     """What the compiler says first, cut short."""
     lines = [line.strip() for line in text.splitlines() if not _SAYS_NOTHING.fullmatch(line)]
-    said = " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
+    first, *others = lines or [text]
+    said = " ".join([first, *others[:1]]) if first.endswith(":") else first
     if arguments := _ARGUMENTS.search(said):
         said = f"a function is called with other arguments than it has: {arguments[1]}"
     said = said.split(" Raised from ")[0]

@@ -13,6 +13,7 @@ import pytest
 import envs
 from envs import registry
 from envs.cells import LAVA
+from envs.mistakes import explain
 from envs.world import set_agent, set_cell, walled
 
 
@@ -86,3 +87,16 @@ def test_no_level_of_ones_own_takes_the_name_of_upstreams():
         envs.level(
             "MiniGrid-Empty-5x5-v0", size=5, max_steps=9, mission="get to the green goal square"
         )(a_division_by_zero)
+
+
+def test_of_a_function_without_a_file_the_name_is_told():
+    names = {"walled": walled, "__name__": "typed"}
+    exec("def typed(e):\n    walled(e)\n    e.grit[0] = 1", names)
+    mission = "get to the green goal square"
+    envs.level("My-Slip-v0", size=8, max_steps=100, mission=mission)(names["typed"])  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="My-Slip-v0: <string>:1: a record has no grit"):
+        envs.make("My-Slip-v0", num_envs=2).reset(seed=0)
+
+
+def test_a_compiler_that_says_nothing_is_quoted():
+    assert explain(a_division_by_zero, ZeroDivisionError()).endswith(": ZeroDivisionError")
