@@ -44,5 +44,5 @@ def test_a_file_among_the_levels_is_found_and_shifts_no_word(tmp_path):
     (tmp_path / "envs" / "levels" / "alley.py").write_text(LEVEL)
     words = ["<pad>", *KNOWN_WORDS.split()]
     subprocess.run(
-        [sys.executable, "-c", CHECK.format(words=words)], cwd=tmp_path, check=True, timeout=120
+        [sys.executable, "-c", CHECK.format(words=words)], cwd=tmp_path, check=True, timeout=900
     )
