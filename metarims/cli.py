@@ -268,11 +268,19 @@ def mistake(event: tyro_errors.ParseErrorEvent, flags: Sequence[str]) -> str:
 
 def near_flags(flag: str, flags: Sequence[str]) -> list[str]:
     """Those that end as the flag does, or in words with its letters (lr), else the likest."""
-    end = flag.lstrip("-").split(".")[-1]
-    ends = {each: each.lstrip("-").split(".")[-1] for each in flags}
-    initials = {each: "".join(word[:1] for word in last.split("-")) for each, last in ends.items()}
-    meant = [each for each in flags if end in (ends[each], initials[each])]
+    asked = last_segment(flag)
+    meant = [each for each in flags if asked in (end := last_segment(each), initials(end))]
     return nearest(flag, meant or flags)
+
+
+def last_segment(flag: str) -> str:
+    """What a setting is called in the group that it is in."""
+    return flag.lstrip("-").split(".")[-1]
+
+
+def initials(name: str) -> str:
+    """Of its words."""
+    return "".join(word[:1] for word in name.split("-"))
 
 
 def in_words(message: str) -> str:

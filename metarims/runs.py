@@ -217,12 +217,17 @@ def load_runs(paths: Iterable[str | Path]) -> list[Run]:
     Raises:
         UsageError: as `load_run`.
     """
-    return [load_run(folder) for path in map(Path, paths) for folder in _within(path) or [path]]
+    return [load_run(folder) for path in map(Path, paths) for folder in _one_or_many(path)]
+
+
+def _one_or_many(path: Path) -> list[Path]:
+    """A run's own folder, or those of the runs that it holds."""
+    return [path] if (path / CONFIG).exists() else _within(path) or [path]
 
 
 def _within(path: Path) -> list[Path]:
-    """The folders of the runs that a folder holds, if it is none itself; shorter names first."""
-    if not path.is_dir() or (path / CONFIG).exists():
+    """The folders of the runs that a folder holds; shorter names first."""
+    if not path.is_dir():
         return []
     with refusals(path):
         runs = [folder for folder in path.iterdir() if (folder / CONFIG).is_file()]
@@ -276,8 +281,6 @@ def _nearest(path: Path) -> str:
     """The runs within or beside a path where there is none."""
     if inner := _within(path):
         return f"; it holds {', '.join(map(str, inner[:3]))}{' …' if inner[3:] else ''}"
-    if not path.parent.is_dir():
-        return ""
-    runs = [folder.name for folder in path.parent.iterdir() if (folder / CONFIG).is_file()]
+    runs = [folder.name for folder in _within(path.parent)]
     near = difflib.get_close_matches(path.name, runs, 3, 0.4) or sorted(runs)[:3]
     return f"; nearest: {', '.join(str(path.parent / name) for name in near)}" if near else ""

@@ -13,6 +13,7 @@ import tyro
 from tyro.conf import Positional
 
 from .. import ranks
+from ..checkpoint import Checkpoint
 from ..config import RunConfig
 from ..errors import UsageError, as_usage_errors
 from ..memory import keep_freed_memory
@@ -24,7 +25,7 @@ from ..protocols import (
     Simulator,
     Stage,
 )
-from ..runs import Run
+from ..runs import Run, put_parameters
 from ..studies.experiments import Experiments
 from ..studies.race import Contender
 from ..studies.space import Space
@@ -142,12 +143,10 @@ def find_demonstrations(
 
 
 def load_agent(
-    run: Run, env: Stage, agent: AgentConfig | None = None, checkpoint: str = ""
+    run: Run, env: Stage, checkpoint: Checkpoint, agent: AgentConfig | None = None
 ) -> Agent:
-    """A run's agent as a checkpoint has it, the newest or a named one, or another agent with the
-    same parameters.
-    """
+    """A run's agent as a checkpoint has it, or another agent with the same parameters."""
     config = run.config
     made = (agent or config.agent).make(env, config.run.seed, config.environment.env)
-    run.load_agent(made, checkpoint)
+    put_parameters(made, checkpoint)
     return made

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from ..checkpoint import Checkpoint
 from ..errors import UsageError, check_between, check_positive
 from ..evaluation import NUM_ENVS, SEED, Evaluation, FindEvents, evaluate
 from ..files import check_writable, write_json
@@ -71,10 +72,10 @@ class Evaluate:
         make, count = wiring.simulator.make, min(self.episodes, NUM_ENVS)
         find = wiring.simulator.find_events if self.events else None
         reports = []
-        run.load(self.checkpoint)  # refused, if it is, before the table begins
+        checkpoint = run.load(self.checkpoint)
         print(HEAD)
         with status_line() as status:
-            tell = partial(self.tell, run, find, status)
+            tell = partial(self.tell, run, checkpoint, find, status)
             for level in levels:
                 env = make_env(make, [level], trained.observation, count, device, self.seed)
                 reports += [tell(env, off, agent) for off, agent in lesions.items()]
@@ -83,6 +84,7 @@ class Evaluate:
     def tell(
         self,
         run: Run,
+        checkpoint: Checkpoint,
         find: FindEvents | None,
         status: StatusLine,
         env: Stage,
@@ -92,7 +94,7 @@ class Evaluate:
         """Evaluate one agent on one level and say what came out; the same for the file."""
         name = ", ".join(filter(None, (*env.level_ids, off)))
         found = evaluate(
-            load_agent(run, env, agent, self.checkpoint),
+            load_agent(run, env, checkpoint, agent),
             env,
             self.episodes,
             self.seed,

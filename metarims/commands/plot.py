@@ -70,6 +70,6 @@ def watch_run(
     """The run's agent at work, and what happens at each step, bool [T, B] by name."""
     trained, make = run.config.environment, simulator.make
     env = make_env(make, trained.env, trained.observation, NUM_ENVS, device, seed)
-    rollout = watch(load_agent(run, env), env, steps, seed)
+    rollout = watch(load_agent(run, env, run.load()), env, steps, seed)
     events = simulator.find_events(rollout.obs)
     return rollout, events | {"about to succeed": about_to_succeed(rollout)}

@@ -55,7 +55,7 @@ class Record:
         trained, make = run.config.environment, wiring.simulator.make
         level = self.env or trained.env[0]
         env = make_env(make, [level], trained.observation, 1, "cpu", self.seed, autoreset=False)
-        agent = load_agent(run, env, checkpoint=self.checkpoint)
+        agent = load_agent(run, env, run.load(self.checkpoint))
         episodes = record_episodes(agent, env, self.episodes, self.seed, self.temperature)
         FORMATS[format](list(islice(episodes, self.frames)), self.out)
         print(f"{self.out}: {level}")

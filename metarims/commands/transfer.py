@@ -65,9 +65,8 @@ def transfer(program: Path, asked: Transfer, runs: list[Run]) -> str:
     check_modules(asked.knock_out, runs)
     note_differences(runs)
     folder = make_folder(asked.out / "evaluations")
-    flags = [flags_for(asked, run) for run in runs]
-    files = [evaluation_file(folder, *each) for each in zip(runs, flags, strict=True)]
-    wanted = dict(zip(files, zip(runs, flags, strict=True), strict=True))
+    asks = [(run, flags_for(asked, run)) for run in runs]
+    wanted = {evaluation_file(folder, run, flags): (run, flags) for run, flags in asks}
     evaluate_all(program, asked.imported, asked.jobs, wanted)
     scores = [score for file, (run, _) in wanted.items() for score in read_scores(file, run)]
     table = as_markdown(scores)

@@ -47,16 +47,21 @@ def compare(runs: Iterable[Run], target: float = TARGET) -> list[Comparison]:
         runs: what to compare.
         target: the success rate whose frames are asked for.
     """
-    groups: dict[tuple[str, str, str], list[Curve]] = {}
-    for run in runs:
-        config = run.config
-        key = (config.environment.label, config.preset, changed_settings(run))
-        groups.setdefault(key, []).append(read_curve(run, target))
+    groups = {key: [read_curve(run, target) for run in alike] for key, alike in group(runs).items()}
     ends: dict[str, float] = {}  # as far as all runs of a level are known
     for (level, *_), curves in groups.items():
         ends[level] = min([ends.get(level, math.inf), *(curve.end for curve in curves)])
     rows = [_summarise(key, curves, ends[key[0]]) for key, curves in groups.items()]
     return sorted(rows, key=lambda row: (row.env, -row.area))
+
+
+def group(runs: Iterable[Run]) -> dict[tuple[str, str, str], list[Run]]:
+    """Runs that differ in their seed alone, by level, agent and settings."""
+    groups: dict[tuple[str, str, str], list[Run]] = {}
+    for run in runs:
+        key = (run.config.environment.label, run.config.preset, changed_settings(run))
+        groups.setdefault(key, []).append(run)
+    return groups
 
 
 def changed_settings(run: Run) -> str:
@@ -77,17 +82,15 @@ def agent_of(run: Run) -> str:
 
 def note_differences(runs: Iterable[Run]) -> None:
     """Say where runs that are put together differ in more than their seeds, or not in these."""
-    groups: dict[tuple[str, str], list[Run]] = {}
-    for run in runs:
-        groups.setdefault((run.config.environment.label, agent_of(run)), []).append(run)
-    for (level, agent), alike in groups.items():
+    for (level, *_), alike in group(runs).items():
+        what = f"{agent_of(alike[0])} on {level}"
         seeds = Counter(run.config.run.seed for run in alike)
         again = [str(seed) for seed, count in seeds.items() if count > 1]
         if again:
-            note(f"{agent} on {level}: more than one run with seed {', '.join(again)}")
+            note(f"{what}: more than one run with seed {', '.join(again)}")
         ends = sorted(set(map(_end, alike)))
         if len(ends) > 1:
-            note(f"{agent} on {level}: runs {' and '.join(ends)} are put together")
+            note(f"{what}: runs {' and '.join(ends)} are put together")
 
 
 def _end(run: Run) -> str:

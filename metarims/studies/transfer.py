@@ -18,8 +18,6 @@ from ..statistics import (
     Profile,
     improvement,
     improvement_interval,
-    interquartile_interval,
-    interquartile_mean,
     performance_profile,
     stratified_interval,
     stratified_mean,
@@ -79,10 +77,10 @@ NO_INTERVAL = math.nan, math.nan
 NO_FIGURE = "–"  # where a row has none, as of modules switched off where there are none
 
 
-def middle(sample: Sequence[float]) -> Figure:
-    """The interquartile mean with its 95 % interval."""
-    interval = interquartile_interval(sample) if len(sample) > 1 else NO_INTERVAL
-    return Figure(interquartile_mean(sample), *interval)
+def middle(*strata: Sequence[float]) -> Figure:
+    """The interquartile mean of runs with its 95 % interval, on one level or several together."""
+    alone = max(map(len, strata)) == 1
+    return Figure(stratified_mean(strata), *(NO_INTERVAL if alone else stratified_interval(strata)))
 
 
 Row = tuple[str, str]  # source and agent
@@ -127,24 +125,27 @@ def matrix(scores: Iterable[Score], what: str) -> Matrix:
         scores: of runs on levels.
         what: "success_rate", "mean_return" or "mean_length".
     """
-    table: dict[Row, dict[str, list[float]]] = {}
-    whole: dict[Row, dict[str, list[float]]] = {}
-    for score in scores:
-        row, number = (score.source, score.agent), getattr(score, what)
-        table.setdefault(row, {}).setdefault(score.column, []).append(number)
-        if not score.knocked_out:
-            whole.setdefault(row, {}).setdefault(score.level, []).append(number)
+    scores = list(scores)
+    whole = _samples(_of_whole(scores), what)
     return {
         row: {level: middle(sample) for level, sample in cells.items()}
-        | {ALL: _middle_of_all(list(whole[row].values()))}
-        for row, cells in table.items()
+        | {ALL: middle(*whole[row].values())}
+        for row, cells in _samples(scores, what).items()
     }
 
 
-def _middle_of_all(strata: list[list[float]]) -> Figure:
-    """As `middle`, of the levels together."""
-    alone = max(map(len, strata)) == 1
-    return Figure(stratified_mean(strata), *(NO_INTERVAL if alone else stratified_interval(strata)))
+def _of_whole(scores: Iterable[Score]) -> list[Score]:
+    """Those of agents none of whose modules is switched off."""
+    return [score for score in scores if not score.knocked_out]
+
+
+def _samples(scores: Iterable[Score], what: str) -> dict[Row, dict[str, list[float]]]:
+    """A number a run, by row and column."""
+    table: dict[Row, dict[str, list[float]]] = {}
+    for score in scores:
+        cells = table.setdefault((score.source, score.agent), {})
+        cells.setdefault(score.column, []).append(getattr(score, what))
+    return table
 
 
 def improvements(scores: Sequence[Score]) -> dict[tuple[str, str, str], dict[str, Figure]]:
@@ -174,17 +175,11 @@ def profiles(scores: Iterable[Score]) -> dict[str, dict[str, Profile]]:
     """The share of runs and levels on which success is above each of `THRESHOLDS`, an agent each
     (Agarwal et al. 2021): by what they were trained on.
     """
-    strata: dict[str, dict[str, dict[str, list[float]]]] = {}
-    for score in filter(lambda score: not score.knocked_out, scores):
-        levels = strata.setdefault(score.source, {}).setdefault(score.agent, {})
-        levels.setdefault(score.level, []).append(score.success_rate)
-    return {
-        source: {
-            agent: performance_profile(list(levels.values()), THRESHOLDS)
-            for agent, levels in agents.items()
-        }
-        for source, agents in strata.items()
-    }
+    found: dict[str, dict[str, Profile]] = {}
+    for (source, agent), levels in _samples(_of_whole(scores), "success_rate").items():
+        profile = performance_profile(list(levels.values()), THRESHOLDS)
+        found.setdefault(source, {})[agent] = profile
+    return found
 
 
 def as_csv(scores: Iterable[Score]) -> str:
@@ -201,8 +196,7 @@ def as_markdown(scores: Sequence[Score]) -> str:
     counts = ", ".join(str(n) for n in sorted({len(each) for each in seeds.values()}))
     parts = [
         f"Interquartile means over {counts} {'seed' if counts == '1' else 'seeds'} with 95 % "
-        f"bootstrap intervals, {episodes:,} "
-        "episodes of each run on each level."
+        f"bootstrap intervals, {episodes:,} episodes of each run on each level."
     ]
     for what, (title, scale, digits) in TABLES.items():
         parts += [f"\n{title}:\n", matrix_table(matrix(scores, what), scale, digits)]
