@@ -66,6 +66,8 @@ class RunSettings:
         seed: of parameters, actions, minibatches and, counted on, environments.
         device: "auto" (the GPU where there is one), "cpu" or "cuda".
         capture: whether, on a GPU, an iteration is captured as a CUDA graph and replayed.
+        tf32: whether, on a GPU, products of matrices are learnt from in TF32, of single precision's
+            range and half precision's digits.
         origin: a run whose agent's parameters are the first ones of this one's.
         imitate: demonstrations, as `demos` leaves them, to learn from and not from what the agent
             does itself.
@@ -81,6 +83,7 @@ class RunSettings:
     seed: int = 1
     device: str = "auto"
     capture: bool = False
+    tf32: bool = False
     origin: Annotated[str, arg(name="from")] = field(default="", metadata={"path": "from"})
     imitate: str = ""
     until: float = 0.0

@@ -1,4 +1,5 @@
-"""Iterations as a CUDA graph: captured once and replayed from then on, by one launch.
+"""How iterations run on a GPU: in TF32, and as a CUDA graph, captured once and replayed from then
+on by one launch.
 
 An iteration reads nothing off the device and has the same shapes every time, so that all of it is
 one graph, acting and environments included. What differs from one to the next lies in tensors that
@@ -9,11 +10,13 @@ parameters and moments; how many frames there were; and the generators' states.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Protocol, TypeVar
 
 import torch
 
 from . import ranks
+from .config import RunSettings
 from .errors import UsageError
 from .learner import Iteration, Learner
 from .protocols import Environment
@@ -25,24 +28,40 @@ Result = TypeVar("Result")
 Iterate = Callable[[Environment, Cursor], tuple[Iteration, Cursor]]
 
 
-def iterating(learner: Learner, capture: bool, device: torch.device) -> Iterate:
-    """What does a learner's iterations: as they are or, on a GPU, captured.
+def iterating(learner: Learner, run: RunSettings, device: torch.device) -> Iterate:
+    """What does a learner's iterations, as they are or as a run has them on a GPU.
 
     Raises:
-        UsageError: they are to be captured and cannot be.
+        UsageError: they are to be captured, or in TF32, and cannot be.
     """
-    if not capture:
-        return learner.iterate
-    check_captures(device)
+    check_has(device, run.capture, run.tf32)
+    iterate = _captured(learner, device) if run.capture else learner.iterate
+    return partial(_in_tf32, iterate) if run.tf32 else iterate
+
+
+def check_has(device: torch.device, capture: bool, tf32: bool) -> None:
+    """Refuse a device that has not what is asked of it."""
+    if capture and device.type != "cuda":
+        raise UsageError("a GPU alone captures: it learns the same without --capture")
+    if tf32 and device.type != "cuda":
+        raise UsageError("a GPU alone has TF32: without --tf32 it is single precision")
+
+
+def _in_tf32(iterate: Iterate, env: Environment, cursor: Cursor) -> tuple[Iteration, Cursor]:
+    """An iteration whose products, PyTorch's and the fused kernels', are TF32's."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")
+    try:
+        return iterate(env, cursor)
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+def _captured(learner: Learner, device: torch.device) -> Iterate:
+    """Iterations that are captured."""
     if reason := _why_not_captured(learner):
         raise UsageError(f"{reason}: it learns the same without --capture")
     return Captured(learner, Graphs(device)).iterate
-
-
-def check_captures(device: torch.device) -> None:
-    """Refuse a device that captures nothing."""
-    if device.type != "cuda":
-        raise UsageError("a GPU alone captures: it learns the same without --capture")
 
 
 def _why_not_captured(learner: Learner) -> str:

@@ -75,7 +75,7 @@ class Stack:
         env.task = torch.cat([training.env.task for training in trainings])
         self.cursor = side_by_side([training.cursor for training in trainings])
         self.learner = StackedLearner([training.learner for training in trainings], env.device)
-        self._iterate = iterating(self.learner, trainings[0].captures, env.device)
+        self._iterate = iterating(self.learner, trainings[0].settings, env.device)
         with torch.no_grad():
             forward_step(self.learner.agent, self.cursor)  # what cannot be stacked is refused now
 

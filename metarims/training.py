@@ -61,8 +61,8 @@ class Training:
         self.learner = Learner(
             agent, config.loops, config.algorithm, seed, env.device, self.teacher
         )
-        self.captures = config.run.capture
-        self._iterate = iterating(self.learner, self.captures, env.device)
+        self.settings = config.run
+        self._iterate = iterating(self.learner, self.settings, env.device)
         curious = config.algorithm.novelty > 0
         self.cursor = begin(env, agent, seed + ranks.rank() * env.num_envs, curious)
         self.tally, self.updates = Tally(before), 0

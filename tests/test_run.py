@@ -114,6 +114,8 @@ def complaint(capsys, *args):
         ([*CAPTURED, "--out", "x"], ["a GPU alone captures: it learns the same without --capture"]),
         ([*CAPTURED, "--out", "x", "--seeds", "2"], ["a GPU alone captures"]),
         (["bench", "train", "--device", "cpu", "--capture"], ["a GPU alone captures"]),
+        ([*TRAIN, "--device", "cpu", "--tf32", "--out", "x"], ["a GPU alone has TF32"]),
+        (["bench", "train", "--device", "cpu", "--tf32"], ["a GPU alone has TF32"]),
         (["play", EMPTY, "--no-window"], ["play needs a terminal; where there is a display: "]),
         (["play", "MiniGrid-DorKey-5x5-v0"], ["unknown level", "MiniGrid-DoorKey-5x5-v0"]),
         (["play", EMPTY, "--seed", "-1"], ["seed must lie between 0"]),
@@ -428,11 +430,11 @@ def test_a_gpu_that_is_named_is_made_the_current_one(monkeypatch):
 
 
 def test_a_run_goes_on_on_another_device(capsys, trained, tmp_path):
-    """As one that a GPU captured, where there is none."""
+    """As one that a GPU captured and had in TF32, where there is none."""
     folder = tmp_path / "run"
     subprocess.run(["cp", "-r", trained, folder], check=True)
     run = load_run(folder)
-    there = replace_at(run.config, {"device": "cuda:7", "capture": True})
+    there = replace_at(run.config, {"device": "cuda:7", "capture": True, "tf32": True})
     (folder / "config.json").write_text(json.dumps(there.as_json()))
     frames = 2 * int(run.last_metrics()["frames"])
     line = complaint(capsys, "resume", folder)

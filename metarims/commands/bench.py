@@ -14,7 +14,7 @@ from tyro.conf import Positional
 from ..config import RunConfig, find_preset
 from ..errors import check_positive
 from ..files import check_writable, write_json
-from ..graphs import WARM, check_captures
+from ..graphs import WARM, check_has
 from ..protocols import MakeEnvironments
 from ..settings import Leaf, replace_at
 from ..studies.bench import (
@@ -58,7 +58,7 @@ class Bench:
         seconds: length of a round.
         rounds: how often each is timed, in turn.
         device: "auto", "cpu" or "cuda".
-        capture: whether, on a GPU, "train" captures iterations as `train --capture` does.
+        capture, tf32: whether, on a GPU, "train" learns as `train --capture` and `train --tf32` do.
         rims_repo: a clone of the public RIMs repository, whose cell "agents" then times as well.
         json: file for the results.
     """
@@ -70,6 +70,7 @@ class Bench:
     rounds: int = 5
     device: str = "auto"
     capture: bool = False
+    tf32: bool = False
     rims_repo: Path | None = None
     json: Path | None = None
 
@@ -79,8 +80,7 @@ class Bench:
         check_writable(self.json)
         check_levels(wiring.simulator, self.env)
         device = resolve_device(self.device)
-        if self.capture:
-            check_captures(torch.device(device))
+        check_has(torch.device(device), self.capture, self.tf32)
         bench = {"envs": self.race_envs, "agents": self.race_cells, "train": self.race_learners}
         write_json(self.json, bench[self.what](wiring, device))
 
@@ -100,7 +100,7 @@ class Bench:
     def race_learners(self, wiring: Wiring, device: str) -> object:
         """Frames per second of learning, and where the time goes."""
         make, levels = wiring.simulator.make, self.env or (TRAIN_LEVEL,)
-        told: dict[str, Leaf] = {"device": device, "capture": self.capture}
+        told: dict[str, Leaf] = {"device": device, "capture": self.capture, "tf32": self.tf32}
         speeds = self.race_all([learners(make, level, told) for level in levels])
         shown = [speed for speed in speeds if speed.name != PRODUCTS]
         print(table(shown, "torch-ac's", ratios(shown, "torch-ac")))

@@ -20,7 +20,7 @@ from .. import ranks
 from ..config import RunConfig
 from ..errors import UsageError, as_usage_errors, check_positive
 from ..files import write_json
-from ..graphs import check_captures
+from ..graphs import check_has
 from ..loops import count
 from ..monitor import Onlookers
 from ..protocols import Agent, MakeEnvironments, Simulator, Stage
@@ -74,8 +74,7 @@ class Train:
         check_positive(ranks=self.ranks, seeds=self.seeds)
         config = replace_at(self.config, {"device": resolve_device(self.config.run.device)})
         check_levels(wiring.simulator, (*config.environment.env, *config.evaluation.env))
-        if config.run.capture:
-            check_captures(torch.device(config.run.device))
+        check_has(torch.device(config.run.device), config.run.capture, config.run.tf32)
         config = on_demonstrated_level(wiring.simulator, config)
         if self.seeds > 1:
             self.train_seeds(wiring, config)
@@ -189,8 +188,8 @@ def on_device(run: Run, name: str) -> Run:
         device = resolve_device(name or run.config.run.device)
     except UsageError as error:
         raise UsageError(f"{error}: go on there with --device") from None
-    captures = run.config.run.capture and device != "cpu"
-    return replace(run, config=replace_at(run.config, {"device": device, "capture": captures}))
+    plain = {"capture": False, "tf32": False} if device == "cpu" else {}
+    return replace(run, config=replace_at(run.config, {"device": device, **plain}))
 
 
 def train_at_once(wiring: Wiring, configs: Sequence[RunConfig]) -> None:

@@ -29,12 +29,12 @@ SHARES = ("environment", "acting", "learning forward", "rest")
 
 
 def start_learning(config: RunConfig, env: Environment, agent: Agent) -> Burst:
-    """One iteration of ours a burst, captured as the run has it."""
+    """One iteration of ours a burst, as the run has it."""
     loops, seed = config.loops, config.run.seed
     learner = Learner(agent, loops, config.algorithm, seed, env.device)
     cursor = begin(env, agent, seed, config.algorithm.novelty > 0)
     frames = env.num_envs * loops.steps * loops.rollouts
-    iterate = iterating(learner, config.run.capture, env.device)
+    iterate = iterating(learner, config.run, env.device)
 
     def burst() -> int:
         nonlocal cursor

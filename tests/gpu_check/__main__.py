@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -55,6 +56,12 @@ STEPS = (
     Step("train", "Frames a second of training", time_training, CPU),
     Step("learning", "An agent that learns", learn, CPU),
     Step("seeds", "Many seeds that learn at once", learn_at_once, CPU),
+    Step(
+        "tf32",
+        "Many seeds that learn at once in TF32",
+        partial(learn_at_once, tf32=True),
+        f"{CPU}, in single precision",
+    ),
 )
 
 
@@ -66,7 +73,7 @@ class GpuCheck:
         dry_run: take every step without a GPU, small.
         out: file for the report.
         only: steps to take: trajectories, cells, determinism, captured, stacked, envs, train,
-            learning, seeds.
+            learning, seeds, tf32.
     """
 
     dry_run: bool = False

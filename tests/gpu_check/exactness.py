@@ -176,11 +176,11 @@ def compare_parameters(scale: Scale, capture: bool, how: str) -> Outcome:
 
 def parameters_after(agent: str, scale: Scale, capture: bool) -> Mapping[str, Any]:
     """An agent's parameters after some iterations, of twenty updates or more each."""
-    told = {"env": (DOORKEY,), "device": scale.device, "num_envs": scale.batch}
-    config = replace_at(find_preset(agent), told)
+    told: dict[str, object] = {"env": (DOORKEY,), "device": scale.device, "capture": capture}
+    config = replace_at(find_preset(agent), told | {"num_envs": scale.batch})
     env, made = build(SIMULATOR.make, config)
     learner = Learner(made, config.loops, config.algorithm, config.run.seed, env.device)
-    iterate = iterating(learner, capture, env.device)
+    iterate = iterating(learner, config.run, env.device)
     cursor = begin(env, made, config.run.seed)
     for _ in range(scale.iterations):
         _, cursor = iterate(env, cursor)

@@ -141,8 +141,8 @@ def time_training(scale: Scale) -> Outcome:
             few = replace_at(config, {"num_envs": scale.batches[0]})
             flops = count_flops(few, *build(SIMULATOR.make, few))
         for batch in scale.batches:
-            for capture in scale.captures:
-                of_each = replace_at(config, {"num_envs": batch, "capture": capture})
+            for way in ways(scale):
+                of_each = replace_at(config, {"num_envs": batch, **way})
                 rows.append((agent, f"{batch:,}", *time_learner(of_each, flops / can, scale)))
                 print(" ".join(rows[-1]), flush=True)
     lines = [
@@ -152,6 +152,12 @@ def time_training(scale: Scale) -> Outcome:
     ]
     head = "agent", "environments", "form", "frames/s", "of torch.mm", "GiB", *SHARES
     return Outcome(len(rows) > 0, [*lines, markdown_table(head, rows)])
+
+
+def ways(scale: Scale) -> list[dict[str, bool]]:
+    """Settings of the ways to learn: captured and not, and the last of these in TF32 as well."""
+    plain = [{"capture": capture} for capture in scale.captures]
+    return plain if scale.dry else [*plain, plain[-1] | {"tf32": True}]
 
 
 def time_learner(config: RunConfig, work: float, scale: Scale) -> tuple[str, ...]:
@@ -173,28 +179,28 @@ def time_learner(config: RunConfig, work: float, scale: Scale) -> tuple[str, ...
         reason = "out of memory" if ran_out_of_memory(error) else str(error)
         return (reason, *[""] * (3 + len(SHARES)))
     memory = "" if scale.dry else f"{torch.cuda.max_memory_reserved() / 2**30:.1f}"
-    form = f"{getattr(agent, 'form', '')}{', captured' * capture}"
+    form = f"{getattr(agent, 'form', '')}{', captured' * capture}{', TF32' * config.run.tf32}"
     parts = (f"{shares[name]:.0%}" if shares else "" for name in SHARES)
     return form, f"{rate:,.0f}", f"{rate * work:.1%}", memory, *parts
 
 
-def learn_at_once(scale: Scale) -> Outcome:
+def learn_at_once(scale: Scale, tf32: bool = False) -> Outcome:
     """Many seeds in one process, until each succeeds as often as it is to; where their iterations
     cannot be captured, as they are.
     """
     for capture in reversed(scale.captures):
         try:
-            return learn_captured(scale, capture)
+            return learn_in(scale, {"capture": capture, "tf32": tf32 and not scale.dry})
         except UsageError as error:
             reason = str(error)
     return Outcome(False, [reason])
 
 
-def learn_captured(scale: Scale, capture: bool) -> Outcome:
-    """The same, with iterations captured or as they are."""
+def learn_in(scale: Scale, way: dict[str, bool]) -> Outcome:
+    """The same in one way."""
     with tempfile.TemporaryDirectory() as folder:
         seeds = range(1, scale.seeds + 1)
-        configs = [to_learn(scale, folder, seed, capture) for seed in seeds]
+        configs = [replace_at(to_learn(scale, folder, seed), way) for seed in seeds]
         members = [Member(config, *build(SIMULATOR.make, config)) for config in configs]
         start = time.perf_counter()
         summaries = train_stacked(members, build_all(SIMULATOR.make, configs))
@@ -204,17 +210,16 @@ def learn_captured(scale: Scale, capture: bool) -> Outcome:
     line = (
         f"{scale.agents[-1]} on {DOORKEY}: {done} of {scale.seeds} seeds succeed as often as they "
         f"are to, after {frames:,} frames in all and {seconds:.0f} seconds"
-        f"{', captured' * capture}."
+        f"{', captured' * way['capture']}{', in TF32' * way['tf32']}."
     )
     return Outcome(scale.dry or done == scale.seeds, [line])
 
 
-def to_learn(scale: Scale, folder: str, seed: int, capture: bool = False) -> RunConfig:
+def to_learn(scale: Scale, folder: str, seed: int) -> RunConfig:
     """A run until it succeeds as often as it is to."""
     told: dict[str, object] = {"env": (DOORKEY,), "device": scale.device, "seed": seed}
     told |= {"out": f"{folder}/seed-{seed}", "frames": scale.frames, "until": scale.until}
-    told |= {"num_envs": scale.batches[0], "capture": capture}
-    return replace_at(find_preset(scale.agents[-1]), told)
+    return replace_at(find_preset(scale.agents[-1]), told | {"num_envs": scale.batches[0]})
 
 
 def learn(scale: Scale) -> Outcome:

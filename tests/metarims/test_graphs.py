@@ -18,6 +18,7 @@ from torch.utils._pytree import tree_leaves
 import envs
 from agents.kernels.compiling import definitions
 from envs import cpu
+from metarims.config import RunSettings
 from metarims.errors import UsageError
 from metarims.graphs import WARM, Captured, iterating
 from metarims.learner import Learner
@@ -210,8 +211,8 @@ def test_replays_of_stacked_runs_are_what_iterations_are(preset):
 def test_a_captured_run_leaves_what_another_does(seeds, tmp_path, monkeypatch):
     """Checkpoints and metrics, of a run alone and of two at once."""
 
-    def taped(learner, capture, device):
-        return Captured(learner, Tape()).iterate if capture else learner.iterate
+    def taped(learner, run, device):
+        return Captured(learner, Tape()).iterate if run.capture else learner.iterate
 
     for module in ("training", "seeds"):
         monkeypatch.setattr(f"metarims.{module}.iterating", taped)
@@ -276,18 +277,35 @@ def test_a_number_that_is_read_cannot_be_captured():
         iterate(env, cursor)
 
 
+def test_products_are_single_precision_but_in_iterations_that_are_to_be_in_tf32():
+    learner, env = probe("lstm", Tape())
+    now, found, forward = torch.get_float32_matmul_precision, set(), learner.agent.encoder.forward
+
+    def noted(*given):
+        found.add(now())
+        return forward(*given)
+
+    learner.agent.encoder.forward = noted
+    iterate = iterating(learner, RunSettings(tf32=True), torch.device("cuda"))
+    iterate(env, begin(env, learner.agent, 1))
+    assert found == {"high"}
+    assert now() == "highest"
+
+
 def test_what_is_not_captured_is_told(monkeypatch):
     learner, _ = probe("lstm", Tape())
-    cpu, gpu = torch.device("cpu"), torch.device("cuda")
-    assert iterating(learner, False, cpu) == learner.iterate
+    cpu, gpu, captured = torch.device("cpu"), torch.device("cuda"), RunSettings(capture=True)
+    assert iterating(learner, RunSettings(), cpu) == learner.iterate
     with pytest.raises(UsageError, match="a GPU alone captures: it learns the same without"):
-        iterating(learner, True, cpu)
+        iterating(learner, captured, cpu)
+    with pytest.raises(UsageError, match="a GPU alone has TF32: without --tf32 it is single"):
+        iterating(learner, RunSettings(tf32=True), cpu)
     learner.loops = replace(learner.loops, fast=replace(learner.loops.fast, per_task=True))
     with pytest.raises(UsageError, match="per_task is not captured"):
-        iterating(learner, True, gpu)
+        iterating(learner, captured, gpu)
     learner.teacher = object()
     with pytest.raises(UsageError, match="imitates is not captured"):
-        iterating(learner, True, gpu)
+        iterating(learner, captured, gpu)
     monkeypatch.setattr("metarims.ranks.size", lambda: 2)
     with pytest.raises(UsageError, match="several ranks"):
-        iterating(learner, True, gpu)
+        iterating(learner, captured, gpu)
