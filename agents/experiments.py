@@ -4,29 +4,39 @@ experiments: `run.py reproduce NAME`.
 
 from __future__ import annotations
 
+from metarims.settings import Leaf
 from metarims.studies.experiments import Arm, Experiment, Scale
 
-THREE = (Arm("lstm"), Arm("rims"), Arm("metarims"))
+
+def _three(*settings: dict[str, Leaf]) -> tuple[Arm, ...]:
+    """The three that are compared, by each of some settings."""
+    return tuple(Arm(preset, own) for own in settings for preset in ("lstm", "rims", "metarims"))
+
+
+def _at_rate(rate: float) -> dict[str, Leaf]:
+    """A learning rate, of both loops."""
+    return dict.fromkeys(("fast.learning_rate", "slow.learning_rate"), rate)
+
+
+THREE = _three({})
 PULLED = Arm("metarims", {"fast.value_loss": True})  # its value's loss teaches the features, too
 LOOPS = (  # what tells two loops from joint training, one at a time
     *map(Arm, ("metalstm", "slowlr", "slow1", "dense")),
     PULLED,
     Arm("rims", {"fast.span": 20}),
 )
-RATES = ("fast.learning_rate", "slow.learning_rate")
-TUNED = tuple(  # each setting lowered and raised, for everyone alike
-    Arm(preset, dict.fromkeys(paths, value))
-    for paths, values in (
-        (RATES, (0.65e-3, 2.6e-3)),  # half and twice
-        (("ppo.entropy",), (0.005, 0.045)),  # a third and three times
-    )
-    for value in values
-    for preset in ("lstm", "rims", "metarims")
-)
+HALF, TWICE = _at_rate(0.65e-3), _at_rate(2.6e-3)
+# Each setting lowered and raised, the entropy bonus to a third and three times, for everyone alike.
+TUNED = _three(HALF, TWICE, {"ppo.entropy": 0.005}, {"ppo.entropy": 0.045})
 CHOSEN = (  # what came out best of these, for each its own
-    Arm("lstm", dict.fromkeys(RATES, 2.6e-3)),
+    Arm("lstm", TWICE),
     Arm("rims", {"ppo.entropy": 0.005}),
     Arm("metarims", {"ppo.entropy": 0.045}),
+)
+NOVELTY: dict[str, Leaf] = {"ppo.novelty": 0.02}
+CURIOUS = _three(NOVELTY)
+CURIOUS_TUNED = _three(
+    NOVELTY | HALF, NOVELTY | TWICE, {"ppo.novelty": 0.01}, {"ppo.novelty": 0.04}
 )
 DOORKEYS = tuple(f"MiniGrid-DoorKey-{size}-v0" for size in ("5x5", "6x6", "8x8", "16x16"))
 LEARNT = 0.98  # of the last 200 episodes: a source level that counts as learnt
@@ -74,6 +84,26 @@ def _along(
     )
 
 
+def _onto(
+    family: str,
+    frames: int,
+    source: str,
+    *harder: str,
+    arms: tuple[Arm, ...] = THREE,
+    scratch: bool = True,
+) -> Experiment:
+    """A level learnt, and then harder ones of its kind, beside these from scratch."""
+    return Experiment(
+        f"{family}, learnt after the easier level",
+        arms,
+        (source,),
+        {"small": Scale(frames, 10), "full": Scale(3_000_000, 30)},
+        onto=harder,
+        scratch=scratch,
+        until=LEARNT,
+    )
+
+
 EXPERIMENTS = {
     "table1": Experiment(
         "zero-shot transfer to larger rooms",
@@ -107,6 +137,14 @@ EXPERIMENTS = {
         200_000,
         *ROOMS,
         arms=CHOSEN,
+    ),
+    "onto-rooms": _onto("four rooms after two", 300_000, *ROOMS[:2], arms=CURIOUS),
+    "onto-rooms-tuned": _onto(
+        "four rooms after two, by rate and novelty bonus",
+        300_000,
+        *ROOMS[:2],
+        arms=CURIOUS_TUNED,
+        scratch=False,
     ),
     "along-fetch": _along("to larger rooms with more things", 400_000, *FETCHES),
     "along-ball": _along("to other things and more of them", 400_000, *BALLS),

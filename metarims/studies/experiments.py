@@ -47,7 +47,8 @@ class Experiment:
         sources: levels that each is trained on, a run each.
         scales: how much, by name.
         targets: levels that runs are evaluated on, zero-shot; with none it is about learning.
-        onto: levels that each run goes on to learn, and that a run beside it learns from scratch.
+        onto: levels that each run goes on to learn.
+        scratch: whether a run beside each learns these from scratch.
         knock_out: numbers of active modules to be switched off as runs are evaluated on `targets`.
         unseen: levels that runs are evaluated on, zero-shot, time and again while they learn.
         watched: whether to look at the agents as they act: their values, and who works when.
@@ -61,6 +62,7 @@ class Experiment:
     scales: Mapping[str, Scale]
     targets: tuple[str, ...] = ()
     onto: tuple[str, ...] = ()
+    scratch: bool = True
     knock_out: tuple[int, ...] = ()
     unseen: tuple[str, ...] = ()
     watched: bool = False
@@ -84,7 +86,7 @@ class Experiment:
         whole = [
             (seed, level, arm)
             for seed in range(scale.first_seed, scale.first_seed + scale.seeds)
-            for level in (*self.sources, *self.onto)
+            for level in (*self.sources, *(self.onto if self.scratch else ()))
             for arm in self.arms
         ]
         scratch = [self._config(arm, level, seed, scale, out) for seed, level, arm in whole]
