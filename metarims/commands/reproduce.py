@@ -20,6 +20,7 @@ from ..studies.behaviour import behaviour_markdown
 from ..studies.compare import compare, comparison_markdown
 from ..studies.experiments import Experiment, Scale
 from ..studies.jobs import train_all
+from ..studies.onward import onward_markdown, read_onward
 from ..studies.unseen import courses_markdown, read_courses
 from .base import Wiring, check_levels, resolve_device
 from .plot import watch_run
@@ -90,13 +91,16 @@ class Reproduce:
 
     def report(self, wiring: Wiring, experiment: Experiment, scale: Scale, runs: list[Run]) -> str:
         """Curves and tables, and the paper's numbers beside them."""
-        from ..studies.figures import draw_courses, draw_curves  # slow to import
+        from ..studies.figures import draw_courses, draw_curves, draw_onward  # slow to import
 
         draw_curves(runs, make_folder(self.folder) / "curves.png")
         parts = [f"# {self.name}: {experiment.about}\n", comparison_markdown(compare(runs))]
         if courses := read_courses(runs):
             draw_courses(courses, self.folder / "unseen.png")
             parts.append(courses_markdown(courses))
+        if onward := read_onward(runs):
+            draw_onward(onward, self.folder / "onward.png")
+            parts.append(onward_markdown(onward))
         if experiment.targets:
             asked = Transfer(
                 tuple(str(run.path) for run in runs),

@@ -59,25 +59,31 @@ def group(runs: Iterable[Run]) -> dict[tuple[str, str, str], list[Run]]:
     """Runs that differ in their seed alone, by level, agent and settings."""
     groups: dict[tuple[str, str, str], list[Run]] = {}
     for run in runs:
-        key = (run.config.environment.label, run.config.preset, changed_settings(run))
+        settings = f"{changed_settings(run)} {start_of(run)}".strip()
+        key = (run.config.environment.label, run.config.preset, settings)
         groups.setdefault(key, []).append(run)
     return groups
 
 
 def changed_settings(run: Run) -> str:
-    """What a run changed of its preset, its levels, seed, length and place aside, and the levels of
-    the run that it began from.
-    """
+    """What a run changed of its preset, its levels, seed, length and place aside."""
     changed = differences(run.config, find_preset(run.config.preset))
-    words = [f"{path}={leaf}" for path, leaf in changed.items() if path not in PASSED_OVER]
-    if run.config.run.origin:
-        words.append(f"from {_levels_of(run.config.run.origin)}")
-    return " ".join(words)
+    return " ".join(f"{path}={leaf}" for path, leaf in changed.items() if path not in PASSED_OVER)
+
+
+def start_of(run: Run) -> str:
+    """The levels of the run that it began from, or nothing."""
+    return f"from {_levels_of(run.config.run.origin)}" if run.config.run.origin else ""
+
+
+def kind_of(run: Run) -> str:
+    """A run's preset, and what it changed of that."""
+    return f"{run.config.preset} {changed_settings(run)}".strip()
 
 
 def agent_of(run: Run) -> str:
-    """A run's preset, and what it changed of that."""
-    return f"{run.config.preset} {changed_settings(run)}".strip()
+    """The same, and what it began from."""
+    return f"{kind_of(run)} {start_of(run)}".strip()
 
 
 def note_differences(runs: Iterable[Run]) -> None:
@@ -147,8 +153,8 @@ def _cells(row: Comparison) -> list[str]:
         str(row.seeds),
         f"{row.area:.3f} ({_interval(row, row.area_ci95)})",
         f"{row.final:.3f} ({_interval(row, row.final_ci95)})",
-        _count(row.frames_to_target),
-        _count(row.episodes_to_target),
+        count_text(row.frames_to_target),
+        count_text(row.episodes_to_target),
         _figure(row.dead, 1),
         _figure(row.information, 3),
     ]
@@ -158,8 +164,8 @@ def _table_line(row: Comparison) -> str:
     return (
         f"{row.env:30}{row.agent:11}{row.seeds:>5}  {row.area:>12.3f} "
         f"{_interval(row, row.area_ci95):14}{row.final:>10.3f} {_interval(row, row.final_ci95):14}"
-        f"{_count(row.frames_to_target):>15}"
-        f"{_count(row.episodes_to_target):>10}{_figure(row.dead, 1):>6}"
+        f"{count_text(row.frames_to_target):>15}"
+        f"{count_text(row.episodes_to_target):>10}{_figure(row.dead, 1):>6}"
         f"{_figure(row.information, 3):>8}  {row.settings}"
     ).rstrip()
 
@@ -173,5 +179,6 @@ def _figure(number: float, digits: int) -> str:
     return "–" if math.isnan(number) else f"{number:.{digits}f}"
 
 
-def _count(number: float) -> str:
+def count_text(number: float) -> str:
+    """A number of frames or episodes, or a dash for infinity."""
     return "–" if math.isinf(number) else f"{number:,.0f}"

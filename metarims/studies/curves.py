@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -41,6 +41,16 @@ class Curve:
     information: float
     planned: float
     learnt: bool
+
+    def on_its_own(self) -> Curve:
+        """The same with frames counted from its own beginning."""
+        begun = self.frames[0]
+        return replace(
+            self,
+            frames=self.frames - begun,
+            frames_to_target=self.frames_to_target - begun,
+            planned=self.planned - begun,
+        )
 
     @property
     def end(self) -> float:

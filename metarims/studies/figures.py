@@ -27,6 +27,7 @@ from .analysis import (
 )
 from .compare import agent_of
 from .curves import Curve, read_curve
+from .onward import SCRATCH, Onward
 from .transfer import NO_FIGURE, THRESHOLDS, Matrix, columns
 from .transfer import Figure as Number
 from .unseen import Courses
@@ -86,12 +87,31 @@ def draw_courses(courses: Courses, path: Path) -> None:
     save_figure(figure, path)
 
 
-def _draw_band(axis: Axes, label: str, curves: Sequence[Curve], cost: str) -> None:
+def draw_onward(onward: Onward, path: Path) -> None:
+    """Success over the frames of levels learnt after another one, a column a level, a line
+    an agent and start, those from scratch dashed, as `draw_curves` has them.
+    """
+    figure = Figure(figsize=(max(5, 4.2 * len(onward)), 3.2), layout="constrained")
+    axes = figure.subplots(1, len(onward), squeeze=False)[0]
+    for axis, (level, starts) in zip(axes, onward.items(), strict=True):
+        kinds = [*dict.fromkeys(kind for agents in starts.values() for kind in agents)]
+        for start, agents in starts.items():
+            for kind, curves in agents.items():
+                own = [curve.on_its_own() for curve in curves]
+                style = f"C{kinds.index(kind)}{'--' if start == SCRATCH else ''}"
+                _draw_band(axis, f"{kind}, {start} ({len(own)})", own, "frames", style)
+        axis.set(xlabel=f"frames of {level}", ylabel="success rate", ylim=(-0.02, 1.02))
+        axis.xaxis.set_major_formatter(EngFormatter(sep=""))
+        axis.legend(loc="best", fontsize="x-small")
+    save_figure(figure, path)
+
+
+def _draw_band(axis: Axes, label: str, curves: Sequence[Curve], cost: str, style: str = "") -> None:
     # A run that ended because it had learnt goes on as it ended.
     seen = [getattr(curve, cost) for curve in curves]
     cut = [x[-1] for x, curve in zip(seen, curves, strict=True) if not curve.learnt]
     points = np.linspace(0, min(cut) if cut else max(x[-1] for x in seen), POINTS)
-    _draw_middle(axis, label, points, seen, [curve.success for curve in curves])
+    _draw_middle(axis, label, points, seen, [curve.success for curve in curves], style)
 
 
 def _draw_middle(
@@ -100,12 +120,14 @@ def _draw_middle(
     points: np.ndarray,
     seen: Sequence[np.ndarray],
     success: Sequence[np.ndarray],
+    style: str = "",
 ) -> None:
     """Interquartile means at some points of curves, success over what was seen, and their band."""
     table = np.stack(
         [np.interp(points, x, y, left=0) for x, y in zip(seen, success, strict=True)], 1
     )  # [points, seeds]
-    (line,) = axis.plot(points, [interquartile_mean(sample) for sample in table], label=label)
+    means = [interquartile_mean(sample) for sample in table]
+    (line,) = axis.plot(points, means, style, label=label)
     if len(success) > 1:
         band = np.array([interquartile_interval(sample) for sample in table]).T
         axis.fill_between(points, *band, color=line.get_color(), alpha=0.2)

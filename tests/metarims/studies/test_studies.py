@@ -12,13 +12,13 @@ from metarims.studies.compare import compare, comparison_table
 from metarims.studies.curves import read_curve
 
 
-def make_run(path, success, agent="lstm", seed=1, **settings):
-    """A run of one point every 100 frames and 300 episodes."""
+def make_run(path, success, agent="lstm", seed=1, before=0, **settings):
+    """A run of one point every 100 frames and 300 episodes, after so many frames of another one."""
     preset = {"env": ("Level-v0",), "out": str(path), "seed": seed}
     run = create_run(replace_at(find_preset(agent), preset | settings))
     for n, rate in enumerate(success, 1):
         row = {"frames": 100 * n, "rollout/episodes": 300 * n, "rollout/success_rate": rate}
-        row["rollout/window"] = 200
+        row |= {"rollout/window": 200, "time/frames_before": before}
         if agent == "rims":
             row |= {"modules/dead": 2 * seed, "modules/information": rate / 4}
         run.write_metrics(row)
