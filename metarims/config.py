@@ -68,7 +68,8 @@ class RunSettings:
         capture: whether, on a GPU, an iteration is captured as a CUDA graph and replayed.
         tf32: whether, on a GPU, products of matrices are learnt from in TF32, of single precision's
             range and half precision's digits.
-        origin: a run whose agent's parameters are the first ones of this one's.
+        origin: a run whose agent's parameters are the first ones of this one's; many seeds take a
+            folder of as many, and each the one of its seed.
         imitate: demonstrations, as `demos` leaves them, to learn from and not from what the agent
             does itself.
         until: stop once the last 200 episodes succeed this often; with 0 all frames are trained.

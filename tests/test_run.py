@@ -539,6 +539,28 @@ def test_seeds_are_runs_of_their_own_side_by_side_and_go_on(capsys, tmp_path):
     assert "--seeds fills the cores already" in line
 
 
+@pytest.mark.parametrize("stacked", ["no", "yes"])
+def test_seeds_begin_each_from_the_one_before(capsys, tmp_path, stacked):
+    """As a curriculum of many seeds has it; what the harder level takes is told beside."""
+    easy, hard = tmp_path / "easy", tmp_path / "hard"
+    args = [*TRAIN, "--num-envs", "8", "--fast.epochs", "1", "--seeds", "2", "--stacked", stacked]
+    assert main([*args, "--frames", "1", "--out", str(easy)]) == 0
+    assert main(["resume", str(easy / "seed-2"), "--frames", "1000"]) == 0
+    frames = [load_run(easy / f"seed-{seed}").last_metrics()["frames"] for seed in (1, 2)]
+    assert frames[0] < frames[1]
+    later = [*args, "--frames", "1", "--env", "MiniGrid-Empty-6x6-v0"]
+    assert main([*later, "--from", str(easy), "--out", str(hard)]) == 0
+    for seed, before in zip((1, 2), frames, strict=True):
+        run = load_run(hard / f"seed-{seed}")
+        assert run.config.run.origin == str(easy / f"seed-{seed}")
+        assert run.last_metrics()["time/frames_before"] == before
+    capsys.readouterr()
+    assert main(["compare", str(easy), str(hard)]) == 0
+    assert " | from MiniGrid-Empty-5x5-v0 | 0 of 2 | never |" in capsys.readouterr().out
+    line = complaint(capsys, *later, "--from", easy, "--seed", "3", "--out", tmp_path / "other")
+    assert line.endswith(f"no run at {easy}; it holds {easy}/seed-1, {easy}/seed-2")
+
+
 def test_seeds_at_once_are_runs_of_their_own(capsys, tmp_path):
     out = tmp_path / "many"
     args = [*TRAIN, "--frames", "1", "--num-envs", "8", "--fast.epochs", "1", "--out", str(out)]

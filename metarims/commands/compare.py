@@ -10,12 +10,14 @@ from ..files import check_writable, write_json
 from ..runs import load_runs
 from ..studies.compare import compare, comparison_table, note_differences
 from ..studies.curves import TARGET
+from ..studies.onward import onward_markdown, read_onward
 from .base import RunFolders, Wiring
 
 
 @dataclass(frozen=True)
 class Compare:
-    """Set runs side by side: interquartile means over seeds with 95 % intervals.
+    """Set runs side by side: interquartile means over seeds with 95 % intervals; and of levels that
+    were learnt after others (`train --from`) what that took.
 
     Attributes:
         runs: the runs' folders, or folders of them as `train --seeds` leaves.
@@ -28,11 +30,13 @@ class Compare:
     json: Path | None = None
 
     def run(self, wiring: Wiring) -> None:
-        """Print one row for each level, agent and settings."""
+        """Print a row for each level, agent and settings, and tables of what came after others."""
         check_between(0, 1, target=self.target)
         check_writable(self.json)
         runs = load_runs(self.runs)
         note_differences(runs)
         rows = compare(runs, self.target)
         print(comparison_table(rows, self.target))
+        if onward := read_onward(runs, self.target):
+            print(f"\n{onward_markdown(onward, self.target)}", end="")
         write_json(self.json, [asdict(row) for row in rows])

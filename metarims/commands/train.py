@@ -17,7 +17,7 @@ import torch
 from tyro.conf import arg
 
 from .. import ranks
-from ..config import RunConfig
+from ..config import RunConfig, RunSettings
 from ..errors import UsageError, as_usage_errors, check_positive
 from ..files import write_json
 from ..graphs import check_has
@@ -26,7 +26,7 @@ from ..monitor import Onlookers
 from ..protocols import Agent, MakeEnvironments, Simulator, Stage
 from ..runs import CONFIG, Run, check_out, load_run
 from ..seeds import Member, train_stacked, why_not_stacked
-from ..settings import replace_at
+from ..settings import Leaf, replace_at
 from ..stacked import StackedAgent
 from ..stopping import Stopped, told_to_repeat
 from ..studies.gallery import Gallery
@@ -97,10 +97,7 @@ class Train:
         if not config.run.out:
             raise UsageError("missing: --out, a folder for the runs")
         seeds = range(config.run.seed, config.run.seed + self.seeds)
-        runs = [
-            replace_at(config, {"seed": seed, "out": f"{config.run.out}/seed-{seed}"})
-            for seed in seeds
-        ]
+        runs = [replace_at(config, of_its_own(config.run, seed)) for seed in seeds]
         if self.stacks(config):
             train_at_once(wiring, runs)
         else:
@@ -190,6 +187,16 @@ def on_device(run: Run, name: str) -> Run:
         raise UsageError(f"{error}: go on there with --device") from None
     plain = {"capture": False, "tf32": False} if device == "cpu" else {}
     return replace(run, config=replace_at(run.config, {"device": device, **plain}))
+
+
+def of_its_own(run: RunSettings, seed: int) -> dict[str, Leaf]:
+    """What one of many seeds has to itself: a folder and, where they begin from a folder of as many
+    runs, the one of its seed.
+    """
+    name = f"seed-{seed}"
+    origin = Path(run.origin, name) if run.origin else None
+    begun = str(origin) if origin and (origin / CONFIG).exists() else run.origin
+    return {"seed": seed, "out": f"{run.out}/{name}", "from": begun}
 
 
 def train_at_once(wiring: Wiring, configs: Sequence[RunConfig]) -> None:

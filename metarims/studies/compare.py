@@ -153,8 +153,8 @@ def _cells(row: Comparison) -> list[str]:
         str(row.seeds),
         f"{row.area:.3f} ({_interval(row, row.area_ci95)})",
         f"{row.final:.3f} ({_interval(row, row.final_ci95)})",
-        count_text(row.frames_to_target),
-        count_text(row.episodes_to_target),
+        _count(row.frames_to_target),
+        _count(row.episodes_to_target),
         _figure(row.dead, 1),
         _figure(row.information, 3),
     ]
@@ -164,8 +164,8 @@ def _table_line(row: Comparison) -> str:
     return (
         f"{row.env:30}{row.agent:11}{row.seeds:>5}  {row.area:>12.3f} "
         f"{_interval(row, row.area_ci95):14}{row.final:>10.3f} {_interval(row, row.final_ci95):14}"
-        f"{count_text(row.frames_to_target):>15}"
-        f"{count_text(row.episodes_to_target):>10}{_figure(row.dead, 1):>6}"
+        f"{_count(row.frames_to_target):>15}"
+        f"{_count(row.episodes_to_target):>10}{_figure(row.dead, 1):>6}"
         f"{_figure(row.information, 3):>8}  {row.settings}"
     ).rstrip()
 
@@ -179,6 +179,5 @@ def _figure(number: float, digits: int) -> str:
     return "–" if math.isnan(number) else f"{number:.{digits}f}"
 
 
-def count_text(number: float) -> str:
-    """A number of frames or episodes, or a dash for infinity."""
+def _count(number: float) -> str:
     return "–" if math.isinf(number) else f"{number:,.0f}"

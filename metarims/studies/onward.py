@@ -10,7 +10,7 @@ import numpy as np
 
 from ..runs import Run
 from ..tables import markdown_table
-from .compare import count_text, kind_of, start_of
+from .compare import kind_of, start_of
 from .curves import TARGET, Curve, read_curve
 from .transfer import NO_FIGURE, Figure, over
 
@@ -58,16 +58,15 @@ def onward_markdown(onward: Onward, target: float = TARGET) -> str:
 
 def _cells(kind: str, start: str, curves: Sequence[Curve]) -> tuple[str, ...]:
     """A line on runs of one kind and start."""
-    own = [curve.on_its_own().frames_to_target for curve in curves]
-    low, high = np.quantile(own, (0.25, 0.75), method="closest_observation")
-    there, whole = sum(map(math.isfinite, own)), [curve.frames_to_target for curve in curves]
-    return (
-        kind,
-        start,
-        f"{there} of {len(own)}",
-        f"{count_text(np.median(own))} ({count_text(low)} – {count_text(high)})",
-        count_text(np.median(whole)),
-    )
+    own, whole = ([_frames(curve, of_it) for curve in curves] for of_it in (True, False))
+    there = sum(map(math.isfinite, own))
+    low, high = (_count(x) for x in np.quantile(own, (0.25, 0.75), method="closest_observation"))
+    middle = f"{_count(np.median(own))} ({low} to {high})" if there else _count(math.inf)
+    return kind, start, f"{there} of {len(own)}", middle, _count(np.median(whole))
+
+
+def _count(frames: float) -> str:
+    return "never" if math.isinf(frames) else f"{frames:,.0f}"
 
 
 def _agents_apart(starts: Starts) -> list[list[str]]:
@@ -104,8 +103,9 @@ def _starts_apart(starts: Starts) -> list[list[str]]:
 def _sooner(ours: Sequence[Curve], theirs: Sequence[Curve], of_it: bool = True) -> Figure:
     """How probably a run of ours takes fewer frames, of the level or in all."""
     both = ours, theirs
-    return over(*([-_frames(curve, of_it) for curve in curves] for curves in both))
+    return over(*([-min(_frames(curve, of_it), NEVER) for curve in curves] for curves in both))
 
 
 def _frames(curve: Curve, of_it: bool) -> float:
-    return min((curve.on_its_own() if of_it else curve).frames_to_target, NEVER)
+    """How many a run took, of the level or in all; infinity where it did not get there."""
+    return (curve.on_its_own() if of_it else curve).frames_to_target

@@ -35,10 +35,10 @@ def test_frames_of_the_harder_level_by_hand(tmp_path):
     text = onward_markdown(read_onward(made(tmp_path)))
     assert "Hard-v0, to 95% of the last 200 episodes" in text
     for line in (
-        "| lstm | from scratch | 2 of 2 | 300 (300 – 300) | 300 |",
-        "| lstm | from Level-v0 | 1 of 2 | – (200 – –) | – |",
-        "| rims | from scratch | 2 of 2 | 200 (200 – 200) | 200 |",
-        "| rims | from Level-v0 | 2 of 2 | 100 (100 – 100) | 200 |",
+        "| lstm | from scratch | 2 of 2 | 300 (300 to 300) | 300 |",
+        "| lstm | from Level-v0 | 1 of 2 | never (200 to never) | never |",
+        "| rims | from scratch | 2 of 2 | 200 (200 to 200) | 200 |",
+        "| rims | from Level-v0 | 2 of 2 | 100 (100 to 100) | 200 |",
         "|  | from scratch | from Level-v0 |",
         "| rims over lstm | 1.00 (1.00 – 1.00) | 1.00 (1.00 – 1.00) |",
         "| lstm, from Level-v0 | 0.50 (0.00 – 1.00) | 0.25 (0.00 – 0.50) |",  # 300 is a tie
@@ -53,6 +53,7 @@ def test_runs_that_never_get_there_are_alike(tmp_path):
     runs.append(make_run(tmp_path / "never", [0.5, 0.5], "rims", 1, before=100, **origin))
     text = onward_markdown(read_onward(runs))
     assert "| rims over lstm | 0.50 |" in text
+    assert "| rims | from Level-v0 | 0 of 1 | never | never |" in text
     assert "from scratch" not in text
 
 
