@@ -76,7 +76,7 @@ def spelt(command, folder):
         "ID": LEVEL, "ENV": LEVEL, "NAME": "lstm", "AGENT": "lstm", "RUN": run, "FRAMES": "1",
         "SEED": "1", "FIGURES": out, "FOLDER": out, "FILE.gif": f"{out}.gif", "FILE": f"{out}.json",
         "PATTERN": "DoorKey", "runs/one/config.json": f"{run}/config.json", "CLONE": out,
-        "DEMOS": str(folder / "demos"),
+        "DEMOS": str(folder / "demos"), "FURTHER": run,
     }  # fmt: skip
     words = [given.get(word, word) for word in shlex.split(plain)]
     if "--out" in words and words[0] == "train":
