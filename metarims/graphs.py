@@ -9,8 +9,8 @@ parameters and moments; how many frames there were; and the generators' states.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Protocol, TypeVar
 
 import torch
@@ -36,7 +36,7 @@ def iterating(learner: Learner, run: RunSettings, device: torch.device) -> Itera
     """
     check_has(device, run.capture, run.tf32)
     iterate = _captured(learner, device) if run.capture else learner.iterate
-    return partial(_in_tf32, iterate) if run.tf32 else iterate
+    return in_tf32()(iterate) if run.tf32 else iterate
 
 
 def check_has(device: torch.device, capture: bool, tf32: bool) -> None:
@@ -47,12 +47,13 @@ def check_has(device: torch.device, capture: bool, tf32: bool) -> None:
         raise UsageError("a GPU alone has TF32: without --tf32 it is single precision")
 
 
-def _in_tf32(iterate: Iterate, env: Environment, cursor: Cursor) -> tuple[Iteration, Cursor]:
-    """An iteration whose products, PyTorch's and the fused kernels', are TF32's."""
+@contextmanager
+def in_tf32() -> Iterator[None]:
+    """Within it products on a GPU, PyTorch's and the fused kernels', are TF32's."""
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("high")
     try:
-        return iterate(env, cursor)
+        yield
     finally:
         torch.set_float32_matmul_precision(before)
 

@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from functools import partial
 
 import torch
@@ -23,7 +24,7 @@ from metarims.commands.bench import preset_config
 from metarims.commands.train import build_all
 from metarims.config import RunConfig, find_preset
 from metarims.errors import UsageError
-from metarims.graphs import WARM
+from metarims.graphs import WARM, in_tf32
 from metarims.memory import ran_out_of_memory
 from metarims.seeds import Member, train_stacked
 from metarims.settings import replace_at
@@ -55,10 +56,11 @@ def bytes_per_second(scale: Scale) -> float:
     return 2 * x.nbytes * rate_of(lambda: y.copy_(x), scale.device, scale.seconds)
 
 
-def flops_per_second(scale: Scale) -> float:
-    """What it computes in products of matrices in single precision."""
+def flops_per_second(scale: Scale, tf32: bool) -> float:
+    """What it computes in products of matrices, in single precision or by tensor cores in TF32."""
     a, b = torch.randn(2, scale.side, scale.side, device=scale.device).unbind()
-    return 2 * scale.side**3 * rate_of(lambda: a @ b, scale.device, scale.seconds)
+    with in_tf32() if tf32 else nullcontext():
+        return 2 * scale.side**3 * rate_of(lambda: a @ b, scale.device, scale.seconds)
 
 
 def race_environments(scale: Scale) -> Outcome:
@@ -134,30 +136,37 @@ def jax_has_gpu() -> bool:
 
 def time_training(scale: Scale) -> Outcome:
     """Frames a second of learning, where the time goes, and memory."""
-    can, rows = flops_per_second(scale), []
+    can, rows = {tf32: flops_per_second(scale, tf32) for tf32 in tf32s(scale)}, []
     for agent in scale.agents:
         config = preset_config(agent, DOORKEY, {"device": scale.device})
         with agents.definitions():
             few = replace_at(config, {"num_envs": scale.batches[0]})
             flops = count_flops(few, *build(SIMULATOR.make, few))
         for batch in scale.batches:
-            for way in ways(scale):
-                of_each = replace_at(config, {"num_envs": batch, **way})
-                rows.append((agent, f"{batch:,}", *time_learner(of_each, flops / can, scale)))
+            for capture, tf32 in ways(scale):
+                told = {"num_envs": batch, "capture": capture, "tf32": tf32}
+                work, own = flops / can[tf32], replace_at(config, told)
+                rows.append((agent, f"{batch:,}", *time_learner(own, work, scale)))
                 print(" ".join(rows[-1]), flush=True)
+    speeds = (f"{'TF32' if tf32 else 'single precision'}: {can[tf32] / 1e12:,.1f}" for tf32 in can)
     lines = [
-        f"torch.mm in single precision: {can / 1e12:,.1f} TFLOP a second. What reads missions is "
-        "not counted in the share of it.",
+        f"TFLOP a second of torch.mm in {', in '.join(speeds)}. What reads missions is not counted "
+        "in the share of it.",
         "",
     ]
     head = "agent", "environments", "form", "frames/s", "of torch.mm", "GiB", *SHARES
     return Outcome(len(rows) > 0, [*lines, markdown_table(head, rows)])
 
 
-def ways(scale: Scale) -> list[dict[str, bool]]:
-    """Settings of the ways to learn: captured and not, and the last of these in TF32 as well."""
-    plain = [{"capture": capture} for capture in scale.captures]
-    return plain if scale.dry else [*plain, plain[-1] | {"tf32": True}]
+def ways(scale: Scale) -> list[tuple[bool, bool]]:
+    """Ways to learn: not captured and captured, and the last of these in TF32 as well."""
+    plain = [(capture, False) for capture in scale.captures]
+    return plain + [(scale.captures[-1], tf32) for tf32 in tf32s(scale) if tf32]
+
+
+def tf32s(scale: Scale) -> tuple[bool, ...]:
+    """Whether products are in TF32: both ways, where a device has it."""
+    return (False,) if scale.dry else (False, True)
 
 
 def time_learner(config: RunConfig, work: float, scale: Scale) -> tuple[str, ...]:
@@ -190,7 +199,7 @@ def learn_at_once(scale: Scale, tf32: bool = False) -> Outcome:
     """
     for capture in reversed(scale.captures):
         try:
-            return learn_in(scale, {"capture": capture, "tf32": tf32 and not scale.dry})
+            return learn_in(scale, {"capture": capture, "tf32": tf32 and tf32 in tf32s(scale)})
         except UsageError as error:
             reason = str(error)
     return Outcome(False, [reason])
