@@ -91,7 +91,7 @@ def draw_onward(onward: Onward, path: Path) -> None:
     """Success over the frames of levels learnt after another one, a column a level, a line
     an agent and start, those from scratch dashed, as `draw_curves` has them.
     """
-    figure = Figure(figsize=(max(5, 4.2 * len(onward)), 3.2), layout="constrained")
+    figure = Figure(figsize=(max(5, 4.2 * len(onward)), 4.2), layout="constrained")
     axes = figure.subplots(1, len(onward), squeeze=False)[0]
     for axis, (level, starts) in zip(axes, onward.items(), strict=True):
         kinds = [*dict.fromkeys(kind for agents in starts.values() for kind in agents)]
@@ -102,7 +102,7 @@ def draw_onward(onward: Onward, path: Path) -> None:
                 _draw_band(axis, f"{kind}, {start} ({len(own)})", own, "frames", style)
         axis.set(xlabel=f"frames of {level}", ylabel="success rate", ylim=(-0.02, 1.02))
         axis.xaxis.set_major_formatter(EngFormatter(sep=""))
-        axis.legend(loc="best", fontsize="x-small")
+        axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), fontsize="x-small")
     save_figure(figure, path)
 
 
