@@ -3,6 +3,8 @@
 import re
 import runpy
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -92,10 +94,10 @@ def described():
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Where there is a run, and demonstrations."""
+    """Where there is a run, of a process that knows no other tests' words, and demonstrations."""
     folder = tmp_path_factory.mktemp("reader")
     args = ["train", "--env", LEVEL, "--agent", "metarims", "--out", str(folder / "run"), *SMALL]
-    assert main(args) == 0
+    subprocess.run([sys.executable, "run.py", *args], cwd=ROOT, check=True, capture_output=True)
     assert main(["demos", LEVEL, "--out", str(folder / "demos"), *QUICK["demos"]]) == 0
     return folder
 

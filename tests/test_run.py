@@ -297,10 +297,14 @@ def test_who_is_stopped_is_told_what_goes_on(capsys, trained, tmp_path):
     assert capsys.readouterr().err.strip() == "stopped; the same command goes on"
 
 
-def train_apart(out, *flags):
-    """A run of a process that knows no other tests' words."""
-    command = [sys.executable, "run.py", *TRAIN, "--frames", "1", "--out", str(out), *flags]
+def apart(*words):
+    """In a process that knows no other tests' words."""
+    command = [sys.executable, "run.py", *map(str, words)]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+
+
+def train_apart(out, *flags):
+    apart(*TRAIN, "--frames", "1", "--out", out, *flags)
 
 
 def test_modules_are_switched_off_where_there_are_any(capsys, tmp_path):
@@ -544,17 +548,16 @@ def test_seeds_begin_each_from_the_one_before(capsys, tmp_path, stacked):
     """As a curriculum of many seeds has it; what the harder level takes is told beside."""
     easy, hard = tmp_path / "easy", tmp_path / "hard"
     args = [*TRAIN, "--num-envs", "8", "--fast.epochs", "1", "--seeds", "2", "--stacked", stacked]
-    assert main([*args, "--frames", "1", "--out", str(easy)]) == 0
-    assert main(["resume", str(easy / "seed-2"), "--frames", "1000"]) == 0
+    apart(*args, "--frames", "1", "--out", easy)
+    apart("resume", easy / "seed-2", "--frames", "1000")
     frames = [load_run(easy / f"seed-{seed}").last_metrics()["frames"] for seed in (1, 2)]
     assert frames[0] < frames[1]
     later = [*args, "--frames", "1", "--env", "MiniGrid-Empty-6x6-v0"]
-    assert main([*later, "--from", str(easy), "--out", str(hard)]) == 0
+    apart(*later, "--from", easy, "--out", hard)
     for seed, before in zip((1, 2), frames, strict=True):
         run = load_run(hard / f"seed-{seed}")
         assert run.config.run.origin == str(easy / f"seed-{seed}")
         assert run.last_metrics()["time/frames_before"] == before
-    capsys.readouterr()
     assert main(["compare", str(easy), str(hard)]) == 0
     assert " | from MiniGrid-Empty-5x5-v0 | 0 of 2 | never |" in capsys.readouterr().out
     line = complaint(capsys, *later, "--from", easy, "--seed", "3", "--out", tmp_path / "other")
