@@ -136,7 +136,8 @@ def jax_has_gpu() -> bool:
 
 def time_training(scale: Scale) -> Outcome:
     """Frames a second of learning, where the time goes, and memory."""
-    can, rows = {tf32: flops_per_second(scale, tf32) for tf32 in tf32s(scale)}, []
+    precisions = sorted({tf32 for _, tf32 in ways(scale)})
+    can, rows = {tf32: flops_per_second(scale, tf32) for tf32 in precisions}, []
     for agent in scale.agents:
         config = preset_config(agent, DOORKEY, {"device": scale.device})
         with agents.definitions():
@@ -161,12 +162,7 @@ def time_training(scale: Scale) -> Outcome:
 def ways(scale: Scale) -> list[tuple[bool, bool]]:
     """Ways to learn: not captured and captured, and the last of these in TF32 as well."""
     plain = [(capture, False) for capture in scale.captures]
-    return plain + [(scale.captures[-1], tf32) for tf32 in tf32s(scale) if tf32]
-
-
-def tf32s(scale: Scale) -> tuple[bool, ...]:
-    """Whether products are in TF32: both ways, where a device has it."""
-    return (False,) if scale.dry else (False, True)
+    return plain if scale.dry else [*plain, (scale.captures[-1], True)]
 
 
 def time_learner(config: RunConfig, work: float, scale: Scale) -> tuple[str, ...]:
@@ -199,7 +195,7 @@ def learn_at_once(scale: Scale, tf32: bool = False) -> Outcome:
     """
     for capture in reversed(scale.captures):
         try:
-            return learn_in(scale, {"capture": capture, "tf32": tf32 and tf32 in tf32s(scale)})
+            return learn_in(scale, {"capture": capture, "tf32": tf32 and not scale.dry})
         except UsageError as error:
             reason = str(error)
     return Outcome(False, [reason])
