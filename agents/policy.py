@@ -75,8 +75,9 @@ class RecurrentPolicy(nn.Module):
     def __init__(self, config: PolicyConfig, spec: Spec, levels: Sequence[str]) -> None:
         super().__init__()
         features, actions = config.encoder.features, spec.num_actions
+        self.vocabulary = tuple(spec.vocabulary)
         make_core = partial(config.core.build, features, spec, levels)
-        make_encoder = partial(config.encoder.build, spec.vocabulary_size, spec.image_shape)
+        make_encoder = partial(config.encoder.build, len(spec.vocabulary), spec.image_shape)
         if config.core.encoder_first:
             self.encoder, self.core = make_encoder(), make_core()
         else:

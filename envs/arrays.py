@@ -31,7 +31,7 @@ def observation_space(env: Environments, mission: str = "tokens") -> spaces.Dict
     in_words = mission == "text"
     symbols = in_words or env.options.observation == "rgb"
     brightest = 255 if symbols else max(OBJECT_TO_IDX.values())
-    words = spaces.Box(0, env.vocabulary_size - 1, (env.mission_length,), np.int16)
+    words = spaces.Box(0, len(env.vocabulary) - 1, (env.mission_length,), np.int16)
     return spaces.Dict(
         {
             "image": spaces.Box(0, brightest, env.image_shape, np.uint8),

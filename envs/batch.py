@@ -41,7 +41,7 @@ class Environments:
         task: int64 [B], each environment's level as an index into ``level_ids``.
         num_actions: 7, upstream's actions.
         mission_length: L, tokens of the longest mission.
-        vocabulary_size: how many words there are, padding included.
+        vocabulary: the words of missions by their tokens; that of 0 is padding.
     """
 
     num_actions = len(ACTIONS)
@@ -105,9 +105,9 @@ class Environments:
         self._observe_kernel = self._launcher.make_observe(write_view, wrapped)
 
     @property
-    def vocabulary_size(self) -> int:
-        """How many words the vocabulary holds, padding included."""
-        return len(WORDS)
+    def vocabulary(self) -> tuple[str, ...]:
+        """The words of missions by their tokens, as many as are known by now."""
+        return tuple(WORDS)
 
     def reset(
         self, seed: int | Sequence[int | None] | None = None, mask: Tensor | None = None

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
@@ -33,12 +33,18 @@ KEPT = 2  # of the newest: should the last be damaged, the one before it loads
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Tensors by name, numbers that JSON can hold, and the configuration that they came about by
-    (empty where that is not known).
+    """A run as it stands.
+
+    Attributes:
+        tensors: by name.
+        numbers: that JSON can hold.
+        vocabulary: the words of missions by their tokens; none where that is not known.
+        config: the configuration that it came about by; empty where that is not known.
     """
 
     tensors: dict[str, Tensor]
     numbers: dict[str, float]
+    vocabulary: Sequence[str] = ()
     config: dict[str, Json] = field(default_factory=dict)
 
 
@@ -58,6 +64,7 @@ def save_checkpoint(folder: Path, frames: int, checkpoint: Checkpoint) -> Path:
         "frames": frames,
         "sha256": hashlib.sha256(data).hexdigest(),
         "numbers": checkpoint.numbers,
+        "vocabulary": list(checkpoint.vocabulary),
         "config": checkpoint.config,
     }
     final = folder / _name(frames)
@@ -114,10 +121,12 @@ def read_checkpoint(path: Path) -> Checkpoint:
         data = (path / TENSORS).read_bytes()
         if hashlib.sha256(data).hexdigest() != manifest["sha256"]:
             raise DamagedError(f"{TENSORS} does not have the digest in {MANIFEST}")
-        config = manifest.get("config", {})
+        config, words = manifest.get("config", {}), manifest.get("vocabulary", [])
         if not isinstance(config, dict):
             raise DamagedError(f"{MANIFEST} has no configuration")
-        return Checkpoint(tensors_from_bytes(data), _numbers(manifest), config)
+        if not isinstance(words, list):
+            raise DamagedError(f"{MANIFEST} has no vocabulary")
+        return Checkpoint(tensors_from_bytes(data), _numbers(manifest), words, config)
     except OSError as error:
         raise DamagedError(f"{TENSORS}: {error.strerror}") from None
     except (KeyError, SafetensorError) as error:

@@ -57,6 +57,10 @@ class Agent(Protocol):
     and only until they change.
     """
 
+    @property
+    def vocabulary(self) -> Sequence[str]:
+        """The words of missions by their tokens, as it was made to read them."""
+
     def initial_state(self, batch: int) -> State:
         """The state before the first step, a tuple of tensors [batch, ...]."""
 
@@ -96,8 +100,8 @@ class Spec(Protocol):
         """Of an observation's image, without the batch."""
 
     @property
-    def vocabulary_size(self) -> int:
-        """How many words missions are made of, padding included."""
+    def vocabulary(self) -> Sequence[str]:
+        """The words of missions by their tokens; that of 0 is padding."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +122,7 @@ class AgentConfig(Variant):
 
         Args:
             spec: the environments, or anything with their ``num_actions``, ``image_shape``,
-                ``vocabulary_size``, ``level_ids`` and ``device``.
+                ``vocabulary``, ``level_ids`` and ``device``.
             seed: of the first parameters; the global random state is left alone.
             levels: what the agent is trained on, where that differs from the environments' levels.
         """
@@ -190,8 +194,8 @@ class Stage(Environment, Protocol):
         """Of an observation's image, without the batch."""
 
     @property
-    def vocabulary_size(self) -> int:
-        """How many words missions are made of, padding included."""
+    def vocabulary(self) -> Sequence[str]:
+        """The words of missions by their tokens; that of 0 is padding."""
 
     def render(self, i: int = 0) -> np.ndarray:
         """Environment i's picture, uint8 [H, W, 3]."""

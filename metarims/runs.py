@@ -6,7 +6,7 @@ import difflib
 import fcntl
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -252,6 +252,7 @@ def read_config(path: Path) -> RunConfig:
 
 def put_parameters(agent: Agent, checkpoint: Checkpoint) -> None:
     """Give `agent` a checkpoint's parameters; `UsageError` if they do not fit."""
+    check_words(checkpoint.vocabulary, agent.vocabulary)
     prefix = "agent."
     values = {
         name.removeprefix(prefix): tensor
@@ -266,6 +267,21 @@ def put_parameters(agent: Agent, checkpoint: Checkpoint) -> None:
     except RuntimeError as error:
         first = str(error).splitlines()[1].strip()
         raise UsageError(f"the checkpoint is of another agent: {first}") from None
+
+
+def check_words(known: Sequence[str], here: Sequence[str]) -> None:
+    """Refuse a checkpoint that reads missions by another vocabulary; what follows on it may."""
+    for token, word in enumerate(known):
+        if token >= len(here):
+            raise UsageError(
+                f"the checkpoint knows the word '{word}', which no level has here: "
+                "--import FILE loads the file of its level"
+            )
+        if here[token] != word:
+            raise UsageError(
+                f"the checkpoint reads '{word}' where '{here[token]}' is read here: "
+                "--import its own files first, in its order"
+            )
 
 
 def check_like(name: str, given: Tensor, expected: Tensor) -> None:

@@ -149,6 +149,7 @@ class Training:
                 "ranks": ranks.size(),
                 "success_rate": self.tally.success_rate if self.tally.is_fair() else 0.0,
             },
+            self.agent.vocabulary,
         )
 
     def restore(self, checkpoint: Checkpoint) -> None:

@@ -1,5 +1,6 @@
 """Small environments, made of tensors, whose best policy and value are known by hand."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -28,7 +29,7 @@ class Probe:
     length = 1  # steps of an episode
     cut = False  # whether an episode's end is a truncation
     num_actions = 2
-    vocabulary_size = 2
+    vocabulary: Sequence[str] = ("<pad>", "go")
     image_shape = (7, 7, 3)  # which the agents of probes are made for before they get an encoder
     bits = 1  # of the secret
     seen = 4

@@ -25,7 +25,7 @@ class Forgetful(torch.nn.Module):
 
     def __init__(self, agent):
         super().__init__()
-        self.agent = agent
+        self.agent, self.vocabulary = agent, agent.vocabulary
         self.initial_state, self.groups = agent.initial_state, agent.groups
 
     def forward(self, obs, state, starts):

@@ -9,7 +9,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import metarims
-from metarims.checkpoint import TENSORS
+from metarims.checkpoint import MANIFEST, SEAL, TENSORS
 from metarims.errors import UsageError
 from metarims.settings import replace_at
 from metarims.tally import WINDOW
@@ -94,6 +94,25 @@ def test_the_agent_of_a_run_can_be_loaded(tmp_path):
         assert torch.equal(a, b)
     with pytest.raises(UsageError, match="the checkpoint is of another agent"):
         metarims.load_run(tmp_path).load_agent(make_agent("lstm"))
+
+
+def test_words_are_read_as_they_were_learnt(tmp_path):
+    """A checkpoint knows words by their tokens, which levels of one's own give in their order."""
+    train(tmp_path)
+    run, agent = metarims.load_run(tmp_path), make_agent()
+    learnt = agent.vocabulary
+    agent.vocabulary = (*learnt, "pond")  # which came after it
+    run.load_agent(agent)
+    agent.vocabulary = learnt[:-1]
+    with pytest.raises(UsageError, match=r"the word 'go', which no level has here: --import FILE"):
+        run.load_agent(agent)
+    agent.vocabulary = (*learnt[:-1], "pond", "go")
+    with pytest.raises(UsageError, match="reads 'go' where 'pond' is read here: --import its own"):
+        run.load_agent(agent)
+    manifest = max((tmp_path / "checkpoints").glob(f"*/{MANIFEST}"))
+    before = {name: x for name, x in json.loads(manifest.read_text()).items() if name != SEAL}
+    manifest.write_text(json.dumps({**before, "vocabulary": []}))  # as the first ones were
+    run.load_agent(agent)
 
 
 def test_scalars_have_the_names_of_stable_baselines(tmp_path, capsys):

@@ -67,7 +67,7 @@ class RoutingConfig(CoreConfig):
         tasks = torch.zeros(len(spec.level_ids), dtype=torch.int64)
         if self.meta == "task":
             tasks = number_levels(spec.level_ids, levels)
-        count = {"task": len(levels), "verb": spec.vocabulary_size}.get(self.meta, 1)
+        count = {"task": len(levels), "verb": len(spec.vocabulary)}.get(self.meta, 1)
         return RoutingCore(self, inputs, tasks, count)
 
 

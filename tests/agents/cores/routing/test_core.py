@@ -132,7 +132,7 @@ def test_levels_keep_their_router_wherever_they_are_evaluated():
 
 def test_the_verb_is_the_missions_first_word():
     env = Contexts(2)
-    env.vocabulary_size = 9
+    env.vocabulary = [*"abcdefghi"]
     agent = make_agent(env, meta="verb", layout="task", policy="table")
     with torch.no_grad():
         agent.core.network.decider.table[[5, 7], :, [0, 2]] = 50.0
