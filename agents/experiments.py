@@ -146,6 +146,9 @@ EXPERIMENTS = {
         arms=CURIOUS_TUNED,
         scratch=False,
     ),
+    "onto-doorkey": _onto(
+        "DoorKey-8x8 after 5x5", 600_000, DOORKEYS[0], DOORKEYS[2], scratch=False
+    ),
     "along-fetch": _along("to larger rooms with more things", 400_000, *FETCHES),
     "along-ball": _along("to other things and more of them", 400_000, *BALLS),
     "fig3": Experiment(

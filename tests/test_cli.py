@@ -76,7 +76,7 @@ def mistyped(draw):
     ]))  # fmt: skip
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=50, deadline=None, derandomize=True)
 @given(mistyped())
 def test_a_mistyped_setting_gets_the_nearest_right_one(wrong):
     if wrong in (*FLAGS, "--env", "--core", "--agent", "--algorithm", "--import", "--config"):

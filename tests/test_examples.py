@@ -2,11 +2,11 @@
 
 import ast
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from . import apart
 
 ROOT = Path(__file__).parent.parent
 SPANS = ["--steps", "20", "--fast.span", "20", "--slow.span", "20"]
@@ -16,9 +16,7 @@ EMPTY = "MiniGrid-Empty-5x5-v0"
 
 def train(out, *flags, level=EMPTY):
     """Train in a process of its own, where nothing but the file's own import registers anything."""
-    command = [sys.executable, "run.py", "train", "--env", level, "--out", str(out), *SMALL, *flags]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    apart.succeed("train", "--env", level, "--out", out, *SMALL, *flags)
     (line,) = (out / "metrics.jsonl").read_text().splitlines()
     return json.loads((out / "config.json").read_text()), json.loads(line)
 
@@ -63,13 +61,12 @@ def test_a_level(tmp_path):
 def test_a_run_of_ones_own_core_says_what_it_needs(tmp_path):
     flags = ["--import", "examples/toy_core.py", "--agent", "lstm", "--core", "leaky"]
     train(tmp_path / "run", *flags)
-    command = [sys.executable, "run.py", "evaluate", str(tmp_path / "run"), "--episodes", "4"]
-    alone = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    command = ["evaluate", tmp_path / "run", "--episodes", "4"]
+    alone = apart.run(*command)
     assert alone.returncode == 2
     assert "unknown core 'leaky'" in alone.stderr
     assert "--import FILE" in alone.stderr
-    imported = [*command, "--import", "examples/toy_core.py"]
-    assert subprocess.run(imported, cwd=ROOT, capture_output=True).returncode == 0
+    apart.succeed(*command, "--import", "examples/toy_core.py")
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.py")), ids=lambda p: p.stem)

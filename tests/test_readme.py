@@ -3,8 +3,6 @@
 import re
 import runpy
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +12,8 @@ import envs
 import envs.registry
 from metarims.cli import parse
 from run import COMMANDS, main
+
+from . import apart
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
@@ -97,7 +97,7 @@ def folder(tmp_path_factory):
     """Where there is a run, of a process that knows no other tests' words, and demonstrations."""
     folder = tmp_path_factory.mktemp("reader")
     args = ["train", "--env", LEVEL, "--agent", "metarims", "--out", str(folder / "run"), *SMALL]
-    subprocess.run([sys.executable, "run.py", *args], cwd=ROOT, check=True, capture_output=True)
+    apart.succeed(*args)
     assert main(["demos", LEVEL, "--out", str(folder / "demos"), *QUICK["demos"]]) == 0
     return folder
 

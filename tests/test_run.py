@@ -21,6 +21,8 @@ from metarims.studies.experiments import Arm, Experiment, Scale
 from metarims.studies.jobs import workers
 from run import WIRING, main
 
+from . import apart
+
 ROOT = Path(__file__).parent.parent
 EMPTY = "MiniGrid-Empty-5x5-v0"
 DEMOS = ["demos", "--out", "x"]
@@ -297,21 +299,12 @@ def test_who_is_stopped_is_told_what_goes_on(capsys, trained, tmp_path):
     assert capsys.readouterr().err.strip() == "stopped; the same command goes on"
 
 
-def apart(*words):
-    """In a process that knows no other tests' words."""
-    command = [sys.executable, "run.py", *map(str, words)]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
-
-
-def train_apart(out, *flags):
-    apart(*TRAIN, "--frames", "1", "--out", out, *flags)
-
-
 def test_modules_are_switched_off_where_there_are_any(capsys, tmp_path):
     levels = ["--env", EMPTY, "--episodes", "4", "--out", str(tmp_path / "out")]
     runs = [str(tmp_path / agent) for agent in ("lstm", "metarims")]
     for run in runs:
-        train_apart(run, "--agent", Path(run).name, "--num-envs", "8")
+        small = ["--frames", "1", "--num-envs", "8", "--out", run]
+        apart.succeed(*TRAIN, *small, "--agent", Path(run).name)
     line = complaint(capsys, "transfer", runs[0], "--knock-out", "1", *levels)
     assert "none of the runs has modules to knock out" in line
     assert not (tmp_path / "out").exists()
@@ -325,7 +318,7 @@ def test_modules_are_switched_off_where_there_are_any(capsys, tmp_path):
 
 def test_runs_are_set_against_levels_and_not_evaluated_again(capsys, tmp_path):
     out, trained = tmp_path / "matrix", tmp_path / "run"
-    train_apart(trained)
+    apart.succeed(*TRAIN, "--frames", "1", "--out", trained)
     args = ["--env", EMPTY, "MiniGrid-Empty-6x6-v0", "--episodes", "4", "--out", str(out)]
     assert main(["transfer", str(trained), *args]) == 0
     assert f"1/1  {trained}: evaluated" in capsys.readouterr().out
@@ -526,8 +519,7 @@ def test_seeds_are_runs_of_their_own_side_by_side_and_go_on(capsys, tmp_path):
     first, second = (out / f"seed-{seed}" / "metrics.jsonl" for seed in (1, 2))
     assert first.read_text() != second.read_text()
     alone = tmp_path / "alone"  # a fresh process, as theirs: other tests' levels add words
-    command = [sys.executable, "run.py", *args[:-4], "--seed", "2", "--out", str(alone)]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    apart.succeed(*args[:-4], "--seed", "2", "--out", alone)
     clock = {"time/fps", "time/time_elapsed"}
     rows = [json.loads((path / "metrics.jsonl").read_text()) for path in (alone, out / "seed-2")]
     assert {k: v for k, v in rows[0].items() if k not in clock} == {
@@ -548,12 +540,12 @@ def test_seeds_begin_each_from_the_one_before(capsys, tmp_path, stacked):
     """As a curriculum of many seeds has it; what the harder level takes is told beside."""
     easy, hard = tmp_path / "easy", tmp_path / "hard"
     args = [*TRAIN, "--num-envs", "8", "--fast.epochs", "1", "--seeds", "2", "--stacked", stacked]
-    apart(*args, "--frames", "1", "--out", easy)
-    apart("resume", easy / "seed-2", "--frames", "1000")
+    apart.succeed(*args, "--frames", "1", "--out", easy)
+    apart.succeed("resume", easy / "seed-2", "--frames", "1000")
     frames = [load_run(easy / f"seed-{seed}").last_metrics()["frames"] for seed in (1, 2)]
     assert frames[0] < frames[1]
     later = [*args, "--frames", "1", "--env", "MiniGrid-Empty-6x6-v0"]
-    apart(*later, "--from", easy, "--out", hard)
+    apart.succeed(*later, "--from", easy, "--out", hard)
     for seed, before in zip((1, 2), frames, strict=True):
         run = load_run(hard / f"seed-{seed}")
         assert run.config.run.origin == str(easy / f"seed-{seed}")

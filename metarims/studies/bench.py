@@ -11,7 +11,6 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from ..config import RunConfig
 from ..graphs import iterating
@@ -51,6 +50,8 @@ def count_flops(config: RunConfig, env: Environment, agent: Agent) -> float:
     It counts products of matrices (a multiplication and an addition are two), not what is compiled:
     the agent should run by its definition.
     """
+    from torch.utils.flop_counter import FlopCounterMode  # brings Triton along where that is
+
     burst = start_learning(config, env, agent)
     with FlopCounterMode(display=False) as counter:
         frames = burst()

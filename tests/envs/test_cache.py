@@ -7,20 +7,27 @@ import subprocess
 import sys
 from types import SimpleNamespace
 
+import pytest
+
 from envs.jit import fingerprint
 
 WARM = "import envs; envs.make('{id}', 2, view={view}).reset(1)"
 CHECK = """
-import envs, torch
+import envs
 for id, view, mission in {expected}:
     env = envs.make(id, 2, view=view)
     obs = env.reset(1)
     assert env.missions()[0] == mission, (id, env.missions())
     assert obs["image"].shape == (2, view, view, 3)
     assert obs["image"][0].any(-1).any()
-    env.step(torch.zeros(2, dtype=torch.int64))
 """
 GO_TO, DOOR_KEY = "BabyAI-GoToObj-v0", "MiniGrid-DoorKey-5x5-v0"
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    """Where kernels are kept: none but these tests' own, what all of them need compiled once."""
+    return tmp_path_factory.mktemp("cache")
 
 
 def run(code, folder):
@@ -32,12 +39,12 @@ def run(code, folder):
     )
 
 
-def test_levels_and_views_cached_by_two_processes_stay_apart(tmp_path):
-    run(WARM.format(id=GO_TO, view=7), tmp_path)
-    run(WARM.format(id=DOOR_KEY, view=5), tmp_path)
+def test_levels_and_views_cached_by_two_processes_stay_apart(cache):
+    run(WARM.format(id=GO_TO, view=7), cache)
+    run(WARM.format(id=DOOR_KEY, view=5), cache)
     use_key = "use the key to open the door and then get to the goal"
     expected = [(GO_TO, 7, "go to the yellow key"), (DOOR_KEY, 5, use_key)]
-    run(CHECK.format(expected=expected), tmp_path)
+    run(CHECK.format(expected=expected), cache)
 
 
 FACTORY = """
@@ -68,19 +75,19 @@ for name, kind in {expected}:
 GOAL, LAVA = ("Goal", 8), ("Lava", 9)
 
 
-def test_levels_of_one_function_that_closes_over_their_difference_stay_apart(tmp_path):
+def test_levels_of_one_function_that_closes_over_their_difference_stay_apart(cache, tmp_path):
     (tmp_path / "rooms.py").write_text(FACTORY)
     for expected in ([GOAL], [LAVA], [LAVA, GOAL]):
-        run(AHEAD.format(folder=str(tmp_path), expected=expected), tmp_path)
+        run(AHEAD.format(folder=str(tmp_path), expected=expected), cache)
 
 
-def test_levels_that_are_in_no_module_compile_every_time(tmp_path):
+def test_levels_that_are_in_no_module_compile_every_time(cache, tmp_path):
     (tmp_path / "rooms.py").write_text(FACTORY)
     make = "envs.make('My-Lava-v0', 1).reset()\n"
     from_file = f"runpy.run_path({str(tmp_path / 'rooms.py')!r}, run_name='rooms')\n"
     source = "import envs, runpy\n" + FACTORY + make + from_file + make
-    run(source, tmp_path)
-    run(source, tmp_path)
+    run(source, cache)
+    run(source, cache)
 
 
 def make_function(**names):

@@ -14,12 +14,16 @@ from torch.multiprocessing.spawn import spawn
 
 from metarims import ranks
 from metarims.algorithms.ppo import PPO
+from metarims.errors import UsageError
 from metarims.learner import Learner
 from metarims.rollout import begin
+from metarims.runs import load_run
 from metarims.studies.launch import free_port
 
+from .. import apart
+from ..test_run import complaint
 from .probes import Contexts
-from .small import configured, make_agent
+from .small import agent_of, configured, make_agent
 
 ROOT = Path(__file__).parent.parent.parent
 EMPTY = "MiniGrid-Empty-5x5-v0"
@@ -90,14 +94,9 @@ def test_one_rank_changes_nothing():
     assert (mean, deviation) == (x.mean(), x.std())
 
 
-def run(*words, **options):
-    command = [sys.executable, "run.py", *map(str, words)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, **options)
-
-
 def train(out, *flags, agent="metarims", frames=4 * 8 * 20):
     given = ["--env", EMPTY, "--agent", agent, "--frames", frames, "--out", out, *SMALL, *flags]
-    return run("train", *given)
+    return apart.run("train", *given)
 
 
 def rows(out):
@@ -116,13 +115,12 @@ def whole(tmp_path_factory):
     return out
 
 
-def test_a_resumed_run_of_two_ranks_equals_the_uninterrupted_one(whole, tmp_path):
+def test_a_resumed_run_of_two_ranks_equals_the_uninterrupted_one(whole, capsys, tmp_path):
     halves = tmp_path / "halves"
     assert train(halves, "--ranks", "2", frames=320).returncode == 0
-    wrong = run("resume", halves, "--frames", "640")
-    assert wrong.returncode == 2
-    assert wrong.stderr == "run.py: the run has 2 ranks: resume it with --ranks 2\n"
-    assert run("resume", halves, "--frames", "640", "--ranks", "2").returncode == 0
+    line = complaint(capsys, "resume", halves, "--frames", "640")
+    assert line == "run.py: the run has 2 ranks: resume it with --ranks 2"
+    apart.succeed("resume", halves, "--frames", "640", "--ranks", "2")
     assert rows(whole) == rows(halves)
     assert [row["frames"] for row in rows(whole)] == [160, 320, 480, 640]
 
@@ -136,15 +134,25 @@ def test_torchrun_starts_the_same_ranks(whole, tmp_path):
     assert rows(whole) == rows(tmp_path / "theirs")
 
 
-def test_what_ranks_cannot_share_is_refused_in_one_line(tmp_path):
-    uneven = train(tmp_path / "a", "--ranks", "3")
+def test_what_one_rank_refuses_is_told_in_one_line(tmp_path):
+    uneven = train(tmp_path / "run", "--ranks", "2", "--num-envs", "7")
     assert uneven.returncode == 2
-    assert uneven.stderr == "run.py: num_envs must be a multiple of the 3 parts, got 8\n"
-    by_task = train(tmp_path / "b", "--ranks", "2", "--fast.per-task")
-    assert by_task.stderr.startswith("run.py: per_task takes one rank")
-    paths = train(tmp_path / "c", "--ranks", "2", "--core.router.maker", "em", agent="routing")
-    assert "this agent takes one rank" in paths.stderr
-    assert not any((tmp_path / name / "metrics.jsonl").exists() for name in "abc")
+    assert uneven.stderr == "run.py: num_envs must be a multiple of the 2 parts, got 7\n"
+    assert not (tmp_path / "run" / "metrics.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    ("preset", "setting", "reason"),
+    [
+        ("metarims", {"fast__per_task": True}, "per_task takes one rank"),
+        ("routing", {"core__router__maker": "em"}, "this agent takes one rank"),
+    ],
+)
+def test_what_ranks_cannot_share_is_refused(monkeypatch, preset, setting, reason):
+    monkeypatch.setattr(ranks, "size", lambda: 2)
+    config = configured(preset, **setting)
+    with pytest.raises(UsageError, match=reason):
+        Learner(agent_of(config), config.loops, config.algorithm, 1, torch.device("cpu"))
 
 
 def test_a_rank_that_dies_ends_the_run_with_one_line(tmp_path):
@@ -162,6 +170,4 @@ def test_a_rank_that_dies_ends_the_run_with_one_line(tmp_path):
     _, errors = process.communicate(timeout=300)
     assert process.returncode == 2
     assert len(errors.splitlines()) == 1, errors
-    kept = sorted(out.glob("checkpoints/[0-9]*"))
-    assert kept
-    assert run("resume", out, "--ranks", "2", "--frames", "1").returncode == 0
+    assert load_run(out).load().numbers["ranks"] == 2
