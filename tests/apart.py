@@ -29,6 +29,7 @@ def run(*words):
         process = FORKS.Process(target=_run, args=(said, out, errors))
         process.start()
         process.join()
+        assert process.exitcode is not None
         return subprocess.CompletedProcess(
             said, process.exitcode, out.read_text(), errors.read_text()
         )
