@@ -36,7 +36,6 @@ bench: $(VENV)/.peers
 	$(VENV)/bin/python run.py bench train
 
 $(STAMP): pyproject.toml constraints.txt
-	rm -rf $(VENV)
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,cuda]'
 	touch $@
