@@ -43,7 +43,6 @@ class StackedAgent(nn.Module):
     def __init__(self, agents: Sequence[Agent]) -> None:
         super().__init__()
         self.agents = list(agents)
-        self.vocabulary = agents[0].vocabulary
         self.within = Within(cast(nn.Module, copy.deepcopy(agents[0])))
         for each in zip(*(agent.named_parameters() for agent in agents), strict=True):
             owner, _, name = each[0][0].rpartition(".")
@@ -54,6 +53,11 @@ class StackedAgent(nn.Module):
     def runs(self) -> int:
         """How many agents there are."""
         return len(self.agents)
+
+    @property
+    def vocabulary(self) -> Sequence[str]:
+        """Every one's."""
+        return self.agents[0].vocabulary
 
     @property
     def form(self) -> str:
