@@ -125,10 +125,7 @@ class Learner:
         """Let the loop's groups learn at their rates, and nothing else."""
         rates = {name: loop.learning_rate * loop.rate_factor(name) for name in loop.groups}
         annealed = 1 - self.frames.double() / self.algorithm.anneal_frames
-        waiting = {}
-        if first := self.algorithm.value_first:
-            waiting = dict.fromkeys(set(rates) - {"value"}, (self.frames > first).double())
-        self.optimizer.set_rates(rates, annealed.clamp_min(0.1), waiting)
+        self.optimizer.set_rates(rates, annealed.clamp_min(0.1))
 
     def _learn(self, loop: Loop, batch: Sequences) -> Figures:
         """One step of gradient descent on the algorithm's loss."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
-from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +15,6 @@ from torch.nn.functional import pad
 from torch.optim.adam import adam
 
 Moments = dict[str, Tensor]
-Kind = tuple[float, bool]  # groups of one rate that wait, or that do not, step at once
 
 
 class GroupedAdam:
@@ -35,32 +33,20 @@ class GroupedAdam:
         self.groups = {name: list(group) for name, group in groups.items()}
         self._runs = [runs] if runs else []
         self.joined = {name: self._join(group) for name, group in self.groups.items() if group}
-        self._kinds: dict[str, Kind] = {}
-        self._rates: dict[Kind, Tensor] = {}  # as they are now
+        self._rates: Mapping[str, float] = {}
+        self._annealed: dict[float, Tensor] = {}  # what each of these rates is now
         self._gradients = {name: torch.zeros_like(flat) for name, flat in self.joined.items()}
         self._parts = {
             name: self._apart(g, self.groups[name]) for name, g in self._gradients.items()
         }
         self._moments: dict[str, Moments] = {}
 
-    def set_rates(
-        self,
-        rates: Mapping[str, float],
-        annealed: Tensor,
-        waiting: Mapping[str, Tensor] = MappingProxyType({}),
-    ) -> None:
-        """Say what learns; parameters of groups that have no rate want no gradient.
-
-        Args:
-            rates: the learning rates by group.
-            annealed: float64 [], the share of them that is left.
-            waiting: float64 [], all alike, of some groups 0 for as long as they wait, then 1.
+    def set_rates(self, rates: Mapping[str, float], annealed: Tensor) -> None:
+        """The learning rates by group, and the share of them that is left, float64 []; parameters
+        of groups that have no rate want no gradient.
         """
-        self._kinds = {name: (rate, name in waiting) for name, rate in rates.items()}
-        self._rates = {
-            kind: (annealed * kind[0] * waiting.get(name, 1)).float()
-            for name, kind in self._kinds.items()
-        }
+        self._rates = rates
+        self._annealed = {rate: (annealed * rate).float() for rate in set(rates.values())}
         for name, gradient in self._gradients.items():
             gradient.zero_()
             for parameter, part in zip(self.groups[name], self._parts[name], strict=True):
@@ -83,9 +69,9 @@ class GroupedAdam:
             skip: bool [], of stacked runs [runs].
         """
         stepping = [name for name, flat in self.joined.items() if flat.grad is not None]
-        for kind, rate in self._rates.items():
-            if names := [name for name in stepping if self._kinds[name] == kind]:
-                self._step_groups(names, rate, skip)
+        for rate, annealed in self._annealed.items():
+            if names := [name for name in stepping if self._rates[name] == rate]:
+                self._step_groups(names, annealed, skip)
         for name in stepping:
             self.joined[name].grad = None
 

@@ -45,9 +45,6 @@ class AlgorithmConfig(Variant):
             what is carried; it is learnt from, and reported apart.
         max_grad_norm: each loop's gradient is clipped to this norm.
         anneal_frames: frames over which learning rates fall to a tenth, linearly; there they stay.
-        value_first: frames for which the value alone learns, all else at rates of 0: where an agent
-            begins with another run's parameters, what it expects of harder levels is wrong, and
-            would drive it from what it knows.
     """
 
     kind: ClassVar[str] = "algorithm"
@@ -58,11 +55,10 @@ class AlgorithmConfig(Variant):
     novelty: float = 0.0
     max_grad_norm: float = 0.5
     anneal_frames: int = 1_000_000
-    value_first: int = 0
 
     def __post_init__(self) -> None:
         check_between(0, 1, discount=self.discount)
-        check_between(0, float("inf"), novelty=self.novelty, value_first=self.value_first)
+        check_between(0, float("inf"), novelty=self.novelty)
         check_positive(
             reward_scale=self.reward_scale,
             max_grad_norm=self.max_grad_norm,

@@ -144,7 +144,7 @@ class Kept(Contexts):
 
 def settings(preset, **changes):
     few = {"fast__epochs": 1, "fast__minibatches": 2, "slow__epochs": 1, "slow__minibatches": 2}
-    own = {"num_envs": 4, "ppo__novelty": 0.01, "ppo__anneal_frames": 2000, "ppo__value_first": 250}
+    own = {"num_envs": 4, "ppo__novelty": 0.01, "ppo__anneal_frames": 2000}
     return configured(preset, **few, **own, **changes)
 
 

@@ -84,17 +84,6 @@ def test_every_group_of_every_preset_learns(name):
     assert moved(agent, before) == {group for group, rows in agent.groups().items() if rows}
 
 
-@pytest.mark.parametrize("name", ["lstm", "metarims"])
-def test_the_value_alone_learns_first(name):
-    agent, loops, algorithm = make_agent(name), configured(name).loops, PPO(value_first=160)
-    before = snapshot(agent)
-    learner, _ = learn(agent, loops, algorithm=algorithm)
-    assert int(learner.frames) == 160
-    assert moved(agent, before) == {"value"}
-    learner.iterate(Contexts(NUM_ENVS), begin(Contexts(NUM_ENVS), agent))
-    assert moved(agent, before) == {group for group, rows in agent.groups().items() if rows}
-
-
 @pytest.mark.parametrize("hidden_state", ["reset", "carry"])
 @pytest.mark.parametrize("name", PRESETS)
 def test_the_ratio_is_one_before_the_first_step_of_an_update(name, hidden_state):

@@ -100,11 +100,7 @@ def assert_all_alike(one, other):
 
 @pytest.mark.parametrize(
     ("preset", "changes"),
-    [
-        ("lstm", {"ppo__novelty": 0.01, "ppo__value_first": ITERATION}),
-        ("rims", {"core__least_use": 0.6}),
-        ("metarims", {}),
-    ],
+    [("lstm", {"ppo__novelty": 0.01}), ("rims", {"core__least_use": 0.6}), ("metarims", {})],
 )
 def test_runs_at_once_are_what_they_are_alone(tmp_path, preset, changes):
     alone([config(tmp_path / "alone", seed, preset, 2, **changes) for seed in SEEDS])
