@@ -14,7 +14,7 @@ train: $(STAMP)
 		--env MiniGrid-DoorKey-5x5-v0 MiniGrid-DoorKey-6x6-v0 MiniGrid-DoorKey-8x8-v0
 
 test: lint
-	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n auto --dist worksteal
+	$(VENV)/bin/python -m pytest -n auto --dist worksteal
 
 coverage: $(STAMP)
 	$(VENV)/bin/python -m pytest -n auto --dist worksteal --cov --cov-report=term:skip-covered
