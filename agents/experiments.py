@@ -46,6 +46,7 @@ MEMORY = "MiniGrid-MemoryS7-v0"  # the paper's MemoryS13Random takes many times 
 LONGER = tuple(f"MiniGrid-Memory{size}-v0" for size in ("S9", "S11", "S13"))
 
 LAVA = tuple(f"MiniGrid-LavaCrossing{size}-v0" for size in ("S9N1", "S9N2", "S9N3", "S11N5"))
+CORRIDORS = tuple(f"MiniGrid-KeyCorridor{size}-v0" for size in ("S3R1", "S3R2", "S3R3", "S4R3"))
 ROOMS = tuple(f"MiniGrid-MultiRoom-{size}-v0" for size in ("N2-S4", "N4-S5", "N6"))
 FETCHES = tuple(f"MiniGrid-Fetch-{size}-v0" for size in ("5x5-N2", "6x6-N2", "8x8-N3"))
 BALLS = tuple(f"BabyAI-GoTo{thing}-v0" for thing in ("RedBallGrey", "RedBall", "Obj", "Local"))
@@ -92,7 +93,7 @@ def _onto(
     arms: tuple[Arm, ...] = THREE,
     scratch: bool = True,
 ) -> Experiment:
-    """A level learnt, and then harder ones of its kind, beside these from scratch."""
+    """A level learnt, and then harder ones of its kind one by one, beside these from scratch."""
     return Experiment(
         f"{family}, learnt after the easier level",
         arms,
@@ -148,6 +149,9 @@ EXPERIMENTS = {
     ),
     "onto-doorkey": _onto(
         "DoorKey-8x8 after 5x5", 600_000, DOORKEYS[0], DOORKEYS[2], scratch=False
+    ),
+    "onto-corridor": _onto(
+        "a corridor's second row of rooms and third", 600_000, *CORRIDORS[:3], scratch=False
     ),
     "along-fetch": _along("to larger rooms with more things", 400_000, *FETCHES),
     "along-ball": _along("to other things and more of them", 400_000, *BALLS),
@@ -281,10 +285,7 @@ EXPERIMENTS = {
     ),
     "corridor": _transfer(
         "to corridors with more doors",
-        "MiniGrid-KeyCorridorS3R1-v0",
-        "MiniGrid-KeyCorridorS3R2-v0",
-        "MiniGrid-KeyCorridorS3R3-v0",
-        "MiniGrid-KeyCorridorS4R3-v0",
+        *CORRIDORS,
     ),
     "rooms": _transfer(
         "to more rooms in a row",

@@ -47,7 +47,7 @@ class Experiment:
         sources: levels that each is trained on, a run each.
         scales: how much, by name.
         targets: levels that runs are evaluated on, zero-shot; with none it is about learning.
-        onto: levels that each run goes on to learn.
+        onto: levels that each run goes on to learn, one after the other.
         scratch: whether a run beside each learns these from scratch.
         knock_out: numbers of active modules to be switched off as runs are evaluated on `targets`.
         unseen: levels that runs are evaluated on, zero-shot, time and again while they learn.
@@ -80,40 +80,45 @@ class Experiment:
         return replace(self, arms=arms)
 
     def stages(self, scale: Scale, out: str) -> list[list[RunConfig]]:
-        """Its runs, a seed of all arms after the other: first those from scratch, then those that
-        go on from one of them.
+        """Its runs, a seed of all arms after the other: first those from scratch, then, level by
+        level, those that go on from one of the stage before.
         """
-        whole = [
-            (seed, level, arm)
-            for seed in range(scale.first_seed, scale.first_seed + scale.seeds)
-            for level in (*self.sources, *(self.onto if self.scratch else ()))
-            for arm in self.arms
-        ]
-        scratch = [self._config(arm, level, seed, scale, out) for seed, level, arm in whole]
+        seeds = range(scale.first_seed, scale.first_seed + scale.seeds)
+        alone = (*self.sources, *(self.onto if self.scratch else ()))
         further = [
-            self._config(arm, level, seed, scale, out, source)
-            for seed, source, arm in whole
-            if source in self.sources
-            for level in self.onto
+            [(source, *self.onto[:count]) for source in self.sources]
+            for count in range(1, len(self.onto) + 1)
         ]
-        return [scratch, further] if further else [scratch]
+        return [
+            [
+                self._config(arm, levels, seed, scale, out)
+                for seed in seeds
+                for levels in stage
+                for arm in self.arms
+            ]
+            for stage in ([(level,) for level in alone], *further)
+        ]
 
     def _config(
-        self, arm: Arm, level: str, seed: int, scale: Scale, out: str, source: str = ""
+        self, arm: Arm, levels: tuple[str, ...], seed: int, scale: Scale, out: str
     ) -> RunConfig:
-        """One run, from scratch or from the arm's run of that seed on a source."""
-        folder, whole = f"{out}/runs/{arm.label}", "" if self.until else " to its frames"
+        """A run on the last of some levels, from the arm's run of that seed on those before."""
         own: dict[str, Leaf] = {
-            "env": (level,),
+            "env": levels[-1:],
             "frames": scale.frames,
             "until": self.until,
             "seed": seed,
-            "from": f"{folder}/{source}{whole}/seed-{seed}" if source else "",
-            "out": f"{folder}/{level}{f' from {source}' if source else ''}{whole}/seed-{seed}",
+            "from": self._folder(arm, levels[:-1], seed, out) if levels[1:] else "",
+            "out": self._folder(arm, levels, seed, out),
             "eval.env": self.unseen,
             "eval.episodes": scale.episodes,
         }
         return replace_at(find_preset(arm.preset), {**arm.settings, **own})
+
+    def _folder(self, arm: Arm, levels: tuple[str, ...], seed: int, out: str) -> str:
+        """Where a run is that learnt some levels, one after the other."""
+        whole = "" if self.until else " to its frames"
+        return f"{out}/runs/{arm.label}/{' from '.join(reversed(levels))}{whole}/seed-{seed}"
 
 
 Experiments = Mapping[str, Experiment]

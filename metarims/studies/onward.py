@@ -48,8 +48,9 @@ def onward_markdown(onward: Onward, target: float = TARGET) -> str:
         parts += [f"{level}, to {target:.0%} of the last 200 episodes:\n"]
         parts += [markdown_table(("agent", "", "there", f"{OF_IT}, quartiles", WHOLE), rows), ""]
         if better := _agents_apart(starts):
+            columns = [start if of_it else WHOLE for start, of_it in _counts(starts)]
             parts += [f"The probability that a run of the one takes fewer {OF_IT}:\n"]
-            parts += [markdown_table(("", *starts), better), ""]
+            parts += [markdown_table(("", *columns), better), ""]
         if better := _starts_apart(starts):
             parts += ["The same of one that learnt another level before, over one from scratch:\n"]
             parts += [markdown_table(("", OF_IT, WHOLE), better), ""]
@@ -70,20 +71,25 @@ def _count(frames: float) -> str:
 
 
 def _agents_apart(starts: Starts) -> list[list[str]]:
-    """A line for each two agents, a column a start."""
+    """A line for each two agents, a column for each count."""
     kinds = dict.fromkeys(kind for agents in starts.values() for kind in agents)
     return [
         [
             f"{one} over {other}",
             *(
-                _sooner(agents[one], agents[other]).text(1, 2)
-                if one in agents and other in agents
+                _sooner(starts[start][one], starts[start][other], of_it).text(1, 2)
+                if {one, other} <= {*starts[start]}
                 else NO_FIGURE
-                for agents in starts.values()
+                for start, of_it in _counts(starts)
             ),
         ]
         for other, one in itertools.combinations(kinds, 2)
     ]
+
+
+def _counts(starts: Starts) -> list[tuple[str, bool]]:
+    """Of each start the frames of the level, and, but from scratch, those in all."""
+    return [(start, own) for start in starts for own in (True, False) if own or start != SCRATCH]
 
 
 def _starts_apart(starts: Starts) -> list[list[str]]:

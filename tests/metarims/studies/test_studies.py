@@ -4,6 +4,7 @@ import math
 
 import pytest
 
+import agents.presets  # noqa: F401  # runs name them
 from metarims.config import find_preset
 from metarims.errors import UsageError
 from metarims.runs import create_run

@@ -133,6 +133,14 @@ def test_runs_that_go_on_to_another_level_follow_those_from_scratch():
     assert config.run.out not in {other.run.out for other in scratch}
 
 
+def test_levels_that_are_gone_on_to_are_learnt_one_after_the_other():
+    experiment = Experiment("about", (Arm("lstm"),), ("A",), {}, onto=("B", "C"), scratch=False)
+    stages = [config for (config,) in experiment.stages(Scale(1000, 1), "out")]
+    assert [config.environment.env for config in stages] == [("A",), ("B",), ("C",)]
+    assert [config.run.origin for config in stages] == ["", *(x.run.out for x in stages[:-1])]
+    assert [config.run.out.split("/")[-2] for config in stages][2].startswith("C from B from A")
+
+
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_the_papers_experiments_are_of_levels_and_settings_that_there_are(name):
     import envs
