@@ -50,7 +50,7 @@ class Learner:
         self.teacher = teacher
         self._check_ranks()
         self.optimizer = GroupedAdam(agent.groups(), runs)
-        self.generator = torch.Generator(device).manual_seed(seed + (ranks.rank() << 40))
+        self.generator = ranks.own_generator(device, seed)
         self.frames = torch.zeros((), dtype=torch.int64, device=device)
 
     def iterate(self, env: Environment, cursor: Cursor) -> tuple[Iteration, Cursor]:
@@ -132,7 +132,7 @@ class Learner:
         loss = self._loss(self.agent, batch, loop)
         loss.total.sum().backward()  # of stacked runs each has its own parameters
         learning = self.optimizer.take_gradients(loop.groups)
-        ranks.average_gradients(learning)
+        ranks.average(x.grad for x in learning if x.grad is not None)
         norm = clip_gradients(learning, self.algorithm.max_grad_norm)
         lost = ~torch.isfinite(norm)
         skip = lost if loss.skip is None else loss.skip | lost

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Iterable
 from typing import NoReturn
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor
@@ -65,6 +66,16 @@ def size() -> int:
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
+def own_generator(device: torch.device, seed: int, part: int | None = None) -> torch.Generator:
+    """Random numbers of a part's own, by default of this rank; the first part's are the seed's.
+
+    On a CPU 32 bits of a seed count: parts are told apart by hashing, not by higher ones.
+    """
+    own = rank() if part is None else part
+    mixed = int(np.random.SeedSequence([seed, own]).generate_state(1)[0]) if own else seed
+    return torch.Generator(device).manual_seed(mixed)
+
+
 def mean(x: Tensor) -> Tensor:
     """The mean over ranks of a tensor that each has, without gradient."""
     if size() == 1:
@@ -89,19 +100,6 @@ def moments(x: Tensor) -> tuple[Tensor, Tensor]:
     centre = mean(x.mean())
     variance = mean((x - centre).square().sum()) * (size() / (size() * x.numel() - 1))
     return centre, variance.sqrt()
-
-
-def average_gradients(parameters: Iterable[Tensor]) -> None:
-    """Give the parameters the mean of all ranks' gradients; those without one have 0 in it."""
-    learning = list(parameters)
-    if size() == 1:
-        return
-    gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in learning]
-    joined = torch.cat([gradient.flatten() for gradient in gradients])
-    _reduce(joined)
-    parts = (joined / size()).split([gradient.numel() for gradient in gradients])
-    for parameter, part in zip(learning, parts, strict=True):
-        parameter.grad = part.view_as(parameter)
 
 
 @torch.no_grad()

@@ -133,7 +133,7 @@ class Teacher:
         """The first step of an episode, by its number over all passes."""
         turn, place = divmod(number, len(self._firsts))
         if self._order[0] != turn:
-            generator = torch.Generator().manual_seed((self._seed << 24) + turn)
+            generator = ranks.own_generator(torch.device("cpu"), self._seed, turn)
             order = torch.randperm(len(self._firsts), generator=generator)
             self._order = turn, self._firsts[order].tolist()
         return self._order[1][place]

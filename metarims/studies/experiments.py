@@ -85,10 +85,9 @@ class Experiment:
         """
         seeds = range(scale.first_seed, scale.first_seed + scale.seeds)
         alone = (*self.sources, *(self.onto if self.scratch else ()))
-        further = [
-            [(source, *self.onto[:count]) for source in self.sources]
-            for count in range(1, len(self.onto) + 1)
-        ]
+        stages: list[list[tuple[str, ...]]] = [[(level,) for level in alone]]
+        for count in range(1, len(self.onto) + 1):
+            stages.append([(source, *self.onto[:count]) for source in self.sources])
         return [
             [
                 self._config(arm, levels, seed, scale, out)
@@ -96,7 +95,7 @@ class Experiment:
                 for levels in stage
                 for arm in self.arms
             ]
-            for stage in ([(level,) for level in alone], *further)
+            for stage in stages
         ]
 
     def _config(

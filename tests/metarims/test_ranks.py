@@ -29,14 +29,17 @@ ROOT = Path(__file__).parent.parent.parent
 EMPTY = "MiniGrid-Empty-5x5-v0"
 SPANS = ["--steps", "20", "--fast.span", "20", "--slow.span", "20"]
 SMALL = ["--num-envs", "8", "--device", "cpu", *SPANS]
+MOST = 0.01  # of the gradient's norm
 PARTS = torch.tensor([[1.0, 2.0, 4.0], [8.0, 16.0, -3.0]])  # of one tensor, a rank's each
 
 
-def gradients(rank=0, of=1):
-    """Of the PPO loss on a rank's part of one batch, averaged over ranks; and the KL."""
+def learnt(rank=0, of=1):
+    """What a step of Adam makes of the PPO loss on a rank's part of one batch: moments and
+    parameters; and the KL, and the gradient's norm, which is more than the most that is let pass.
+    """
     torch.set_num_threads(1)
     agent, env, loops = make_agent("rims", seed=3), Contexts(8), configured("rims").loops
-    learner = Learner(agent, loops, PPO(), 1, env.device)
+    learner = Learner(agent, loops, PPO(max_grad_norm=MOST), 1, env.device)
     alone = ranks.size
     ranks.size = lambda: 1
     learner.generator.manual_seed(1)
@@ -47,18 +50,19 @@ def gradients(rank=0, of=1):
     with torch.no_grad():  # the policy has moved since it acted
         agent.policy[-1].bias += torch.tensor([0.1, -0.1])
     batch = batch.take(rows)
-    loss = learner.algorithm.loss(agent(batch.obs, batch.state, batch.starts), batch, loops.fast)
-    loss.total.backward()
-    ranks.average_gradients(agent.parameters())
-    found = {name: parameter.grad for name, parameter in agent.named_parameters()}
-    return found | {"approx_kl": loss.figures["approx_kl"].reshape(1)}
+    learner._release(loops.fast)
+    figures = learner._learn(loops.fast, batch)
+    moments = learner.optimizer.moments()
+    found = {name: parameter.detach() for name, parameter in agent.named_parameters()}
+    found |= {f"{name}.mean": moments[p]["exp_avg"] for name, p in agent.named_parameters()}
+    return found | {name: figures[name].reshape(1) for name in ("approx_kl", "gradient_norm")}
 
 
 def in_a_rank(rank, of, port, folder):
     os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(of), "MASTER_ADDR": "127.0.0.1"}
     os.environ["MASTER_PORT"] = str(port)
     ranks.join("cpu")
-    tensors = {name: tensor.contiguous() for name, tensor in gradients(rank, of).items()}
+    tensors = {name: tensor.contiguous() for name, tensor in learnt(rank, of).items()}
     tensors |= {f"gathered{i}": x for i, x in enumerate(ranks.gather(torch.arange(rank + 1)))}
     for kind, x in (("empty", torch.zeros(rank + 1, 3, 0)), ("flags", torch.ones(2, 3) > rank)):
         tensors |= {f"{kind}{i}": found for i, found in enumerate(ranks.gather(x))}
@@ -69,12 +73,13 @@ def in_a_rank(rank, of, port, folder):
     ranks.exit_with(0)
 
 
-def test_two_ranks_have_the_gradients_of_one_with_the_joint_batch(tmp_path):
+def test_two_ranks_learn_what_one_does_from_the_joint_batch(tmp_path):
     spawn(in_a_rank, (2, free_port(), str(tmp_path)), 2)
     found = [load_file(tmp_path / f"{rank}.safetensors") for rank in range(2)]
-    for name, expected in gradients().items():
+    for name, expected in learnt().items():
         torch.testing.assert_close(found[0][name], expected, rtol=1e-5, atol=1e-6)
         assert torch.equal(found[0][name], found[1][name]), name
+    assert found[0]["gradient_norm"] > 2 * MOST
     assert found[1]["gathered0"].tolist() == [0]
     assert found[0]["gathered1"].tolist() == [0, 1]
     assert [found[0][f"empty{i}"].shape for i in range(2)] == [(1, 3, 0), (2, 3, 0)]
@@ -84,6 +89,15 @@ def test_two_ranks_have_the_gradients_of_one_with_the_joint_batch(tmp_path):
     assert torch.equal(found[0]["moments"], found[1]["moments"])
     assert found[0]["averaged"].tolist() == pytest.approx([0.5, 0.1])
     assert found[0]["averaged"][1] == torch.tensor(0.1)  # to the bit
+
+
+def test_ranks_draw_numbers_of_their_own(monkeypatch):
+    def first(rank, seed=1):
+        monkeypatch.setattr(ranks, "rank", lambda: rank)
+        return float(torch.rand(1, generator=ranks.own_generator(torch.device("cpu"), seed)))
+
+    assert len({first(rank) for rank in range(8)} | {first(0, 2), first(1, 2)}) == 10
+    assert first(0) == float(torch.rand(1, generator=torch.Generator().manual_seed(1)))
 
 
 def test_one_rank_changes_nothing():
