@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from metarims.files import aside
+from metarims.studies.looks import FIXED, FURTHER, add_legend
 
 from .estimators import Quality
 from .outcomes import Outcome
@@ -35,7 +36,7 @@ def draw_estimators(qualities: Sequence[Quality], path: Path) -> None:
     axes[1].set_ylabel("variance")
     axes[2].set_ylabel("squared bias")
     axes[2].set_ylim(bottom=1e-7)
-    axes[0].legend()
+    add_legend(figure, axes)
     _save(figure, path)
 
 
@@ -89,21 +90,21 @@ def draw_block(policies: Tensor, block: int, path: Path, width: int = 200) -> No
     for task, share in enumerate(shares.T):
         axis.plot(torch.linspace(0, len(policies), len(shares)), share, label=f"T{task + 1}")
     axis.set(xlabel="step", ylabel=f"probability of block {block}", ylim=(-0.02, 1.02))
-    axis.legend(ncol=2, fontsize="small")
+    add_legend(figure, [axis])
     _save(figure, path)
 
 
 def draw_accuracies(outcomes: Sequence[Outcome], path: Path) -> None:
     """Test accuracy after each epoch: every training, and each method's mean."""
     figure, (axis,) = _new(1, 1, (8, 5))
-    for number, method in enumerate(dict.fromkeys(outcome.method for outcome in outcomes)):
+    for method in dict.fromkeys(outcome.method for outcome in outcomes):
         curves = torch.tensor([o.accuracy for o in outcomes if o.method == method])
         epochs = range(1, curves.shape[1] + 1)
-        axis.plot(epochs, 100 * curves.mean(0), color=f"C{number}", label=method)
+        (mean,) = axis.plot(epochs, 100 * curves.mean(0), label=method)
         for curve in curves:
-            axis.plot(epochs, 100 * curve, color=f"C{number}", alpha=0.25, linewidth=1)
+            axis.plot(epochs, 100 * curve, color=mean.get_color(), alpha=0.25, linewidth=1)
     axis.set(xlabel="epoch", ylabel="test accuracy, %")
-    axis.legend()
+    add_legend(figure, [axis])
     _save(figure, path)
 
 
@@ -112,16 +113,16 @@ def draw_axes(axes: Sequence[str], results: Sequence[Result], path: Path) -> Non
 
     A column is an axis of a study, a line an arm: the mean over seeds, and its 95 % interval.
     """
-    figure, panels = _new(2, len(axes), (max(6, 4.2 * len(axes)), 7))
+    figure, panels = _new(2, len(axes), (max(6, 4.2 * len(axes)), 8))
     for column, axis in enumerate(axes):
         above, below = panels[column], panels[len(axes) + column]
         for arm, mine in by_arm(results, axis).items():
             _draw_curves(above, arm, [[100 * x for x in each.curve("accuracy")] for each in mine])
             _draw_curves(below, arm, [each.curve("selection_entropy") for each in mine])
         above.set(title=textwrap.fill(axis, 36), ylim=(0, 100))
-        above.legend(fontsize="small")
         below.set(xlabel="epoch", ylim=(-0.05, None))
         below.sharey(panels[len(axes)])
+        below.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), fontsize="small")
     panels[0].set_ylabel("test accuracy, %")
     panels[len(axes)].set_ylabel("selection entropy, nats")
     _save(figure, path)
@@ -144,8 +145,10 @@ def _new(rows: int, columns: int, size: tuple[float, float]) -> tuple[Figure, li
     from matplotlib.figure import Figure  # slow to import
 
     figure = Figure(figsize=size, layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False)
-    return figure, list(axes.flatten())
+    axes = list(figure.subplots(rows, columns, squeeze=False).flatten())
+    for axis in axes:
+        axis.set_prop_cycle(color=[*FIXED, *FURTHER])
+    return figure, axes
 
 
 def _save(figure: Figure, path: Path) -> None:

@@ -22,6 +22,7 @@ class Curve:
     Attributes:
         success: at the beginning 0, then after each iteration the rate over the last 200 episodes,
             or as many as there are; 0 before one counts.
+        measured: the points from the first one on that an episode counts in.
         frames: at each of these points, counted from the beginning of the run that it began from.
         updates, seconds: as many, the gradient steps and the wall clock of this run alone.
         frames_to_target, episodes_to_target: when that first reached the target, over 200 episodes,
@@ -32,6 +33,7 @@ class Curve:
     """
 
     success: np.ndarray
+    measured: slice
     frames: np.ndarray
     updates: np.ndarray
     seconds: np.ndarray
@@ -85,8 +87,11 @@ def read_curve(run: Run, target: float = TARGET) -> Curve:
     )
     frames, episodes = next(there, (math.inf, math.inf))
     until = run.config.run.until
+    rates = [row.get("rollout/success_rate", math.nan) for row in rows]
+    first = next((n for n, rate in enumerate(rates, 1) if not math.isnan(rate)), len(rows) + 1)
     return Curve(
         _points(rows, "rollout/success_rate"),
+        slice(first, None),
         begun + _points(rows, "frames"),
         _points(rows, "train/n_updates"),
         _points(rows, "time/time_elapsed"),

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import EngFormatter
 from torch import Tensor
 
@@ -27,8 +29,9 @@ from .analysis import (
 )
 from .compare import agent_of
 from .curves import Curve, read_curve
-from .onward import SCRATCH, Onward
-from .transfer import NO_FIGURE, THRESHOLDS, Matrix, columns
+from .looks import PARTS, Look, add_legend, looks, seeds, shared_ends, without
+from .onward import Onward
+from .transfer import ALL, NO_FIGURE, THRESHOLDS, Matrix, columns
 from .transfer import Figure as Number
 from .unseen import Courses
 
@@ -36,32 +39,35 @@ matplotlib.use("Agg")
 
 POINTS = 80  # of a band
 # What learning costs, by the figure of a curve that says so.
-COSTS = {"frames": "frames", "updates": "gradient steps", "seconds": "seconds"}
+COSTS = {"frames": "frames", "updates": "gradient steps", "seconds": "seconds (wall clock)"}
 EPISODES = 9  # in the figure of one environment's episodes, as in Meta-RIMs' Fig. 7
+FRAME: Mapping[str, Any] = {"fill": False, "linewidth": 1.8, "label": "a level trained on"}
 MARKED = ("facing a door", "carrying", "about to succeed")
 
 
 def draw_curves(runs: Iterable[Run], path: Path) -> None:
     """Success rate over frames, gradient steps and seconds, a column a level, a line an agent: the
-    interquartile mean over seeds with its 95 % bootstrap band. A line's label has what its runs
-    changed of their preset, and how many seeds it is of.
+    interquartile mean over seeds with its 95 % bootstrap band, from where episodes of all of them
+    count. A line's label has what its runs changed of their preset, and how many seeds it is of;
+    what all agents changed alike is in the title.
     """
     panels: dict[str, dict[str, list[Curve]]] = {}
     for run in runs:
         panel = panels.setdefault(run.config.environment.label, {})
         panel.setdefault(agent_of(run), []).append(read_curve(run))
-    size = (max(5, 4.2 * len(panels)), 3.2 * len(COSTS))
-    figure = Figure(figsize=size, layout="constrained")
-    axes = figure.subplots(len(COSTS), len(panels), squeeze=False)
+    shared, shown = looks(label for panel in panels.values() for label in panel)
+    counts = seeds(panels.values())
+    figure, axes = _new_figure(len(COSTS), len(panels))
     for column, (level, agents) in zip(axes.T, panels.items(), strict=True):
+        before = _with_those_before(
+            curve.frames[0] for curves in agents.values() for curve in curves
+        )
         for axis, (cost, title) in zip(column, COSTS.items(), strict=True):
             for label, curves in agents.items():
-                _draw_band(axis, f"{label} ({len(curves)})", curves, cost)
-            axis.set(xlabel=title, ylabel="success rate", ylim=(-0.02, 1.02))
-            axis.xaxis.set_major_formatter(EngFormatter(sep=""))
+                _draw_band(axis, shown[label], counts[label], curves, cost)
+            _set_axes(axis, title + (before if cost == "frames" else ""))
         column[0].set_title(level, fontsize="medium")
-        column[0].legend(loc="best", fontsize="x-small")
-    save_figure(figure, path)
+    _finish(figure, axes, shared, path)
 
 
 def draw_courses(courses: Courses, path: Path) -> None:
@@ -70,90 +76,169 @@ def draw_courses(courses: Courses, path: Path) -> None:
     """
     sources = [*dict.fromkeys(source for source, _ in courses)]
     levels = [*dict.fromkeys(level for _, level in courses)]
-    size = (max(5, 4.2 * len(levels)), 3.2 * len(sources))
-    figure = Figure(figsize=size, layout="constrained")
-    axes = figure.subplots(len(sources), len(levels), squeeze=False)
+    shared, shown = looks(label for agents in courses.values() for label in agents)
+    counts = seeds(courses.values())
+    figure, axes = _new_figure(len(sources), len(levels))
     for row, source in zip(axes, sources, strict=True):
         for axis, level in zip(row, levels, strict=True):
-            for label, runs in courses.get((source, level), {}).items():
+            agents = courses.get((source, level), {})
+            for label, runs in agents.items():
                 seen, success = [run.frames for run in runs], [run.success for run in runs]
                 points = np.unique(np.concatenate(seen))
+                points = points[points >= max(x[0] for x in seen)]
                 points = points[points <= min(x[-1] for x in seen)]
-                _draw_middle(axis, f"{label} ({len(runs)})", points, seen, success)
-            axis.set(xlabel=f"frames of {source}", ylabel="success rate", ylim=(-0.02, 1.02))
-            axis.xaxis.set_major_formatter(EngFormatter(sep=""))
+                _draw_middle(axis, shown[label], counts[label], points, seen, success)
+            before = _with_those_before(run.begun for runs in agents.values() for run in runs)
+            _set_axes(axis, f"frames of {source}{before}")
             axis.set_title(level, fontsize="medium")
-        row[0].legend(loc="best", fontsize="x-small")
-    save_figure(figure, path)
+    _finish(figure, axes, shared, path)
 
 
 def draw_onward(onward: Onward, path: Path) -> None:
-    """Success over the frames of levels learnt after another one, a column a level, a line
-    an agent and start, those from scratch dashed, as `draw_curves` has them.
+    """Success over the frames of levels learnt after another one, a column a level, a line an
+    agent and start, as `draw_curves` has them; frames are counted from each level's beginning.
     """
-    figure = Figure(figsize=(max(5, 4.2 * len(onward)), 4.2), layout="constrained")
-    axes = figure.subplots(1, len(onward), squeeze=False)[0]
-    for axis, (level, starts) in zip(axes, onward.items(), strict=True):
-        kinds = [*dict.fromkeys(kind for agents in starts.values() for kind in agents)]
-        for start, agents in starts.items():
-            for kind, curves in agents.items():
-                own = [curve.on_its_own() for curve in curves]
-                style = f"C{kinds.index(kind)}{'--' if start == SCRATCH else ''}"
-                _draw_band(axis, f"{kind}, {start} ({len(own)})", own, "frames", style)
-        axis.set(xlabel=f"frames of {level}", ylabel="success rate", ylim=(-0.02, 1.02))
-        axis.xaxis.set_major_formatter(EngFormatter(sep=""))
-        axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), fontsize="x-small")
+    panels = {
+        level: {
+            f"{kind} {start}": runs
+            for start, kinds in starts.items()
+            for kind, runs in kinds.items()
+        }
+        for level, starts in onward.items()
+    }
+    shared, shown = looks(label for panel in panels.values() for label in panel)
+    counts = seeds(panels.values())
+    figure, axes = _new_figure(1, len(panels))
+    for axis, (level, agents) in zip(axes[0], panels.items(), strict=True):
+        for label, curves in agents.items():
+            own = [curve.on_its_own() for curve in curves]
+            _draw_band(axis, shown[label], counts[label], own, "frames")
+        _set_axes(axis, "frames of this level alone")
+        axis.set_title(level, fontsize="medium")
+    _finish(figure, axes, shared, path)
+
+
+def _new_figure(rows: int, columns: int) -> tuple[Figure, np.ndarray]:
+    """Room for some panels, and their axes, [rows, columns]."""
+    figure = Figure(figsize=(max(5, 4.2 * columns), 3.1 * rows), layout="constrained")
+    return figure, figure.subplots(rows, columns, squeeze=False)
+
+
+def _set_axes(axis: Axes, label: str) -> None:
+    """Success from 0 to 1 over what it costs, from 0 on."""
+    axis.set(xlabel=label, ylabel="success rate", ylim=(-0.02, 1.02))
+    axis.set_xlim(left=0)
+    axis.xaxis.set_major_formatter(EngFormatter(sep=""))
+
+
+def _with_those_before(begun: Iterable[float]) -> str:
+    """What to say of frames that some runs count on from those of another one."""
+    return ", with those of the level before" if any(frames > 0 for frames in begun) else ""
+
+
+def _finish(figure: Figure, axes: np.ndarray, shared: str, path: Path) -> None:
+    """Say what all agents share above and who is who below, and write the image."""
+    if shared:
+        figure.suptitle(f"all agents: {shared}", fontsize="medium")
+    add_legend(figure, axes.flat)
     save_figure(figure, path)
 
 
-def _draw_band(axis: Axes, label: str, curves: Sequence[Curve], cost: str, style: str = "") -> None:
+def _draw_band(axis: Axes, look: Look, runs: str, curves: Sequence[Curve], cost: str) -> None:
     # A run that ended because it had learnt goes on as it ended.
     seen = [getattr(curve, cost) for curve in curves]
     cut = [x[-1] for x, curve in zip(seen, curves, strict=True) if not curve.learnt]
-    points = np.linspace(0, min(cut) if cut else max(x[-1] for x in seen), POINTS)
-    _draw_middle(axis, label, points, seen, [curve.success for curve in curves], style)
+    end = min(cut) if cut else max(x[-1] for x in seen)
+    begin = max(
+        min(x[curve.measured], default=math.inf) for x, curve in zip(seen, curves, strict=True)
+    )
+    points = np.linspace(begin, end, POINTS) if begin <= end else np.array([])
+    _draw_middle(axis, look, runs, points, seen, [curve.success for curve in curves])
 
 
 def _draw_middle(
     axis: Axes,
-    label: str,
+    look: Look,
+    runs: str,
     points: np.ndarray,
     seen: Sequence[np.ndarray],
     success: Sequence[np.ndarray],
-    style: str = "",
 ) -> None:
     """Interquartile means at some points of curves, success over what was seen, and their band."""
     table = np.stack(
-        [np.interp(points, x, y, left=0) for x, y in zip(seen, success, strict=True)], 1
+        [np.interp(points, x, y) for x, y in zip(seen, success, strict=True)], 1
     )  # [points, seeds]
     means = [interquartile_mean(sample) for sample in table]
-    (line,) = axis.plot(points, means, style, label=label)
-    if len(success) > 1:
+    axis.plot(points, means, color=look.color, linestyle=look.line, label=f"{look.name} ({runs})")
+    if len(success) > 1 and len(points):
         band = np.array([interquartile_interval(sample) for sample in table]).T
-        axis.fill_between(points, *band, color=line.get_color(), alpha=0.2)
+        axis.fill_between(points, *band, color=look.color, alpha=0.2, linewidth=0)
 
 
 def draw_matrix(rows: Matrix, title: str, path: Path) -> None:
-    """A heat map: a row a source and agent, a column a level, the numbers with their intervals."""
+    """Heat maps: one for each source, a row an agent, a column a level, the numbers with their
+    intervals; frames mark the levels that an agent has learnt. What all levels' ids begin and end
+    with is in the title alone, as are settings that all agents share.
+    """
     levels = columns(rows)
-    labels = [f"{agent}, trained on {source}" for source, agent in rows]
+    ends = shared_ends([_split(level)[0] for level in levels if level != ALL])
+    heads = [
+        without(ends, level) + off.replace(", ", "\n", 1)
+        for column in levels
+        for level, off in [_split(column)]
+    ]
+    shared, shown = looks(agent for _, agent in rows)
+    names = {agent: PARTS.sub("\n", look.name) for agent, look in shown.items()}
+    groups: dict[str, dict[str, Mapping[str, Number]]] = {}
+    for (source, agent), cells in rows.items():
+        groups.setdefault(source, {})[agent] = cells
+    width = 0.6 + 0.08 * _widest(names.values()) + len(levels) * max(1.1, 0.09 * _widest(heads))
+    height = 0.9 + 0.45 * len(rows) + 0.35 * len(groups)
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = figure.subplots(
+        len(groups), sharex=True, squeeze=False, height_ratios=[*map(len, groups.values())]
+    )[:, 0]
+    for axis, (source, group) in zip(axes, groups.items(), strict=True):
+        _draw_group(axis, source, group, levels)
+        axis.set_yticks(range(len(group)), [names[agent] for agent in group], fontsize="small")
+        trained = "+".join(without(ends, level) for level in source.split("+"))
+        axis.set_title(f"trained on {trained}", fontsize="medium", loc="left")
+    axes[-1].set_xticks(range(len(levels)), heads)
+    where = f" on {'…'.join(ends)}" if any(ends) else ""
+    figure.suptitle(f"{title}{where}" + (f"\nall agents: {shared}" if shared else ""))
+    add_legend(figure, axes)
+    save_figure(figure, path)
+
+
+def _split(column: str) -> tuple[str, str]:
+    """The level of a matrix's column, and what is switched off there, with the comma before it."""
+    level, comma, off = column.partition(", ")
+    return level, comma + off
+
+
+def _widest(texts: Iterable[str]) -> int:
+    """Characters of the longest line."""
+    return max(len(line) for text in texts for line in text.split("\n"))
+
+
+def _draw_group(
+    axis: Axes, source: str, group: Mapping[str, Mapping[str, Number]], levels: Sequence[str]
+) -> None:
+    """The cells of agents trained on the same levels."""
     values = [
         [cells[level].value if level in cells else math.nan for level in levels]
-        for cells in rows.values()
+        for cells in group.values()
     ]
-    size = (0.6 + 0.07 * max(map(len, labels)) + 1.9 * len(levels), 1.6 + 0.55 * len(rows))
-    figure = Figure(figsize=size, layout="constrained")
-    axis = figure.subplots()
     axis.imshow(values, vmin=0, vmax=1, cmap="viridis", aspect="auto")
-    axis.set(xticks=range(len(levels)), yticks=range(len(rows)), title=title)
-    axis.set_xticklabels([level.replace(", ", "\n") for level in levels], fontsize="small")
-    axis.set_yticklabels(labels, fontsize="small")
-    for y, cells in enumerate(rows.values()):
+    axis.tick_params(length=0)
+    for y, (agent, cells) in enumerate(group.items()):
+        learnt = {*source.split("+"), *agent.partition(" from ")[2].split("+")}
         for x, level in enumerate(levels):
             text = _in_percent(cells[level]) if level in cells else NO_FIGURE
             color = "white" if values[y][x] < 0.6 else "black"
-            axis.text(x, y, text, ha="center", va="center", color=color, fontsize="x-small")
-    save_figure(figure, path)
+            axis.text(x, y, text, ha="center", va="center", color=color, fontsize="small")
+            if level in cells and _split(level)[0] in learnt:
+                axis.add_patch(Rectangle((x - 0.46, y - 0.44), 0.92, 0.88, **FRAME))
 
 
 def _in_percent(number: Number) -> str:
@@ -164,18 +249,18 @@ def _in_percent(number: Number) -> str:
 
 def draw_profiles(profiles: Mapping[str, Mapping[str, Profile]], path: Path) -> None:
     """Performance profiles with their bands: a panel a source, a line an agent."""
-    figure = Figure(figsize=(max(5, 4.2 * len(profiles)), 3.4), layout="constrained")
-    axes = figure.subplots(1, len(profiles), squeeze=False)[0]
-    for axis, (source, agents) in zip(axes, profiles.items(), strict=True):
+    shared, shown = looks(agent for agents in profiles.values() for agent in agents)
+    figure, axes = _new_figure(1, len(profiles))
+    for axis, (source, agents) in zip(axes[0], profiles.items(), strict=True):
         for agent, (share, low, high) in agents.items():
-            (line,) = axis.plot(THRESHOLDS, share, label=agent)
-            axis.fill_between(THRESHOLDS, low, high, color=line.get_color(), alpha=0.2)
+            look = shown[agent]
+            axis.plot(THRESHOLDS, share, color=look.color, linestyle=look.line, label=look.name)
+            axis.fill_between(THRESHOLDS, low, high, color=look.color, alpha=0.2, linewidth=0)
         axis.set(
             xlabel="success rate τ", ylabel="share of runs and levels above τ", ylim=(-0.02, 1.02)
         )
         axis.set_title(f"trained on {source}", fontsize="medium")
-        axis.legend(loc="best", fontsize="x-small")
-    save_figure(figure, path)
+    _finish(figure, axes, shared, path)
 
 
 def draw_episodes(
@@ -254,11 +339,11 @@ def draw_use(run: Run, choices: Sequence[str], path: Path) -> None:
     for axis, choice in zip(axes, choices, strict=True):
         uses = [name for name in rows[-1] if name.startswith(f"{choice}/use_")]
         for j, name in enumerate(uses):
-            axis.plot(frames, [row[name] for row in rows], label=str(j), linewidth=1)
+            axis.plot(frames, [row[name] for row in rows], label=f"module {j}", linewidth=1)
         axis.set(title=choice, ylabel="share of steps active", ylim=(-0.02, 1.02))
-        axis.legend(ncol=len(uses), fontsize="small")
     axes[-1].set_xlabel("frames")
     axes[-1].xaxis.set_major_formatter(EngFormatter(sep=""))
+    add_legend(figure, axes)
     save_figure(figure, path)
 
 

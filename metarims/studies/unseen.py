@@ -62,10 +62,12 @@ class Course:
     Attributes:
         frames: at each evaluation, [n], those of the run that it began from included.
         success: the rate, [n].
+        begun: frames of the run that it began from.
     """
 
     frames: np.ndarray
     success: np.ndarray
+    begun: float
 
 
 Agents = Mapping[str, Sequence[Course]]  # a course of each run, by agent
@@ -77,16 +79,14 @@ def read_courses(runs: Iterable[Run]) -> Courses:
     found: dict[tuple[str, str], dict[str, list[Course]]] = {}
     for run in runs:
         rows = list(run.metrics()) if run.config.evaluation.env else []
+        begun = rows[0].get("time/frames_before", 0) if rows else 0
         for level in run.config.evaluation.env:
             name = key(level, "success_rate")
-            there = [
-                (row["frames"] + row.get("time/frames_before", 0), row[name])
-                for row in rows
-                if name in row
-            ]
+            there = [(begun + row["frames"], row[name]) for row in rows if name in row]
             if there:
                 agents = found.setdefault((run.config.environment.label, level), {})
-                agents.setdefault(agent_of(run), []).append(Course(*np.array(there).T))
+                frames, success = np.array(there).T
+                agents.setdefault(agent_of(run), []).append(Course(frames, success, begun))
     return found
 
 
