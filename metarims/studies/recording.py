@@ -18,11 +18,15 @@ from ..protocols import Agent, Stage
 from ..rollout import actor_of, advance, begin, forward_step
 
 SIDE = 320  # pixels of the picture, and of the panel beside it
-HEAD, ROW, NUMBER = 40, 20, 14  # pixels of the text above, of a module's row and of its number
+HEAD, ROW, LEFT = 54, 20, 68  # pixels of the text above, of a module's row and left of the panel
+MARGIN, LINE = 8, 18  # pixels at the edges, and of a line of text
+LOWEST = 100  # pixels of the value's box at least
 SHOWN = 40  # steps in the panel
+STEP = SIDE // SHOWN  # pixels of one
 STEP_MS, END_MS = 150, 1000
 FPS = 20  # of a video, in which a step is three pictures
-INK, PAPER, ACTIVE, CURVE = (30, 30, 30), (255, 255, 255), (40, 90, 160), (200, 60, 40)
+INK, PAPER, GRID = (30, 30, 30), (255, 255, 255), (215, 215, 215)
+ACTIVE, CURVE, BEGUN = (0, 114, 178), (213, 94, 0), (120, 120, 120)
 
 
 @dataclass(frozen=True)
@@ -84,8 +88,10 @@ def save_gif(frames: Sequence[Frame], path: Path) -> None:
 
 def as_gif(frames: Sequence[Frame]) -> bytes:
     """The frames as an animated GIF."""
+    palette = _palette(frames)
     first, *others = [
-        _compose(frames, i).quantize(64, Image.Quantize.FASTOCTREE) for i in range(len(frames))
+        _compose(frames, i).quantize(palette=palette, dither=Image.Dither.NONE)
+        for i in range(len(frames))
     ]
     file = io.BytesIO()
     first.save(
@@ -97,6 +103,15 @@ def as_gif(frames: Sequence[Frame]) -> bytes:
         loop=0,
     )
     return file.getvalue()
+
+
+def _palette(frames: Sequence[Frame]) -> Image.Image:
+    """64 colours, of every fourth pixel of some pictures: with the same ones for all pictures only
+    what changes from one to the next takes room.
+    """
+    some = range(0, len(frames), 1 + len(frames) // 32)
+    seen = np.concatenate([np.asarray(_compose(frames, i))[::4, ::4] for i in some])
+    return Image.fromarray(seen).quantize(64, Image.Quantize.FASTOCTREE)
 
 
 def save_mp4(frames: Sequence[Frame], path: Path) -> None:
@@ -125,41 +140,66 @@ def save_mp4(frames: Sequence[Frame], path: Path) -> None:
 
 
 def _compose(frames: Sequence[Frame], now: int) -> Image.Image:
-    """The picture, and the last steps' activity and value to its right."""
-    frame = frames[now]
-    canvas = Image.new("RGB", (2 * SIDE + NUMBER + 3 * 8, SIDE + HEAD + 8), PAPER)
-    canvas.paste(Image.fromarray(frame.picture).resize((SIDE, SIDE)), (8, HEAD))
+    """The picture, and to its right the last steps' activity and value with what they are."""
+    frame, shown = frames[now], frames[max(0, now + 1 - SHOWN) : now + 1]
+    left, right = SIDE + LEFT + 2 * MARGIN, 2 * SIDE + LEFT + 2 * MARGIN
+    rows = HEAD + ROW * len(frame.active)
+    top = rows + LINE + MARGIN if frame.active else HEAD
+    bottom = max(HEAD + SIDE, top + LOWEST)
+    canvas = Image.new("RGB", (right + MARGIN, bottom + LINE + MARGIN), PAPER)
+    canvas.paste(Image.fromarray(frame.picture).resize((SIDE, SIDE)), (MARGIN, HEAD))
     draw = ImageDraw.Draw(canvas)
-    draw.text((8, 4), frame.text, INK, ImageFont.load_default(13), spacing=3)
-    shown = frames[max(0, now + 1 - SHOWN) : now + 1]
-    left, width = SIDE + NUMBER + 16, SIDE // SHOWN
-    below = HEAD + ROW * len(frame.active)
+    _write(draw, (MARGIN, MARGIN), frame.text, size=13)
+    _draw_modules(draw, [past.active for past in shown], left)
+    _draw_values(draw, [past.value for past in shown], (left, top, bottom))
+    _write(draw, (left, bottom + 4), "gray line: an episode begins")
+    _write(draw, (right, bottom + 4), f"the last {SHOWN} steps", anchor="ra")
     for column, past in enumerate(shown):
-        x = left + column * width
-        for row, active in enumerate(past.active):
-            if active:
-                y = HEAD + row * ROW
-                draw.rectangle((x, y + 1, x + width - 2, y + ROW - 2), ACTIVE)
-        if past.first:
-            draw.line((x - 1, HEAD, x - 1, HEAD + SIDE), CURVE)
-    for row in range(len(frame.active)):
-        draw.text((left - NUMBER, HEAD + row * ROW + 2), str(row), INK, ImageFont.load_default(12))
-    _draw_values(draw, [past.value for past in shown], (left, below + 8, HEAD + SIDE), width)
+        x = left + column * STEP - 1
+        for above, below in ((HEAD, rows), (top, bottom)) if past.first else ():
+            draw.line((x, above, x, below), BEGUN, 2)
     return canvas
 
 
+def _draw_modules(draw: ImageDraw.ImageDraw, shown: Sequence[tuple[bool, ...]], left: int) -> None:
+    """A row a module, a column a step, filled where it is active; nothing without modules."""
+    if shown[-1]:
+        _write(draw, (left, HEAD - LINE), "modules, blue where active")
+    for row in range(len(shown[-1])):
+        y = HEAD + row * ROW
+        _write(draw, (left - 4, y + 2), f"module {row}", anchor="ra")
+        draw.rectangle((left, y + 1, left + SIDE - 2, y + ROW - 2), GRID)
+        for column, active in enumerate(shown):
+            if active[row]:
+                x = left + column * STEP
+                draw.rectangle((x, y + 1, x + STEP - 2, y + ROW - 2), ACTIVE)
+
+
 def _draw_values(
-    draw: ImageDraw.ImageDraw, values: Sequence[float], box: tuple[int, int, int], width: int
+    draw: ImageDraw.ImageDraw, values: Sequence[float], box: tuple[int, int, int]
 ) -> None:
     """A curve from 0 at the box's bottom to 1 at its top; box is left, top, bottom."""
     left, top, bottom = box
-    points = [
-        (left + i * width + width // 2, bottom - min(max(value, 0.0), 1.0) * (bottom - top))
-        for i, value in enumerate(values)
-    ]
+
+    def height(value: float) -> float:
+        return bottom - min(max(value, 0.0), 1.0) * (bottom - top)
+
+    title = f"value, the return that the agent expects: {values[-1]:.2f}"
+    _write(draw, (left, top - LINE), title)
+    for tick in (0.0, 0.5, 1.0):
+        draw.line((left, height(tick), left + SIDE, height(tick)), GRID)
+        _write(draw, (left - 4, height(tick)), f"{tick:g}", anchor="rm")
     draw.rectangle((left, top, left + SIDE, bottom), outline=INK)
-    draw.text(
-        (left + 4, top + 2), f"value {values[-1]:.2f}, from 0 to 1", INK, ImageFont.load_default(12)
-    )
+    points = [(left + i * STEP + STEP // 2, height(value)) for i, value in enumerate(values)]
     if len(points) > 1:
         draw.line(points, CURVE, 2)
+
+
+def _write(
+    draw: ImageDraw.ImageDraw,
+    place: tuple[float, float],
+    text: str,
+    size: int = 12,
+    anchor: str | None = None,
+) -> None:
+    draw.text(place, text, INK, ImageFont.load_default(size), anchor, spacing=3)

@@ -5,6 +5,7 @@ import torch
 from PIL import Image, ImageSequence
 
 from metarims.runs import create_run
+from metarims.studies import recording
 from metarims.studies.analysis import about_to_succeed
 from metarims.studies.figures import draw_curves, draw_run
 from metarims.studies.recording import Frame, record_episodes, save_gif
@@ -96,3 +97,60 @@ def test_a_gif_shows_one_picture_a_frame_and_holds_the_last(tmp_path):
     with Image.open(tmp_path / "a.gif") as gif:
         durations = [image.info["duration"] for image in ImageSequence.Iterator(gif)]
     assert durations == [150, 150, 1000]
+
+
+def pictured(monkeypatch, tmp_path, active, values):
+    """The last picture of a GIF of as many steps, the third of which begins an episode, as RGB,
+    and what is written in it, by place.
+    """
+    written, write = {}, recording._write
+    monkeypatch.setattr(
+        recording,
+        "_write",
+        lambda draw, place, text, **how: (
+            written.update({text: place}),
+            write(draw, place, text, **how),
+        ),
+    )
+    black = np.zeros((8, 8, 3), np.uint8)
+    frames = [
+        Frame(black, "go", modules, value, i == 2, False)
+        for i, (modules, value) in enumerate(zip(active, values, strict=True))
+    ]
+    save_gif(frames, tmp_path / "a.gif")
+    with Image.open(tmp_path / "a.gif") as gif:
+        gif.seek(len(frames) - 1)
+        return np.asarray(gif.convert("RGB")).astype(int), written
+
+
+def test_a_picture_says_what_is_what(tmp_path, monkeypatch):
+    active = [(True, False), (False, False), (False, True), (False, True)]
+    picture, written = pictured(monkeypatch, tmp_path, active, [0.0, 1.0, 0.5, 0.5])
+    for text in ("module 0", "module 1", "0", "0.5", "1", "gray line: an episode begins"):
+        assert text in written
+    assert {text: place for text, place in written.items() if "expects: 0.50" in text}
+    left = int(written["modules, blue where active"][0])
+    columns = [left + i * recording.STEP + 3 for i in range(4)]
+
+    def shows(color, x, y):
+        return abs(picture[int(y), int(x)] - color).max() < 40
+
+    for row in range(2):
+        y = written[f"module {row}"][1] + 8
+        shown = [shows(recording.ACTIVE, x, y) for x in columns]
+        assert shown == [modules[row] for modules in active]
+    for tick in ("0", "0.5", "1"):  # the curve is as high as its axis says
+        value = {"0": columns[0], "1": columns[1], "0.5": columns[3]}[tick]
+        assert shows(recording.CURVE, value, written[tick][1])
+    for i in range(4):  # a line where the third step begins
+        lined = shows(recording.BEGUN, columns[i] - 4, written["1"][1] + 20)
+        assert lined == (i == 2)
+    assert not shows(recording.BEGUN, columns[2] - 4, written["1"][1] - 5)  # not through the text
+
+
+def test_a_picture_of_many_modules_has_room_for_the_value(tmp_path, monkeypatch):
+    picture, written = pictured(monkeypatch, tmp_path, [(True,) * 30] * 3, [0.5] * 3)
+    assert written["module 29"][1] < written["1"][1] < written["0"][1] < len(picture)
+    none, written = pictured(monkeypatch, tmp_path, [()] * 3, [0.5] * 3)
+    assert len(none) < len(picture)
+    assert not any("module" in text for text in written)
