@@ -168,7 +168,7 @@ def _draw_modules(draw: ImageDraw.ImageDraw, shown: Sequence[tuple[bool, ...]], 
     for row in range(len(shown[-1])):
         y = HEAD + row * ROW
         _write(draw, (left - 4, y + 2), f"module {row}", anchor="ra")
-        draw.rectangle((left, y + 1, left + SIDE - 2, y + ROW - 2), GRID)
+        draw.rectangle((left, y + 1, left + len(shown) * STEP - 2, y + ROW - 2), GRID)
         for column, active in enumerate(shown):
             if active[row]:
                 x = left + column * STEP

@@ -139,6 +139,7 @@ def test_a_picture_says_what_is_what(tmp_path, monkeypatch):
         y = written[f"module {row}"][1] + 8
         shown = [shows(recording.ACTIVE, x, y) for x in columns]
         assert shown == [modules[row] for modules in active]
+        assert shows(255, columns[3] + recording.STEP, y)  # no step is there yet
     for tick in ("0", "0.5", "1"):  # the curve is as high as its axis says
         value = {"0": columns[0], "1": columns[1], "0.5": columns[3]}[tick]
         assert shows(recording.CURVE, value, written[tick][1])
