@@ -26,27 +26,35 @@ def blocks(document):
     return re.findall(r"```python\n(.*?)```", document.read_text(), re.DOTALL)
 
 
-def run_blocks(document, folder):
-    """Run every Python block of a document as a file of its own, as a reader would."""
+def run_blocks(document, written, run):
+    """Run every Python block of a document as a file of its own, as a reader would who has a run to
+    put for "RUN".
+    """
     for number, block in enumerate(blocks(document)):
-        path = folder / f"{document.stem.lower()}_block{number}.py"
-        path.write_text(block)
+        path = written / f"{document.stem.lower()}_block{number}.py"
+        path.write_text(block.replace('"RUN"', repr(str(run))))
         runpy.run_path(str(path), run_name=path.stem)
 
 
 @pytest.mark.parametrize(
     "document", [d for d in DOCUMENTS if d != README and blocks(d)], ids=lambda d: d.name
 )
-def test_the_python_of_the_documents_runs(document, tmp_path, monkeypatch):
+def test_the_python_of_the_documents_runs(document, folder, tmp_path, monkeypatch):
     monkeypatch.setattr(envs.registry, "LEVELS", dict(envs.registry.LEVELS))
-    run_blocks(document, tmp_path)
+    run_blocks(document, tmp_path, folder / "run")
 
 
-def test_the_python_of_the_readme_runs(tmp_path, capsys, monkeypatch):
+def test_the_python_of_the_readme_runs(folder, tmp_path, capsys):
+    assert len(blocks(README)) == 2
+    run_blocks(README, tmp_path, folder / "run")
+    mission, success = capsys.readouterr().out.splitlines()
+    assert mission.startswith("go to ")
+    assert 0 <= float(success) <= 1
+
+
+def test_the_level_of_the_documents_can_be_played(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(envs.registry, "LEVELS", dict(envs.registry.LEVELS))
-    assert len(blocks(README)) == 3
-    run_blocks(README, tmp_path)
-    assert capsys.readouterr().out.startswith("go to ")
+    run_blocks(ROOT / "docs" / "extending.md", tmp_path, folder / "run")
     env = envs.make(["My-Pond-v0", "My-Lake-v0"], num_envs=64, seed=3)
     env.reset()
     generator = torch.Generator().manual_seed(0)
