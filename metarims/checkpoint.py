@@ -180,6 +180,12 @@ def _success_rate(path: Path) -> float:
         return 0.0
 
 
+def fingerprint(folder: Path) -> str:
+    """What tells a folder's newest checkpoint from every other one; "" where there is none."""
+    manifests = [folder / name / MANIFEST for name in checkpoints(folder)[-1:]]
+    return "".join(hashlib.sha256(x.read_bytes()).hexdigest() for x in manifests if x.exists())
+
+
 def _called(folder: Path, which: str) -> list[str]:
     """The names of the checkpoints that are meant; all where none is named."""
     known, best = checkpoints(folder), best_checkpoint(folder) if which else ""

@@ -11,7 +11,7 @@ from tyro.conf import arg
 
 from .algorithms import AlgorithmConfig
 from .algorithms.ppo import PPO
-from .errors import UsageError, check_between, check_choice, check_positive
+from .errors import UsageError, check_between, check_choice, check_positive, check_seed
 from .loops import Loops
 from .protocols import AgentConfig
 from .registry import find
@@ -93,7 +93,7 @@ class RunSettings:
 
     def __post_init__(self) -> None:
         check_positive(frames=self.frames, checkpoint_frames=self.checkpoint_frames)
-        check_between(0, 2**32, seed=self.seed)
+        check_seed(self.seed)
         check_between(0, 1, until=self.until)
         check_between(0, math.inf, pictures=self.pictures)
 

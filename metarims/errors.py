@@ -43,6 +43,11 @@ def check_between(low: float, high: float, **numbers: float) -> None:
             raise UsageError(f"{name} must lie between {low} and {high}, got {number}")
 
 
+def check_seed(seed: int) -> None:
+    """Raise unless a seed is one that all random number generators here take."""
+    check_between(0, 2**32 - 1, seed=seed)
+
+
 def check_choice(name: str, given: str, choices: Iterable[str]) -> None:
     """Raise unless `given` is one of the choices; the message names the nearest."""
     known = list(choices)

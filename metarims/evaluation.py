@@ -13,7 +13,7 @@ from torch import Tensor
 from .errors import UsageError, check_between, check_positive
 from .protocols import Agent, Environment, Observation, State
 from .rollout import Cursor, actor_of, advance, begin, forward_step, sample
-from .statistics import bootstrap_interval, wilson_interval
+from .statistics import wilson_interval
 
 FindEvents = Callable[[Observation], dict[str, Tensor]]  # bool [B] by name
 Watch = Callable[[Tensor], None]  # of how many episodes there are, int64 []
@@ -59,11 +59,6 @@ class Evaluation:
     def mean_return(self) -> float:
         """Mean undiscounted return."""
         return float(self.returns.mean())
-
-    @property
-    def mean_return_ci95(self) -> tuple[float, float]:
-        """Bootstrap interval of the mean return."""
-        return bootstrap_interval(self.returns.tolist())
 
     @property
     def mean_length(self) -> float:

@@ -49,6 +49,7 @@ class Learner:
         self.agent, self.loops, self.algorithm = agent, loops, algorithm
         self.teacher = teacher
         self._check_ranks()
+        loops.check_learning(agent.groups())
         self.optimizer = GroupedAdam(agent.groups(), runs)
         self.generator = ranks.own_generator(device, seed)
         self.frames = torch.zeros((), dtype=torch.int64, device=device)

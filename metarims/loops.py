@@ -104,6 +104,17 @@ class Loops:
         """How many rollouts one iteration collects."""
         return sum(loop.data == "fresh" for _, loop in self.turns())
 
+    def check_learning(self, groups: Mapping[str, Sequence[nn.Parameter]]) -> None:
+        """Refuse a loop whose loss reaches no parameter of an agent's groups."""
+        for name, loop in self.turns():
+            reached = loop.groups if loop.value_loss else {*loop.groups} - {"value"}
+            if not any(groups.get(group) for group in reached):
+                own, there = ", ".join(loop.groups), ", ".join(filter(groups.get, groups))
+                raise UsageError(
+                    f"the {name} loop's loss reaches none of its groups ({own}); "
+                    f"the agent has {there}"
+                )
+
     def where_learnt(
         self, groups: Mapping[str, Sequence[nn.Parameter]]
     ) -> list[tuple[str, str, str]]:

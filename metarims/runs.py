@@ -211,6 +211,18 @@ def load_run(path: str | Path) -> Run:
     return Run(path, read_config(path / CONFIG))
 
 
+def find_run(config: RunConfig) -> Run | None:
+    """The run that is there already; `UsageError` where it was begun with other settings."""
+    if not (Path(config.run.out) / CONFIG).exists():
+        return None
+    run = load_run(config.run.out)
+    if decisive(run.config) != decisive(config):
+        changed = differences(decisive(run.config), decisive(config))
+        path, value = next(iter(changed.items()), ("the agent", "another"))
+        raise UsageError(f"{run.path} was begun with other settings: {path} is {value} there")
+    return run
+
+
 def load_runs(paths: Iterable[str | Path]) -> list[Run]:
     """The runs in folders, each a run's own or one that holds the folders of several.
 

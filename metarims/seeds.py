@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import torch
 
@@ -24,8 +23,7 @@ from .learner import Iteration
 from .monitor import NOBODY, Monitor, Onlookers, ProgressLine
 from .protocols import Agent, Environment
 from .rollout import Rollout, forward_step, run_by_run, side_by_side
-from .runs import CONFIG, Row, Run, create_run, decisive, load_run
-from .settings import differences
+from .runs import Row, Run, create_run, find_run
 from .stacked import StackedLearner, each_run
 from .stopping import Stopped, noting
 from .training import Summary, Training, from_the_start, keep, summary_of
@@ -125,7 +123,7 @@ def train_stacked(
             learnt nothing more; the others have come to their end by then.
     """
     with ExitStack() as holding:
-        there = [_found(member.config) for member in members]
+        there = [find_run(member.config) for member in members]
         for run in filter(None, there):
             holding.enter_context(run.held())
         frames = _common_frames(there)
@@ -150,18 +148,6 @@ def _stand_at(run: Run, training: Training) -> None:
         keep(run, training)
     run.forget_checkpoints_after(frames)
     run.forget_metrics_after(frames, training.tally.iterations)
-
-
-def _found(config: RunConfig) -> Run | None:
-    """The run that is there already; `UsageError` where it was begun with other settings."""
-    if not (Path(config.run.out) / CONFIG).exists():
-        return None
-    run = load_run(config.run.out)
-    if decisive(run.config) != decisive(config):
-        changed = differences(decisive(run.config), decisive(config))
-        path, value = next(iter(changed.items()), ("the agent", "another"))
-        raise UsageError(f"{run.path} was begun with other settings: {path} is {value} there")
-    return run
 
 
 def _common_frames(runs: Sequence[Run | None]) -> int:

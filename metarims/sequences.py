@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -70,9 +70,16 @@ def with_current_log_probs(agent: Agent, sequences: Sequences) -> Sequences:
 def minibatches(
     sequences: Sequences, parts: int, generator: torch.Generator
 ) -> Iterator[Sequences]:
-    """One pass over the spans in random order, in `parts` parts."""
-    for rows in shuffled(len(sequences.task), generator, sequences.task.device).chunk(parts):
+    """One pass over the spans in random order, in `parts` parts alike but for one span, or in as
+    many as there are spans.
+    """
+    for rows in in_parts(shuffled(len(sequences.task), generator, sequences.task.device), parts):
         yield sequences.take(rows)
+
+
+def in_parts(rows: Tensor, parts: int) -> Sequence[Tensor]:
+    """Rows, int64 [..., N], in so many parts, alike but for one row, or in N."""
+    return rows.tensor_split(min(parts, rows.shape[-1]), -1)
 
 
 def shuffled(count: int, generator: torch.Generator, device: torch.device) -> Tensor:

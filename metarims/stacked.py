@@ -27,7 +27,7 @@ from .loops import Loop
 from .optimizer import Moments
 from .protocols import Agent, Environment, Observation, Output, State
 from .rollout import Cursor, Rollout, batch_axis
-from .sequences import Sequences, cut, shuffled, with_current_log_probs
+from .sequences import Sequences, cut, in_parts, shuffled, with_current_log_probs
 
 Parameters = Mapping[str, Tensor]
 Result = TypeVar("Result")
@@ -213,7 +213,7 @@ class StackedLearner(Learner):
 
         count, device = sequences.task.shape[1], sequences.task.device
         orders = [shuffled(count, generator, device) for generator in self.generators]
-        for rows in torch.stack(orders).chunk(loop.minibatches, 1):
+        for rows in in_parts(torch.stack(orders), loop.minibatches):
             yield Sequences(**vmap(one)(vars(sequences), rows))
 
     def _loss(self, agent: Agent, batch: Sequences, loop: Loop) -> Loss:

@@ -292,6 +292,7 @@ def resume(
         else:
             note(f"{run.path} was cut off before its first checkpoint: it begins")
             training = from_the_start(run.config, env, agent, shown)
+            keep(run, training)
         if ranks.rank() == 0:
             run.forget_metrics_after(training.tally.frames, training.tally.iterations)
         return _go_on(run, training, frames or run.config.run.frames, onlookers)

@@ -100,6 +100,9 @@ def complaint(capsys, *args):
         (["search", "--vary", "fast.epochs=a..b"], ["a range has numbers for its ends"]),
         (["search", "--vary", "fast.epochs=one,two"], ["fast.epochs must be of type int"]),
         (["search", "--vary", "fast.epochs"], ["expected PATH=LOW..HIGH or PATH=ONE,OTHER"]),
+        (["search", "--vary", "ppo.entropy=1e-3..inf"], ["a range goes up from above 0"]),
+        (["search", "--seed", "-1"], ["seed must lie between 0 and 4294967295, got -1"]),
+        (["evaluate", "nothing-here", "--seed", "9" * 20], ["seed must lie between 0 and"]),
         (["search", "--sampler", "tpf"], ["unknown sampler 'tpf'; nearest: tpe"]),
         ([*DEMOS, "MiniGrid-DoorKey-5x5-v0"], ["no instruction", "BabyAI-GoToLocal-v0"]),
         ([*DEMOS, "BabyAI-GoToLocl-v0"], ["unknown level", "BabyAI-GoToLocal-v0"]),
@@ -283,6 +286,45 @@ def test_a_run_that_has_nothing_left_to_do_says_so(capsys, trained):
         f"{trained}: 640 frames, finished before: --frames N goes on\n"
     )
     assert (trained / "metrics.jsonl").read_text() == before
+
+
+def test_a_run_that_succeeds_goes_on_until_it_does_more_often(capsys, trained, tmp_path):
+    folder = tmp_path / "run"
+    subprocess.run(["cp", "-r", trained, folder], check=True)
+    with (folder / "metrics.jsonl").open("a") as file:
+        row = {"frames": 640, "rollout/window": 200, "rollout/success_rate": 0.5}
+        file.write(json.dumps(row) + "\n")
+    longer = ["resume", str(folder), "--frames", "641"]
+    assert main([*longer, "--until", "0.4"]) == 0
+    assert "finished before: --until 0.4 is reached" in capsys.readouterr().out
+    assert main([*longer, "--until", "0.6"]) == 0
+    assert "1,280 frames" in capsys.readouterr().out
+
+
+def test_a_run_whose_last_checkpoint_is_damaged_goes_back_and_on(capsys, trained, tmp_path):
+    folder = tmp_path / "run"
+    subprocess.run(["cp", "-r", trained, folder], check=True)
+    (folder / "checkpoints" / "000000000640" / "tensors.safetensors").write_bytes(b"")
+    assert main(["resume", str(folder)]) == 0
+    said = capsys.readouterr().out
+    assert "it goes back to 0 frames" in said
+    assert "640 frames in" in said
+    assert "finished before" not in said
+
+
+def test_levels_that_a_run_cannot_be_evaluated_on_are_named_before_it_trains(
+    capsys, trained, tmp_path
+):
+    folder = tmp_path / "run"
+    subprocess.run(["cp", "-r", trained, folder], check=True)
+    settings = json.loads((folder / "config.json").read_text())
+    settings["evaluation"]["env"] = ["My-Own-v0"]
+    (folder / "config.json").write_text(json.dumps(settings))
+    assert "unknown level 'My-Own-v0'" in complaint(capsys, "resume", folder, "--frames", "641")
+    routed = [*TRAIN, "--agent", "routing", "--core.meta", "task", "--out", tmp_path / "routed"]
+    line = complaint(capsys, *routed, "--num-envs", "8", "--eval.env", "MiniGrid-Empty-6x6-v0")
+    assert "routing by task knows no" in line
+    assert not (tmp_path / "routed").exists()
 
 
 def test_who_is_stopped_is_told_what_goes_on(capsys, trained, tmp_path):
@@ -531,6 +573,9 @@ def test_seeds_are_runs_of_their_own_side_by_side_and_go_on(capsys, tmp_path):
     assert main(args) == 0  # the first is finished, the second has nothing to go on from
     assert first.read_text() == kept
     assert list((out / "seed-2" / "checkpoints").iterdir())
+    line = complaint(capsys, *args, "--ppo.entropy", "0.5")
+    assert line.endswith("seed-1 was begun with other settings: ppo.entropy is 0.015 there")
+    assert first.read_text() == kept
     line = complaint(capsys, *args, "--ranks", "2")
     assert "--seeds fills the cores already" in line
 

@@ -15,7 +15,7 @@ import tyro
 from tyro.conf import Positional
 
 from ..config import EnvironmentConfig
-from ..errors import UsageError, as_usage_errors, check_positive
+from ..errors import UsageError, as_usage_errors, check_positive, check_seed
 from ..files import aside, make_folder
 from ..status import status_line
 from .base import Wiring
@@ -46,6 +46,7 @@ class Demos:
     def run(self, wiring: Wiring) -> None:
         """Walk, write and say what was passed over."""
         check_positive(episodes=self.episodes, jobs=self.jobs)
+        check_seed(self.seed)
         EnvironmentConfig((self.env,), observation=self.observation)
         if self.out.exists() and (not self.out.is_dir() or any(self.out.iterdir())):
             raise UsageError(f"{self.out} holds something already; choose another folder")

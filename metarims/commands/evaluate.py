@@ -11,7 +11,7 @@ from pathlib import Path
 from torch import Tensor
 
 from ..checkpoint import Checkpoint
-from ..errors import UsageError, check_between, check_positive
+from ..errors import UsageError, check_between, check_positive, check_seed
 from ..evaluation import NUM_ENVS, SEED, Evaluation, FindEvents, evaluate
 from ..files import check_writable, write_json
 from ..protocols import AgentConfig, Stage
@@ -62,6 +62,7 @@ class Evaluate:
     def run(self, wiring: Wiring) -> None:
         """Evaluate level by level."""
         check_positive(episodes=self.episodes)
+        check_seed(self.seed)
         check_between(0, math.inf, temperature=self.temperature)
         check_writable(self.json)
         run = load_run(self.run_folder)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tyro.conf import Positional
 
-from ..errors import as_usage_errors, check_between
+from ..errors import as_usage_errors, check_seed
 from .base import Wiring, check_levels
 
 
@@ -39,7 +39,7 @@ class Play:
 
     def run(self, wiring: Wiring) -> None:
         """Play, and say how it went."""
-        check_between(0, 2**32, seed=self.seed)
+        check_seed(self.seed)
         check_levels(wiring.simulator, (self.id,))
         with as_usage_errors():
             print(wiring.play(self.id, self.seed, self.view, self.agent_view, self.window))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from ..errors import UsageError, check_positive
+from ..errors import UsageError, check_positive, check_seed
 from ..evaluation import SEED
 from ..files import make_folder, write_json
 from ..protocols import Simulator
@@ -45,6 +45,7 @@ class Plot:
         from ..studies.figures import draw_courses, draw_curves, draw_run  # slow to import
 
         check_positive(steps=self.steps, runs=len(self.runs))
+        check_seed(self.seed)
         if self.out.exists() and not self.out.is_dir():
             raise UsageError(f"{self.out} is a file; choose another folder")
         device = resolve_device(self.device)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from ..errors import check_between, check_choice, check_positive
+from ..errors import check_between, check_choice, check_positive, check_seed
 from ..evaluation import SEED
 from ..files import check_writable
 from ..runs import load_run
@@ -46,6 +46,7 @@ class Record:
     def run(self, wiring: Wiring) -> None:
         """Record."""
         check_positive(episodes=self.episodes, frames=self.frames)
+        check_seed(self.seed)
         check_between(0, math.inf, temperature=self.temperature)
         check_writable(self.out)
         ending = self.out.suffix.removeprefix(".").lower()

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from ..config import RunConfig, find_preset
-from ..errors import check_positive
+from ..errors import check_positive, check_seed
 from ..files import held, write_text
 from ..settings import Leaf, replace_at
 from ..status import status_line
@@ -62,6 +62,7 @@ class Search:
     def run(self, wiring: Wiring) -> None:
         """Make the trials that are left, then the finalists' runs, and print the report."""
         check_positive(trials=self.trials, finalists=self.finalists, jobs=self.jobs)
+        check_seed(self.seed)
         check_positive(seeds=self.seeds, agents=len(self.agent), levels=len(self.env))
         check_levels(wiring.simulator, self.env)
         own: dict[str, Leaf] = {"env": self.env, "frames": self.frames}

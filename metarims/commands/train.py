@@ -131,12 +131,15 @@ class Resume:
         run_folder: the run's folder.
         frames: go on to this many frames in all (default: as planned).
         ranks: as many as the run had before.
+        until: go on until the last 200 episodes succeed this often, with 0 to the last frame
+            (default: as planned).
         device: "auto", "cpu" or "cuda" (default: where it was); from a GPU to a CPU or back it goes
             on with other random numbers.
     """
 
     run_folder: RunFolder
     frames: int | None = None
+    until: float | None = None
     ranks: int = 1
     device: str = ""
     imported: tuple[Path, ...] = ()
@@ -146,11 +149,11 @@ class Resume:
         check_positive(ranks=self.ranks)
         if self.frames is not None:
             check_positive(frames=self.frames)
-        run = on_device(load_run(self.run_folder), self.device)
-        check_levels(wiring.simulator, run.config.environment.env)
+        run = until_then(on_device(load_run(self.run_folder), self.device), self.until)
+        check_levels(wiring.simulator, (*run.config.environment.env, *run.config.evaluation.env))
         if told_finished(run, self.frames):
             return
-        own = [*resume_flags(self.frames, self.device), *import_flags(self.imported)]
+        own = [*resume_flags(self.frames, self.until, self.device), *import_flags(self.imported)]
         with told_how_to_resume(self.run_folder, self.ranks, own):
             if self.ranks > 1 and not ranks.are_several():
                 launch(wiring.program, ["resume", self.run_folder, *own], self.ranks)
@@ -167,12 +170,19 @@ def told_finished(run: Run, frames: int | None) -> bool:
     config = replace_at(run.config, own)
     if not is_finished(config):
         return False
-    run.load()  # which refuses what is damaged
+    if run.load().numbers["frames"] < run.last_metrics()["frames"]:
+        return False  # the last checkpoint is damaged
     if ranks.rank() == 0:
         reached = config.run.until and has_reached(run.last_metrics(), config.run.until)
         why = f"--until {config.run.until} is reached" if reached else "--frames N goes on"
         print(f"{finished_before(config)}: {why}")
     return True
+
+
+def until_then(run: Run, until: float | None) -> Run:
+    """A run that ends at another success rate, where one is given."""
+    given: dict[str, Leaf] = {} if until is None else {"until": until}
+    return replace(run, config=replace_at(run.config, given))
 
 
 def on_device(run: Run, name: str) -> Run:

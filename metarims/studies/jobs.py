@@ -18,7 +18,7 @@ from ..checkpoint import checkpoints
 from ..config import RunConfig
 from ..errors import UsageError
 from ..files import write_json
-from ..runs import CHECKPOINTS, CONFIG, Row, Run, load_run
+from ..runs import CHECKPOINTS, CONFIG, Row, Run, find_run, load_run
 from ..status import status_line
 from ..stopping import serving, told_to_repeat
 from ..tally import has_reached
@@ -162,26 +162,27 @@ def train_one(
     Raises:
         UsageError: it failed, or was ended; the message has its last line.
     """
-    out = Path(config.run.out)
+    run, out = find_run(config), Path(config.run.out)
     if is_finished(config):
         return finished_before(config)
     with tempfile.TemporaryDirectory() as folder:
-        if (out / CONFIG).exists() and checkpoints(out / CHECKPOINTS):
-            task = ["resume", str(out), *resume_flags(config.run.frames, config.run.device)]
+        if run is not None and run.checkpoints():
+            asked = resume_flags(config.run.frames, config.run.until, config.run.device)
+            task = ["resume", str(out), *asked]
         else:
             _clear(out)
             file = Path(folder) / CONFIG
             write_json(file, config.as_json())
             task = ["train", "--config", str(file)]
         output = _call(program, imported, stopped, task, str(out))
-    ends = [line for line in output.splitlines() if "success rate" in line]
-    return f"{out}: {ends[-1]}"
+    return f"{out}: {[line for line in output.splitlines() if 'success rate' in line][-1]}"
 
 
-def resume_flags(frames: int | None, device: str) -> list[str]:
+def resume_flags(frames: int | None, until: float | None, device: str) -> list[str]:
     """What a run goes on to, and where, if that is said."""
     return [
         *(["--frames", str(frames)] if frames else []),
+        *(["--until", str(until)] if until is not None else []),
         *(["--device", device] if device else []),
     ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -20,8 +21,8 @@ class Range:
     high: float
 
     def __post_init__(self) -> None:
-        if not 0 < self.low < self.high:
-            raise UsageError(f"a range begins above 0 and goes up, got {self.low}..{self.high}")
+        if not 0 < self.low < self.high < math.inf:
+            raise UsageError(f"a range goes up from above 0, got {self.low}..{self.high}")
 
     @property
     def is_whole(self) -> bool:

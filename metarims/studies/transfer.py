@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..checkpoint import checkpoints
+from ..checkpoint import fingerprint
 from ..runs import CHECKPOINTS, Run
 from ..statistics import (
     Profile,
@@ -89,11 +89,10 @@ Matrix = Mapping[Row, Mapping[str, Figure]]
 
 def evaluation_file(folder: Path, run: Run, flags: Sequence[str]) -> Path:
     """Where a run's evaluation is kept: another one for other flags (levels, episodes), and for a
-    run that has gone on since.
+    run that has gone on since, or was made anew.
     """
     path = run.path.resolve()
-    newest = checkpoints(path / CHECKPOINTS)[-1:]
-    asked = json.dumps([str(path), newest, list(flags)]).encode()
+    asked = json.dumps([str(path), fingerprint(path / CHECKPOINTS), list(flags)]).encode()
     return folder / f"{'-'.join(path.parts[-3:])}-{hashlib.sha256(asked).hexdigest()[:8]}.json"
 
 

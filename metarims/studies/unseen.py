@@ -26,13 +26,13 @@ class Examiner:
 
     def __init__(self, simulator: Simulator, config: RunConfig, device: torch.device) -> None:
         self._simulator, self._config, self._device = simulator, config, device
-        self._rooms: list[tuple[Stage, Agent]] = []  # made when they are needed
+        with random_numbers_of_its_own(device):
+            self._rooms = [*map(self._room, config.evaluation.env)]
 
     def __call__(self, agent: Agent) -> Row:
         """Success rate, mean return and mean length by level, under Stable-Baselines3's names."""
         row: Row = {}
         with random_numbers_of_its_own(self._device):
-            self._rooms = self._rooms or [*map(self._room, self._config.evaluation.env)]
             for env, copy in self._rooms:
                 copy.load_state_dict(agent.state_dict())
                 found = evaluate(copy, env, self._config.evaluation.episodes)

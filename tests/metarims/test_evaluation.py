@@ -75,7 +75,7 @@ def test_the_likeliest_action_or_a_sample_at_a_temperature():
     for temperature in (1.0, 0.5, 4.0):
         sampled = evaluate(agent, Bandit(64), 400, temperature=temperature)
         expected = torch.sigmoid(torch.tensor(2.0 / temperature)).item()
-        low, high = sampled.mean_return_ci95
+        low, high = sampled.success_ci95
         assert low < expected < high
         again = evaluate(agent, Bandit(64), 400, temperature=temperature)
         assert again.as_json() == sampled.as_json()

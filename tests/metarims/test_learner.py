@@ -22,7 +22,7 @@ from metarims.protocols import GROUPS
 from metarims.rollout import begin
 
 from .probes import Contexts
-from .small import PRESETS, configured, make_agent
+from .small import PRESETS, agent_of, configured, make_agent
 
 PLAIN, NUM_ENVS = PPO(), 8
 NO_LOOP = Loop()
@@ -234,6 +234,14 @@ def test_inner_steps_task_by_task():
 def test_wrong_settings_are_refused(build, message):
     with pytest.raises(UsageError, match=message):
         build()
+
+
+@pytest.mark.parametrize("groups", [("attention",), ("value",)])
+def test_a_loop_whose_loss_reaches_nothing_is_refused(groups):
+    """An LSTM has no attention, and without its loss the value head has no gradient."""
+    config = configured("lstm", fast__groups=groups, fast__value_loss=False)
+    with pytest.raises(UsageError, match="the joint loop's loss reaches none of its groups"):
+        Learner(agent_of(config), config.loops, PLAIN, 1, torch.device("cpu"))
 
 
 def test_no_step_is_taken_once_the_policy_has_moved_too_far():

@@ -13,7 +13,7 @@ from metarims.checkpoint import MANIFEST, best_checkpoint, checkpoints
 from metarims.errors import UsageError
 from metarims.runs import LOCK, load_run
 from metarims.stopping import SERVED, Stopped, is_left_alone, serving
-from metarims.training import resume, train
+from metarims.training import Training, resume, train
 
 from .probes import Contexts
 from .small import agent_of, configured
@@ -69,6 +69,21 @@ def test_a_run_begins_with_a_checkpoint_and_may_be_cut_off_before_it(run, capsys
     assert "was cut off before its first checkpoint: it begins" in capsys.readouterr().out
     for a, b in zip(whole.parameters(), again.parameters(), strict=True):
         assert torch.equal(a, b)
+
+
+def test_a_run_may_be_cut_off_before_its_first_checkpoint_twice(run, monkeypatch):
+    shutil.rmtree(run.path / "checkpoints")
+    (run.path / "metrics.jsonl").unlink()
+    with monkeypatch.context() as killed:
+        killed.setattr(Training, "iterate", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            go_on(run)
+    go_on(run)
+    assert [row["frames"] for row in run.metrics()] == [ITERATION * n for n in (1, 2, 3, 4)]
+
+
+def interrupted(training):
+    raise KeyboardInterrupt
 
 
 def test_what_was_once_trained_does_not_begin_again(run):

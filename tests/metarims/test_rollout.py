@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from metarims.rollout import begin, collect_rollout, sample
-from metarims.sequences import cut, minibatches
+from metarims.sequences import cut, in_parts, minibatches
 
 from .probes import Bandit, Contexts, Endless, Recall
 from .small import make_agent
@@ -101,3 +101,12 @@ def test_minibatches_cover_every_span_once():
     together = torch.cat([part.returns for part in parts], 1)
     assert torch.equal(together.flatten().sort().values, rollout.values.flatten().sort().values)
     assert not torch.equal(together, sequences.returns)
+
+
+@pytest.mark.parametrize(
+    ("spans", "parts", "sizes"),
+    [(9, 8, [2, *[1] * 7]), (36, 8, [5] * 4 + [4] * 4), (18, 4, [5, 5, 4, 4]), (3, 8, [1, 1, 1])],
+)
+def test_minibatches_are_alike_but_for_one_span(spans, parts, sizes):
+    for rows in (torch.arange(spans), torch.arange(spans).expand(2, -1)):
+        assert [part.shape[-1] for part in in_parts(rows, parts)] == sizes

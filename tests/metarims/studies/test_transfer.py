@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from agents import EXPERIMENTS
+from metarims.checkpoint import MANIFEST
 from metarims.studies.experiments import FIRST_SEED, Arm, Experiment, Scale
 from metarims.studies.figures import draw_matrix, draw_profiles
 from metarims.studies.transfer import (
@@ -106,8 +107,13 @@ def test_an_evaluation_is_read_as_its_run_was_configured(tmp_path):
     assert lesioned == replace(whole, knocked_out="1 off")
     assert lesioned.column == "Far, 1 off"
     assert evaluation_file(tmp_path, run, [*flags, "Near"]) != file
-    (run.path / "checkpoints" / "000000000200").mkdir(parents=True)
-    assert evaluation_file(tmp_path, run, flags) != file  # the run has gone on since
+    newer = run.path / "checkpoints" / "000000000200"
+    newer.mkdir(parents=True)
+    seen = {evaluation_file(tmp_path, run, flags)}
+    for manifest in ("one", "another"):  # the run has gone on since, and was made anew
+        (newer / MANIFEST).write_text(manifest)
+        seen.add(evaluation_file(tmp_path, run, flags))
+    assert len(seen) == 3
 
 
 def test_the_runs_of_an_experiment():
