@@ -63,7 +63,8 @@ class RunSettings:
     Attributes:
         out: the run's folder.
         frames: environment steps in all, slow data included.
-        seed: of parameters, actions, minibatches and, counted on, environments.
+        seed: of parameters, actions, minibatches and, counted on, environments; the noise by which
+            modules are drawn and routers choose does not depend on it.
         device: "auto" (the GPU where there is one), "cpu" or "cuda".
         capture: whether, on a GPU, an iteration is captured as a CUDA graph and replayed.
         tf32: whether, on a GPU, products of matrices are learnt from in TF32, of single precision's

@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from .errors import UsageError
 
@@ -86,18 +87,20 @@ def refusals(path: Path) -> Iterator[None]:
 @contextmanager
 def held(path: Path, wait: bool = False) -> Iterator[bool]:
     """Whether nobody else holds a file, which is made; within it nobody else does."""
-    try:
+    with refusals(path):
         file = path.open("a")
-    except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror}") from None
     with file:
+        yield _lock(file, wait)
+
+
+def _lock(file: IO[str], wait: bool) -> bool:
+    """Whether a file is held from now on, which nobody else does."""
+    with refusals(Path(file.name)):
         try:
             fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
-            mine = False
-        else:
-            mine = True
-        yield mine
+            return False
+        return True
 
 
 def make_folder(path: Path) -> Path:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import difflib
-import fcntl
 import json
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -28,6 +26,7 @@ from .files import (
     append_line,
     clear_aside,
     flush,
+    held,
     make_folder,
     refusals,
     write_json,
@@ -94,16 +93,12 @@ class Run:
         Raises:
             UsageError: one does, or the system refuses.
         """
-        with refusals(self.path):
-            lock = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT)
-        try:
-            with refusals(self.path):
-                _lock(lock, self.path)
+        with held(self.path / LOCK) as mine:
+            if not mine:
+                raise UsageError(f"{self.path} is being trained by another process")
             clear_aside(self.path)
             tidy(self.path / CHECKPOINTS)
             yield
-        finally:
-            os.close(lock)
 
     def write_metrics(self, row: Row) -> None:
         """Append one line to metrics.jsonl."""
@@ -157,13 +152,6 @@ def _row(line: bytes) -> Row:
         return {}
     whole = all(isinstance(value, int | float) for value in row.values())
     return cast(Row, row) if whole else {}
-
-
-def _lock(descriptor: int, path: Path) -> None:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise UsageError(f"{path} is being trained by another process") from None
 
 
 def decisive(config: RunConfig) -> RunConfig:
