@@ -60,9 +60,16 @@ def look_by_definition(
         kind, color, state = cells.int().unbind(2)  # [N, K]
         cells = (kind * COLORS + color) * STATES + state
     vectors = F.embedding(cells, table)  # [N, K, C]
-    scale, shift = (F.embedding(which, x).unsqueeze(1) for x in (scale, shift))  # [N, 1, C]
+    scale, shift = (of_each(x, which).unsqueeze(1) for x in (scale, shift))  # [N, 1, C]
     seen = torch.relu(vectors * scale + shift)
     return torch.cat([seen, seen.amax(1, keepdim=True)], 1)
+
+
+def of_each(made: Tensor, which: Tensor) -> Tensor:
+    """What was made of missions, [M, E], for frames under those at int64 [N]: [N, E]; of a single
+    mission it is all frames'.
+    """
+    return made.expand(len(which), -1) if len(made) == 1 else F.embedding(which, made)
 
 
 def _look(

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from metarims.errors import check_positive
 from metarims.protocols import Observation
 
-from .cells import look
+from .cells import look, of_each
 from .frames import Frames, Memory
 from .kernels.compiling import has_kernels
-from .missions import Instruction
+from .missions import Instruction, single
 from .views import CELLS, SYMBOLS, view_of
 
 NEAR = slice(26, 28)  # the cell ahead of the agent, and its own, which shows what it carries
@@ -49,11 +49,15 @@ class EncoderConfig:
             words=self.words,
         )
 
-    def build(self, vocabulary: int, image: tuple[int, ...] = SYMBOLS) -> Encoder | SlotEncoder:
-        """The encoder with fresh parameters, for missions of so many words and images of a shape:
-        symbols [7, 7, 3] or pixels [7 T, 7 T, 3].
+    def build(
+        self, vocabulary: int, image: tuple[int, ...] = SYMBOLS, one_mission: bool = False
+    ) -> Encoder | SlotEncoder:
+        """The encoder with fresh parameters, for missions of so many words, or for a single one,
+        and images of a shape: symbols [7, 7, 3] or pixels [7 T, 7 T, 3].
         """
-        return (SlotEncoder if self.slots else Encoder)(self, vocabulary, image)
+        encoder = (SlotEncoder if self.slots else Encoder)(self, vocabulary, image)
+        encoder.one_mission = one_mission
+        return encoder
 
 
 class Cells(nn.Module):
@@ -84,7 +88,11 @@ class Cells(nn.Module):
 
 
 class Once(nn.Module):
-    """Encodes what is alike once: of the steps it is given, and of all that a memory has."""
+    """Encodes what is alike once: of the steps it is given, and of all that a memory has. On a GPU,
+    where to know what is alike would wait, that is the mission where there is only one.
+    """
+
+    one_mission = False
 
     def ask(self, mission: Tensor) -> Tensor:
         """Missions int16 [M, L] to all that `see` wants of each, [M, E]."""
@@ -100,7 +108,8 @@ class Once(nn.Module):
         image, mission = obs["image"].flatten(0, 1), obs["mission"].flatten(0, 1)
         if not has_kernels(image):
             each = torch.arange(len(mission), device=mission.device)
-            return Frames.of(self.see(image, each, self.ask(mission)), shape)
+            asked = self.ask(single(mission) if self.one_mission else mission)
+            return Frames.of(self.see(image, each, asked), shape)
         memory = Memory() if memory is None else memory
         memory.make_room(image, mission)
 
@@ -143,7 +152,7 @@ class Encoder(Once):
         seen = self.cells(image, which, film)
         placed = F.linear(seen[:, :-1].flatten(1), self.places.weight)
         placed = placed + self.near(seen[:, NEAR].flatten(1)) + self.most(seen[:, -1])
-        x = torch.relu(placed + F.embedding(which, added))
+        x = torch.relu(placed + of_each(added, which))
         return torch.relu(self.project(x))
 
 
@@ -169,7 +178,7 @@ class SlotEncoder(Once):
         """Images uint8 [N, ...] under the missions at int64 [N] to slots [N, 50, D]."""
         film, own = asked.split([self.cells.film.out_features, self.mission.out_features], 1)
         seen = self.cells(image, which, film)[:, :-1]
-        mission = F.embedding(which, own).unsqueeze(1)
+        mission = of_each(own, which).unsqueeze(1)
         return torch.relu(torch.cat([self.project(seen) + self.places, mission], 1))
 
 

@@ -49,6 +49,16 @@ class Instruction(nn.Module):
         return states[lengths - 1, torch.arange(len(lengths), device=lengths.device)]
 
 
+def single(mission: Tensor) -> Tensor:
+    """The mission that all of int16 [M, L] are, [1, L]; that they are is seen to where they are
+    looked at, and does not wait for it.
+    """
+    if not is_stacked(mission):  # `torch.func.vmap` does not go over it
+        alike = (mission == mission[:1]).all()
+        torch._assert_async(alike, "the agent was made for environments of one mission")
+    return mission[:1]
+
+
 Weights = tuple[Tensor, Tensor, Tensor, Tensor]  # of words and of h, and their biases
 
 

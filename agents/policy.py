@@ -77,7 +77,9 @@ class RecurrentPolicy(nn.Module):
         features, actions = config.encoder.features, spec.num_actions
         self.vocabulary = tuple(spec.vocabulary)
         make_core = partial(config.core.build, features, spec, levels)
-        make_encoder = partial(config.encoder.build, len(spec.vocabulary), spec.image_shape)
+        make_encoder = partial(
+            config.encoder.build, len(spec.vocabulary), spec.image_shape, spec.one_mission
+        )
         if config.core.encoder_first:
             self.encoder, self.core = make_encoder(), make_core()
         else:

@@ -109,6 +109,11 @@ class Environments:
         """The words of missions by their tokens, as many as are known by now."""
         return tuple(WORDS)
 
+    @property
+    def one_mission(self) -> bool:
+        """Whether the mission is the same in all environments and episodes."""
+        return not self._draws_missions and len({level.mission for level in self.levels}) == 1
+
     def reset(
         self, seed: int | Sequence[int | None] | None = None, mask: Tensor | None = None
     ) -> Observation:

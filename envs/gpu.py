@@ -22,6 +22,8 @@ from .jit import Compiled, compiler_of, is_kept, stamp_of
 from .kernels import make_advance_one, make_observe_one, make_paint_row, make_regenerate, name_of
 from .record import RECORD
 
+warnings.filterwarnings("ignore", "Grid size")  # small batches leave a GPU idle, and are meant
+
 THREADS = 64  # a block; environments diverge, so small blocks waste least
 
 
@@ -62,8 +64,14 @@ def make_memory(device: torch.device) -> Callable[[int], Tensor]:
 
 def launch(kernel: Compiled, count: int, *arrays: object) -> None:
     """Run a batch kernel over environments 0 to ``count``, behind what the stream already holds."""
-    stream = cuda.external_stream(torch.cuda.current_stream().cuda_stream)
+    stream = stream_of(torch.cuda.current_stream().cuda_stream)
     cast(Any, kernel)[(count + THREADS - 1) // THREADS, THREADS, stream](count, *arrays)
+
+
+@functools.cache
+def stream_of(handle: int) -> object:
+    """A stream as kernels take it: the same again, or each launch would be put together anew."""
+    return cuda.external_stream(handle)
 
 
 @functools.cache

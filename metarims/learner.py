@@ -65,7 +65,7 @@ class Learner:
                     rollout = self.teacher.lesson(self.agent, rollout)
             sequences = self._sequences(rollout, loop)
             if loop.data == "reuse":
-                sequences = self._with_current_log_probs(sequences)
+                sequences = self._with_current_log_probs(sequences, loop.minibatches)
             self._release(loop)
             seen = [
                 self._learn(loop, batch)
@@ -104,8 +104,8 @@ class Learner:
     def _sequences(self, rollout: Rollout, loop: Loop) -> Sequences:
         return cut(rollout, *self.algorithm.targets(rollout), loop.span)
 
-    def _with_current_log_probs(self, sequences: Sequences) -> Sequences:
-        return with_current_log_probs(self.agent, sequences)
+    def _with_current_log_probs(self, sequences: Sequences, parts: int) -> Sequences:
+        return with_current_log_probs(self.agent, sequences, parts)
 
     def _minibatches(self, sequences: Sequences, loop: Loop) -> Iterator[Sequences]:
         return minibatches(sequences, loop.minibatches, self.generator)

@@ -77,7 +77,8 @@ def policy_loss_of(
         gain, most = _gains(ratio, advantages, clip)
         pull = torch.where(gain > most, 0.0, gain).unsqueeze(-1)
         slope = probs * (pull + barrier + entropy * (now + spread.unsqueeze(-1)))
-        slope = slope.scatter_add_(-1, actions.unsqueeze(-1), -pull) - barrier / logits.shape[-1]
+        done = actions.unsqueeze(-1) == torch.arange(logits.shape[-1], device=logits.device)
+        slope = slope - pull * done - barrier / logits.shape[-1]
         parts = -torch.min(gain, most).mean(), spread.mean(), log_barrier_of(now).mean()
         total = parts[0] - entropy * parts[1] + barrier * parts[2]
     return PolicyLoss(given_slope(total, logits, slope / actions.numel()), *parts, ratio)

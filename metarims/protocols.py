@@ -103,6 +103,10 @@ class Spec(Protocol):
     def vocabulary(self) -> Sequence[str]:
         """The words of missions by their tokens; that of 0 is padding."""
 
+    @property
+    def one_mission(self) -> bool:
+        """Whether the mission is the same in all environments and episodes."""
+
 
 @dataclass(frozen=True)
 class AgentConfig(Variant):
@@ -122,7 +126,7 @@ class AgentConfig(Variant):
 
         Args:
             spec: the environments, or anything with their ``num_actions``, ``image_shape``,
-                ``vocabulary``, ``level_ids`` and ``device``.
+                ``vocabulary``, ``one_mission``, ``level_ids`` and ``device``.
             seed: of the first parameters; the global random state is left alone.
             levels: what the agent is trained on, where that differs from the environments' levels.
         """
@@ -196,6 +200,10 @@ class Stage(Environment, Protocol):
     @property
     def vocabulary(self) -> Sequence[str]:
         """The words of missions by their tokens; that of 0 is padding."""
+
+    @property
+    def one_mission(self) -> bool:
+        """Whether the mission is the same in all environments and episodes."""
 
     def render(self, i: int = 0) -> np.ndarray:
         """Environment i's picture, uint8 [H, W, 3]."""

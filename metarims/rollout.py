@@ -299,13 +299,12 @@ def joined(steps: list[dict[str, Tensor]]) -> dict[str, Tensor]:
 
 def _cut_short(step: Step, cursor: Cursor, action: Tensor, few: bool) -> CutShort | None:
     """The few that this step truncated, or else all environments."""
-    if few:
-        rows = (step.truncated & ~step.terminated).nonzero().squeeze(1)
-    else:
-        rows = torch.arange(len(action), device=action.device)
-    if not len(rows):
+    if few and not (step.truncated & ~step.terminated).any():
         return None
     final = with_last(step.final_obs, action, step.reward, step.task)
+    if not few:
+        return CutShort(torch.arange(len(action), device=action.device), final, cursor.state)
+    rows = (step.truncated & ~step.terminated).nonzero().squeeze(1)
     obs = {name: x[rows] for name, x in final.items()}
     return CutShort(rows, obs, tuple(x[rows] for x in cursor.state))
 

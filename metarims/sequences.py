@@ -60,11 +60,16 @@ def cut(rollout: Rollout, advantages: Tensor, returns: Tensor, span: int) -> Seq
 
 
 @torch.no_grad()
-def with_current_log_probs(agent: Agent, sequences: Sequences) -> Sequences:
-    """The same spans with the log-probabilities that the agent gives their actions now."""
-    logits = agent(sequences.obs, sequences.state, sequences.starts).logits
-    log_probs = log_prob_of(log_softmax(logits)[0], sequences.actions)
-    return replace(sequences, log_probs=log_probs)
+def with_current_log_probs(agent: Agent, sequences: Sequences, parts: int) -> Sequences:
+    """The same spans with the log-probabilities that the agent gives their actions now, worked out
+    in so many parts: it takes no more memory than to learn from these.
+    """
+    found = []
+    for rows in in_parts(torch.arange(len(sequences.task), device=sequences.task.device), parts):
+        part = sequences.take(rows)
+        logits = agent(part.obs, part.state, part.starts).logits
+        found.append(log_prob_of(log_softmax(logits)[0], part.actions))
+    return replace(sequences, log_probs=torch.cat(found, 1))
 
 
 def minibatches(

@@ -198,10 +198,12 @@ class StackedLearner(Learner):
         with stackable():
             return Sequences(**vmap(one)(_stacked(rollout, self.agent.runs)))
 
-    def _with_current_log_probs(self, sequences: Sequences) -> Sequences:
+    def _with_current_log_probs(self, sequences: Sequences, parts: int) -> Sequences:
         def one(parameters: Parameters, own: dict[str, Any]) -> Tensor:
             alone = Sequences(**own)
-            again = self.agent.as_one(parameters, lambda a: with_current_log_probs(a, alone))
+            again = self.agent.as_one(
+                parameters, lambda agent: with_current_log_probs(agent, alone, parts)
+            )
             return again.log_probs
 
         log_probs: Tensor = vmap(one)(self.agent.parameters_by_name, vars(sequences))

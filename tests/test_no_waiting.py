@@ -175,7 +175,7 @@ def test_an_iteration_with_fused_spans_reads_nothing_back(preset, fused, monkeyp
     assert iteration.figures
     assert set(fused) == {"forward"}  # the way back is PyTorch's affair there
     steps = 4 + 2  # and what the last one led to, and all last observations at once
-    updates = 2 if preset == "lstm" else 2 + 1 + 2  # the slow loop looks again before its own
+    updates = 2 if preset == "lstm" else 2 + 2 + 2  # the slow loop looks again before its own
     assert len(fused) == 2 * (steps + updates)  # the missions' words are a span as the core's is
 
 

@@ -18,6 +18,7 @@ from .fusing import (
     Span,
     add_gates,
     apart,
+    arrived,
     choose_each,
     contiguous,
     first_state,
@@ -122,12 +123,14 @@ class _Span(Span):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, d_last: Tensor, d_outputs: Tensor, *_: Tensor) -> tuple[Any, ...]:
+    def backward(
+        ctx: Any, d_last: Tensor | None, d_outputs: Tensor | None, *_: None
+    ) -> tuple[Any, ...]:
         x = Forward(*ctx.saved_tensors)
         d_z, d_states, d_cells = map(torch.empty_like, (x.gates, x.before, x.cells))
-        d_states[-1], d_cells[-1] = 0, d_last
-        given = contiguous(x.starts, x.weight, x.cells, x.gates, d_outputs)
-        s, y = Sizes(*d_outputs.shape), Backward._make((*given, d_z, d_states, d_cells))
+        d_states[-1], d_cells[-1] = 0, arrived(d_last, x.cells[-1])
+        given = contiguous(x.starts, x.weight, x.cells, x.gates, arrived(d_outputs, x.outputs))
+        s, y = Sizes(*x.outputs.shape), Backward._make((*given, d_z, d_states, d_cells))
         launch(backward, s.batch, ctx.runs, y, s, block=BLOCK)
         d_h, d_c = (torch.where(x.starts[0, :, None], 0.0, each[0]) for each in (d_states, d_cells))
         own = apart(ctx.runs, x.starts[:-1], d_states[:-1], d_z, x.before[:-1])

@@ -19,7 +19,7 @@ from torch import Tensor
 from triton.language import constexpr, tensor
 
 TILE = 16  # environments of a program
-WARPS = 8  # a program
+WARPS = 4  # a program: with 8 fewer programs fit a multiprocessor, and RIMs' registers spill
 
 
 def launch(
@@ -121,7 +121,10 @@ class Span(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        """Keeps all but h and c that were given, and what comes after the last c."""
+        """Keeps all but h and c that were given, and what comes after the last c. Gradients that do
+        not come are None: zeros would be as much memory as all that is kept.
+        """
+        ctx.set_materialize_grads(False)
         ctx.how, ctx.runs, _, _, *given = inputs
         _, outputs, *others = output
         ctx.mark_non_differentiable(*others)
@@ -136,6 +139,11 @@ class Span(torch.autograd.Function):
         given = side_by_side(given, axes[2:], cls.given_along, runs)
         made = cls.apply(how, runs, *given)  # type: ignore[no-untyped-call]
         return run_by_run(made, cls.made_along, runs), cls.made_along
+
+
+def arrived(gradient: Tensor | None, like: Tensor) -> Tensor:
+    """A gradient; zeros where none came."""
+    return torch.zeros_like(like) if gradient is None else gradient
 
 
 @triton.jit

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+import envs
 from agents.cells import (
     CODES,
     COLORS,
@@ -15,6 +16,7 @@ from agents.cells import (
     traits_of_codes,
 )
 from agents.encoder import Cells, EncoderConfig
+from agents.kernels.compiling import definitions
 from agents.views import SYMBOLS
 
 
@@ -113,6 +115,40 @@ def test_one_mission_more_changes_nothing_in_the_gradients():
         torch.autograd.grad(together, parameters),
         torch.autograd.grad(torch.stack(alone).sum(), parameters),
     )
+
+
+@pytest.mark.parametrize("slots", [False, True])
+def test_a_single_mission_is_read_once_where_frames_are_not_told_apart(slots):
+    """By the definitions, as on a GPU: the same features and gradients, of one mission read."""
+    config = EncoderConfig(cell=8, hidden=12, features=10, width=6, slots=slots)
+    encoder = config.build(40, one_mission=True).double()
+    mission = torch.tensor([3, 7, 5, 0], dtype=torch.int16).repeat(4, 6, 1)
+    obs = {"image": random_cells(4, 6, 7, 7), "mission": mission}
+    read, found = [], []
+    reader = encoder.cells.instruction
+    reader.register_forward_pre_hook(lambda _, given: read.append(len(given[0])))
+    with definitions():
+        for encoder.one_mission in (True, False):
+            features = encoder(obs).spread()
+            weight = torch.linspace(-1, 1, features.numel()).view_as(features)
+            gradients = torch.autograd.grad((features * weight).sum(), [*encoder.parameters()])
+            found.append((features, gradients))
+        assert read == [1, 24]
+        torch.testing.assert_close(*found)
+        encoder.one_mission = True
+        mission[2, 3, 1] = 8
+        with pytest.raises(RuntimeError, match="made for environments of one mission"):
+            encoder(obs)
+
+
+def test_which_levels_have_one_mission():
+    for levels, one in (
+        (["MiniGrid-DoorKey-5x5-v0"], True),
+        (["MiniGrid-DoorKey-5x5-v0", "MiniGrid-DoorKey-8x8-v0"], True),
+        (["MiniGrid-DoorKey-5x5-v0", "MiniGrid-Empty-5x5-v0"], False),
+        (["BabyAI-GoToObj-v0"], False),
+    ):
+        assert envs.make(levels, num_envs=4).one_mission is one
 
 
 def test_a_grown_vocabulary_keeps_what_was_learnt():

@@ -17,6 +17,7 @@ PRESETS = names("preset")
 SPEC = SimpleNamespace(
     num_actions=7,
     image_shape=(7, 7, 3),
+    one_mission=False,
     vocabulary=[f"word-{token}" for token in range(40)],
     device=torch.device("cpu"),
     level_ids=["A", "B"],

@@ -30,6 +30,7 @@ class Probe:
     cut = False  # whether an episode's end is a truncation
     num_actions = 2
     vocabulary: Sequence[str] = ("<pad>", "go")
+    one_mission = False
     image_shape = (7, 7, 3)  # which the agents of probes are made for before they get an encoder
     bits = 1  # of the secret
     seen = 4

@@ -15,6 +15,7 @@ from ....frames import Frames
 from ....kernels.fusing import (
     Span,
     apart,
+    arrived,
     contiguous,
     first_state,
     launch,
@@ -121,12 +122,15 @@ class _Span(Span):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, d_last: Tensor, d_outputs: Tensor, *_: Tensor) -> tuple[Any, ...]:
+    def backward(
+        ctx: Any, d_last: Tensor | None, d_outputs: Tensor | None, *_: None
+    ) -> tuple[Any, ...]:
         x, (config, _) = Forward(*ctx.saved_tensors), ctx.how
         d_states, d_cells = map(torch.empty_like, (x.before, x.cells))
-        d_states[-1], d_cells[-1] = 0, d_last
+        d_states[-1], d_cells[-1] = 0, arrived(d_last, x.cells[-1])
         made = x.between, x.messages[0], x.projected, x.gates, x.scores, x.between[0]
-        given = contiguous(*(getattr(x, name) for name in GIVEN), d_outputs)
+        kept = (getattr(x, name) for name in GIVEN)
+        given = contiguous(*kept, arrived(d_outputs, x.outputs))
         y = Backward._make((*given, *map(torch.empty_like, made), d_states, d_cells))
         s = sizes_of(config, x.offset)
         launch(backward, s.batch, ctx.runs, y, s, **kinds_of(config))
