@@ -22,6 +22,7 @@ from .kernels.tiles import padding
 TYPES, COLORS, STATES = 11, 6, 4  # of a cell, upstream's
 TRAITS = TYPES + COLORS + STATES
 CODES = TYPES * COLORS * STATES
+COPIES = 64  # of the table, on a GPU
 
 
 def traits_of_codes() -> Tensor:
@@ -59,6 +60,11 @@ def look_by_definition(
     if cells.dim() == 3:
         kind, color, state = cells.int().unbind(2)  # [N, K]
         cells = (kind * COLORS + color) * STATES + state
+    if cells.device.type != "cpu":
+        # A row's gradients are added up one after the other: in each copy a share of them.
+        own = torch.arange(len(cells), device=cells.device) % COPIES
+        cells = cells + len(table) * own.unsqueeze(1)
+        table = table.repeat(COPIES, 1)
     vectors = F.embedding(cells, table)  # [N, K, C]
     scale, shift = (of_each(x, which).unsqueeze(1) for x in (scale, shift))  # [N, 1, C]
     seen = torch.relu(vectors * scale + shift)

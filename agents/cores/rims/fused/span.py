@@ -159,8 +159,16 @@ def _gradients(
     start, weight, bias, talk, listen = needed
     return (
         torch.where(begins[..., None, None], d_before, 0.0).sum((0, 2)) if start else None,
-        einsum("tkbnr,tkbnd->knrd", d_gates, before) if weight else None,
+        _products("tkbnr,tkbnd->tknrd", d_gates, before) if weight else None,
         d_gates.sum((0, 2)) if bias else None,
-        einsum("tkbnr,tkbnd->knrd", d_projected, between) if talk else None,
-        einsum("tkbnd,tkbnm->kndm", d_change, messages) if listen else None,
+        _products("tkbnr,tkbnd->tknrd", d_projected, between) if talk else None,
+        _products("tkbnd,tkbnm->tkndm", d_change, messages) if listen else None,
     )
+
+
+def _products(subscripts: str, one: Tensor, other: Tensor) -> Tensor:
+    """The sum over steps of products [T, ...]: a single product over all frames of a few small
+    matrices would occupy a few multiprocessors only.
+    """
+    found: Tensor = einsum(subscripts, one, other)
+    return found.sum(0)
