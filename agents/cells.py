@@ -61,14 +61,19 @@ def look_by_definition(
         kind, color, state = cells.int().unbind(2)  # [N, K]
         cells = (kind * COLORS + color) * STATES + state
     if cells.device.type != "cpu":
-        # A row's gradients are added up one after the other: in each copy a share of them.
-        own = torch.arange(len(cells), device=cells.device) % COPIES
-        cells = cells + len(table) * own.unsqueeze(1)
-        table = table.repeat(COPIES, 1)
+        cells, table = in_copies(cells, table)
     vectors = F.embedding(cells, table)  # [N, K, C]
     scale, shift = (of_each(x, which).unsqueeze(1) for x in (scale, shift))  # [N, 1, C]
     seen = torch.relu(vectors * scale + shift)
     return torch.cat([seen, seen.amax(1, keepdim=True)], 1)
+
+
+def in_copies(cells: Tensor, table: Tensor) -> tuple[Tensor, Tensor]:
+    """Cells [N, K] of a table [M, C] as cells of copies of it, [COPIES · M, C], one after the other:
+    a GPU adds up the gradients of a row one by one, and most cells are of a few rows.
+    """
+    own = torch.arange(len(cells), device=cells.device) % COPIES
+    return cells + len(table) * own.unsqueeze(1), table.repeat(COPIES, 1)
 
 
 def of_each(made: Tensor, which: Tensor) -> Tensor:

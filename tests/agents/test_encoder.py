@@ -9,8 +9,10 @@ import envs
 from agents.cells import (
     CODES,
     COLORS,
+    COPIES,
     STATES,
     TYPES,
+    in_copies,
     look,
     look_by_definition,
     traits_of_codes,
@@ -49,6 +51,16 @@ def test_what_is_seen_and_its_gradients(missions, features, numbered):
     cells[:, 10:20] = cells[:, :1]  # some cells are alike: the largest is not one alone
     found, plain = look(cells, which, *given), look_by_definition(cells, which, *given)
     check_alike(found, plain, given)
+
+
+def test_copies_of_a_table_have_its_vectors_and_their_gradients_together():
+    table = torch.randn(5, 3, dtype=torch.float64, requires_grad=True)
+    cells = torch.randint(5, (COPIES + 9, 7))
+    copied, copies = in_copies(cells, table)
+    assert copied[0].max() < 5
+    assert copied[1].min() >= 5
+    assert torch.equal(copied[COPIES:], cells[COPIES:])
+    check_alike(torch.nn.functional.embedding(copied, copies), table[cells], [table])
 
 
 def test_the_definition_by_hand():
