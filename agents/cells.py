@@ -69,7 +69,7 @@ def look_by_definition(
 
 
 def in_copies(cells: Tensor, table: Tensor) -> tuple[Tensor, Tensor]:
-    """Cells [N, K] of a table [M, C] as cells of copies of it, [COPIES · M, C], one after the other:
+    """Cells [N, K] of a table [M, C] as cells of copies of it side by side, [COPIES · M, C]:
     a GPU adds up the gradients of a row one by one, and most cells are of a few rows.
     """
     own = torch.arange(len(cells), device=cells.device) % COPIES
