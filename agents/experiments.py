@@ -151,7 +151,11 @@ EXPERIMENTS = {
         "DoorKey-8x8 after 5x5", 600_000, DOORKEYS[0], DOORKEYS[2], scratch=False
     ),
     "onto-corridor": _onto(
-        "a corridor's second row of rooms and third", 600_000, *CORRIDORS[:3], scratch=False
+        "a corridor's second row of rooms and third",
+        600_000,
+        *CORRIDORS[:3],
+        arms=(*THREE, PULLED),
+        scratch=False,
     ),
     "along-fetch": _along("to larger rooms with more things", 400_000, *FETCHES),
     "along-ball": _along("to other things and more of them", 400_000, *BALLS),
