@@ -151,10 +151,13 @@ EXPERIMENTS = {
         "DoorKey-8x8 after 5x5", 600_000, DOORKEYS[0], DOORKEYS[2], scratch=False
     ),
     "onto-corridor": _onto(
-        "a corridor's second row of rooms and third",
+        "a corridor's second row of rooms and third", 600_000, *CORRIDORS[:3], scratch=False
+    ),
+    "onto-corridor-loops": _onto(
+        "a corridor's second row of rooms, by what tells two loops from joint training",
         600_000,
-        *CORRIDORS[:3],
-        arms=(*THREE, PULLED),
+        *CORRIDORS[:2],
+        arms=(*THREE, *LOOPS),
         scratch=False,
     ),
     "along-fetch": _along("to larger rooms with more things", 400_000, *FETCHES),
