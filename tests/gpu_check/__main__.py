@@ -26,12 +26,19 @@ from .exactness import (
     compare_seeds,
     compare_trajectories,
 )
+from .launch import try_launches
 from .report import Step, take, take_apart, write_up
 from .scale import DRY, GPU
 from .speed import learn, learn_at_once, race_environments, time_training
 
 CPU = "the CPU, and few of everything"
 STEPS = (
+    Step(
+        "launch",
+        "Kernels that run, and from a CUDA graph",
+        try_launches,
+        "the GPU's launcher and kernels, thread after thread; no graph",
+    ),
     Step(
         "trajectories",
         "Environments on CPU and GPU, bit for bit",
@@ -72,8 +79,8 @@ class GpuCheck:
     Attributes:
         dry_run: take every step without a GPU, small.
         out: file for the report.
-        only: steps to take: trajectories, cells, determinism, captured, stacked, envs, train,
-            learning, seeds, tf32.
+        only: steps to take: launch, trajectories, cells, determinism, captured, stacked, envs,
+            train, learning, seeds, tf32.
     """
 
     dry_run: bool = False
