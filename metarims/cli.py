@@ -1,4 +1,4 @@
-"""The command line's grammar: commands, a run's settings as flags, and one line for a mistake."""
+"""The command line: commands, a run's settings as flags, and one-line error messages."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Protocol, TypeVar, cast, get_args, get_type_hints
 
 import tyro
-from tyro import _errors as tyro_errors  # its hook for mistakes is not in its public part yet
+from tyro import _errors as tyro_errors  # its hook for parse errors is not public yet
 from tyro._arguments import ArgumentDefinition
 from tyro.conf import arg
 
@@ -32,17 +32,17 @@ class Command(Protocol):
     """A dataclass whose fields are a command's flags."""
 
     def run(self, wiring: object) -> None:
-        """Do it, with what the rooms above and below give."""
+        """Run the command with what the other packages provide."""
 
 
 @dataclass(frozen=True)
 class Choice:
-    """A flag that says what the other flags are, and is read before them.
+    """A flag that determines which other flags exist, and is therefore read first.
 
     Attributes:
         path: the flag.
-        kind: of what it names, in the registry.
-        now: the name that holds.
+        kind: registry kind of its values.
+        now: its current value.
     """
 
     path: str
@@ -66,7 +66,7 @@ def main(commands: Mapping[str, type], wiring: object, args: Sequence[str]) -> i
             raise
         print(f"{PROGRAM}: not enough memory: try fewer --num-envs", file=sys.stderr)
         return 2
-    except BrokenPipeError:  # whoever reads the output has seen enough
+    except BrokenPipeError:  # the reader has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except OSError as error:
@@ -77,10 +77,10 @@ def main(commands: Mapping[str, type], wiring: object, args: Sequence[str]) -> i
 
 
 def parse(commands: Mapping[str, type], args: Sequence[str]) -> Command:
-    """The command that the arguments spell.
+    """The command given by the arguments.
 
     Raises:
-        UsageError: they spell none.
+        UsageError: the arguments are invalid.
     """
     if not args:
         raise UsageError(f"expected a command: {', '.join(commands)}")
@@ -98,7 +98,7 @@ def parse(commands: Mapping[str, type], args: Sequence[str]) -> Command:
 
 
 def overview(commands: Mapping[str, type]) -> str:
-    """What there is to be done, a line a command."""
+    """The usage text, with a line per command."""
     titles = {name: first_sentence(kind.__doc__ or "") for name, kind in commands.items()}
     lines = [f"  {name:11}{title}" for name, title in titles.items()]
     head, foot = f"usage: {PROGRAM} COMMAND [FLAGS]", f"{PROGRAM} COMMAND --help lists its flags."
@@ -106,12 +106,13 @@ def overview(commands: Mapping[str, type]) -> str:
 
 
 def first_sentence(text: str) -> str:
-    """In one line."""
+    """The first sentence of a text, on one line."""
     return " ".join(text.split()).split(". ")[0].rstrip(".") + "."
 
 
 def parse_run(kind: type, command: str, args: Sequence[str]) -> Command:
-    """A command about a run: a preset's or a file's, with some settings changed."""
+    """Parse a command that takes a run's settings: those of a preset or file, some of them changed.
+    """
     base = with_choices(begun_with(args), args)
     own, parts = segments(base), {f.name: getattr(base, f.name) for f in fields(base)}
     preset = parts.pop("preset")
@@ -132,7 +133,7 @@ def parse_run(kind: type, command: str, args: Sequence[str]) -> Command:
 
 
 def parse_plain(kind: type, command: str, args: Sequence[str]) -> Command:
-    """A command without a run's settings, with choices where it has any."""
+    """Parse a command without a run's settings; it may have flags that choose variants."""
     required = any(field.default is MISSING for field in fields(kind))
     base = None if required else with_choices(kind(), args)
     rows = _choice_rows(base)
@@ -147,12 +148,12 @@ def parse_plain(kind: type, command: str, args: Sequence[str]) -> Command:
 
 
 def is_positional(hint: object) -> bool:
-    """Whether an argument of that type stands without its flag."""
+    """Whether an argument of that type is positional."""
     return tyro.conf.Positional in get_args(hint)
 
 
 def starting_point(args: Sequence[str]) -> RunConfig:
-    """What ``--config`` or ``--agent`` name."""
+    """The configuration that ``--config`` or ``--agent`` names, or else the first preset."""
     files, agents = values_of("config", args), values_of("agent", args)
     if files and agents:
         raise UsageError("--config has an agent already: it goes without --agent")
@@ -166,7 +167,7 @@ def starting_point(args: Sequence[str]) -> RunConfig:
 
 
 def begun_with(args: Sequence[str]) -> RunConfig:
-    """The starting point, by an algorithm that imitates where there is something to imitate."""
+    """The starting point, with an algorithm that imitates if ``--imitate`` is given."""
     base = starting_point(args)
     if values_of("imitate", args) and not base.algorithm.imitates:
         return replace_at(base, {"algorithm": "clone"})
@@ -201,7 +202,7 @@ IMPORT_HELP = "files of your own that register cores, levels, algorithms and the
 
 
 def _choice_rows(settings: object) -> list[tuple[str, object, object]]:
-    """Fields for the flags that are read ahead, so that the help has them."""
+    """Fields for the flags that are read first, so that the help lists them."""
     rows: list[tuple[str, object, object]] = []
     for choice in choices(settings) if is_dataclass(settings) else ():
         help = f"{choice.kind}: {', '.join(registry.names(choice.kind))}."
@@ -222,14 +223,14 @@ def parse_flags(
     default: Value | None,
     paths: Iterable[str],
 ) -> Value:
-    """The dataclass that the flags spell; `UsageError` in one line where they spell none.
+    """Parse flags into a dataclass; `UsageError`, in one line, if they are invalid.
 
     Args:
         kind: the dataclass.
         command: its name.
         args: the flags.
-        default: where they begin from.
-        paths: of the flags that there are.
+        default: an instance with the default values.
+        paths: all known flags, by path.
     """
 
     def complain(event: tyro_errors.ParseErrorEvent) -> None:
@@ -243,11 +244,11 @@ def parse_flags(
 
 
 def mistake(event: tyro_errors.ParseErrorEvent, flags: Sequence[str]) -> str:
-    """What is wrong, in a line.
+    """The error message, in one line.
 
     Args:
-        event: what the parser stumbled over.
-        flags: those that there are.
+        event: the parse error.
+        flags: all known flags.
     """
     match event:
         case tyro_errors.UnrecognizedArgs(tokens=[str(token), *_]):
@@ -267,24 +268,25 @@ def mistake(event: tyro_errors.ParseErrorEvent, flags: Sequence[str]) -> str:
 
 
 def near_flags(flag: str, flags: Sequence[str]) -> list[str]:
-    """Those that end as the flag does, or in words with its letters (lr), else the likest."""
+    """Flags that end in the given name or have it as their initials (lr), or else the most similar.
+    """
     asked = last_segment(flag)
     meant = [each for each in flags if asked in (end := last_segment(each), initials(end))]
     return nearest(flag, meant or flags)
 
 
 def last_segment(flag: str) -> str:
-    """What a setting is called in the group that it is in."""
+    """The name of a setting within its group."""
     return flag.lstrip("-").split(".")[-1]
 
 
 def initials(name: str) -> str:
-    """Of its words."""
+    """Initials of a hyphenated name."""
     return "".join(word[:1] for word in name.split("-"))
 
 
 def in_words(message: str) -> str:
-    """What Python says of a number that is none, as a person would."""
+    """Python's message about an invalid number, in plain words."""
     for kind, python in NOT_A_NUMBER.items():
         message = message.replace(python, f"must be a {kind}, got")
     return message
@@ -297,13 +299,13 @@ NOT_A_NUMBER = {
 
 
 def shown(argument: ArgumentDefinition) -> str:
-    """What an argument is called in the help."""
+    """The name of an argument in the help."""
     metavar = str(argument.lowered.metavar)
     return metavar if metavar.isalpha() and argument.is_positional() else argument.display_name()
 
 
 def values_of(flag: str, args: Sequence[str]) -> list[str]:
-    """What follows a flag, wherever it stands, up to the next one."""
+    """The values of a flag, wherever it stands, up to the next flag."""
     values: list[str] = []
     follows = False
     for token in args:

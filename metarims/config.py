@@ -1,4 +1,4 @@
-"""A run as one value: environment, agent, loops, algorithm and the run itself."""
+"""A run's configuration: environment, agent, loops, algorithm and the run itself."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ from .registry import find
 from .settings import FLAT, NAMED, Json, as_json, read_json
 
 FORMAT = 2  # of config.json
-OBSERVATIONS = ("symbolic", "rgb")  # that agents learn from
+OBSERVATIONS = ("symbolic", "rgb")  # kinds that agents can learn from
 
-# Settings by path that say how long, where, and what is shown of it, and not what is learnt.
+# Settings by path that affect how long a run is, where it runs and what it shows, but not what it
+# learns.
 OF_NO_MATTER = (
     *("out", "frames", "device", "capture", "checkpoint_frames", "pictures"),
     *("eval.env", "eval.every", "eval.episodes"),
@@ -29,14 +30,15 @@ OF_NO_MATTER = (
 
 @dataclass(frozen=True)
 class EnvironmentConfig:
-    """What is stepped.
+    """The environments to train in.
 
     Attributes:
-        env: level ids; several share the batch equally.
-        num_envs: environments stepped together.
-        observation: "symbolic", a type, color and state for each cell of the view, or "rgb", the
-            view in pixels.
-        max_steps: steps until an episode is cut, while training; by default the levels' own number.
+        env: level ids; several levels share the batch equally.
+        num_envs: number of environments stepped in parallel.
+        observation: "symbolic" (type, colour and state of each cell in view) or "rgb" (the view in
+            pixels).
+        max_steps: steps after which a training episode is truncated (default: the level's own
+            limit).
     """
 
     env: tuple[str, ...] = ()
@@ -52,32 +54,32 @@ class EnvironmentConfig:
 
     @property
     def label(self) -> str:
-        """What its levels are called together."""
+        """Joint name of its levels."""
         return "+".join(self.env)
 
 
 @dataclass(frozen=True)
 class RunSettings:
-    """How long, how often, where.
+    """Length, seed, device and output of a run.
 
     Attributes:
         out: the run's folder.
-        frames: environment steps in all, slow data included.
-        seed: of parameters, actions, minibatches and, counted on, environments; the noise by which
-            modules are drawn and routers choose does not depend on it.
-        device: "auto" (the GPU where there is one), "cpu" or "cuda".
-        capture: whether, on a GPU, an iteration is captured as a CUDA graph and replayed.
-        tf32: whether, on a GPU, products of matrices are learnt from in TF32, of single precision's
-            range and half precision's digits.
-        origin: a run whose agent's parameters are the first ones of this one's; many seeds take a
-            folder of as many, and each the one of its seed.
-        imitate: demonstrations, as `demos` leaves them, to learn from and not from what the agent
-            does itself.
-        until: stop once the last 200 episodes succeed this often; with 0 all frames are trained.
-        checkpoint_frames: a checkpoint is written this often, at the latest after a minute, and at
-            the end.
-        pictures: TensorBoard gets pictures of the agent at work after so many seconds, each time
-            that twice as many have passed, and at the end; with 0 none.
+        frames: environment steps in total, including those collected for the slow loop.
+        seed: seed of parameters, actions and minibatches; environment i takes seed + i. The noise
+            for drawing modules and for routers' choices does not depend on it.
+        device: "auto" (the GPU if there is one), "cpu" or "cuda".
+        capture: capture a training iteration as a CUDA graph and replay it (GPU only).
+        tf32: train with matrix products in TF32, with the range of single precision and the
+            mantissa of half precision (GPU only).
+        origin: a run whose parameters initialise the agent's; with several seeds, one run for all
+            or a folder with a run for each seed.
+        imitate: demonstrations for the policy to imitate, as written by `demos`, instead of
+            learning from its own actions.
+        until: stop once this share of the last 200 episodes succeeds; 0 trains for all frames.
+        checkpoint_frames: frames between checkpoints; there is also one at least every minute, and
+            at the end.
+        pictures: seconds until TensorBoard gets the first pictures of the agent at work; the next
+            ones follow whenever the elapsed time has doubled, and at the end. 0 for none.
     """
 
     out: str = ""
@@ -101,12 +103,12 @@ class RunSettings:
 
 @dataclass(frozen=True)
 class EvaluationConfig:
-    """Zero-shot evaluations while a run learns, which learns the same for them, to the bit.
+    """Zero-shot evaluations during training, which they do not affect, bit for bit.
 
     Attributes:
-        env: level ids; with none there are no evaluations.
-        every: frames from one to the next; there is one at the end, too.
-        episodes: on each level, the same ones every time.
+        env: level ids; none for no evaluations.
+        every: frames between evaluations; there is also one at the end.
+        episodes: episodes on each level, the same ones every time.
     """
 
     env: tuple[str, ...] = ()
@@ -119,16 +121,16 @@ class EvaluationConfig:
 
 @dataclass(frozen=True)
 class RunConfig:
-    """All that decides a run. A preset is a name for such a value; config.json is the value.
+    """The complete configuration of a run. A preset is a named value of it; config.json stores it.
 
     Attributes:
         agent: what learns.
-        environment: on what.
-        loops: which of its parameters, how often and how far back.
-        algorithm: by which loss.
-        run: for how long, and where to.
-        evaluation: on which other levels, while it learns.
-        preset: the name of the value that this one was made from.
+        environment: what it learns in.
+        loops: which parameters learn, how often, and over which spans.
+        algorithm: the loss.
+        run: length, seed, device and output.
+        evaluation: zero-shot evaluations during training.
+        preset: name of the preset that it is based on.
     """
 
     agent: AgentConfig = field(metadata=FLAT)
@@ -140,15 +142,15 @@ class RunConfig:
     preset: str = ""
 
     def as_json(self) -> dict[str, Json]:
-        """For config.json."""
+        """The content of config.json."""
         return {"format": FORMAT, **cast(dict[str, Json], as_json(self))}
 
     @classmethod
     def from_json(cls, content: Mapping[str, Json]) -> RunConfig:
-        """From config.json's content.
+        """Read the content of config.json.
 
         Raises:
-            UsageError: it is of another version, or a setting is unknown, missing or wrong.
+            UsageError: it is of another version, or a setting is unknown, missing or invalid.
         """
         if content.get("format") != FORMAT:
             raise UsageError(
@@ -160,7 +162,7 @@ class RunConfig:
 
 
 def find_preset(name: str) -> RunConfig:
-    """The run that a name stands for; `UsageError` if there is none, with the nearest."""
+    """The preset of that name; `UsageError` with the nearest names if there is none."""
     try:
         return cast(RunConfig, find("preset", name))
     except UsageError as error:

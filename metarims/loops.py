@@ -1,4 +1,4 @@
-"""The fast and the slow loop as data: which parameters step, how far back, at what rate."""
+"""The fast and the slow loop as data: which parameters learn, over which spans, at what rate."""
 
 from __future__ import annotations
 
@@ -16,18 +16,19 @@ class Loop:
     """One loop of Algorithm 1 (Madan et al. 2021).
 
     Attributes:
-        groups: the parameter groups that step ("encoder", "modules", "attention", "policy",
-            "value"); all others stay as they are, bit for bit. With none there is no such loop.
-        span: steps that gradients travel back.
+        groups: parameter groups that the loop
+            trains ("encoder", "modules", "attention", "policy", "value"); all others stay
+            unchanged, bit for bit. With none, the loop is left out.
+        span: length of truncated backpropagation through time, in steps.
         learning_rate: Adam's.
         attention_rate: factor on the learning rate of the group "attention".
         epochs: passes over the data.
-        minibatches: parts of the data to each pass.
-        data: "fresh" (the loop's own frames: Algorithm 1, line 8) or "reuse" (the loop's before,
-            with the old log-probabilities recomputed under the agent as it is by then).
-        value_loss: whether the value loss is part of this loop's; where the value does not learn,
-            it pulls at the features alone.
-        per_task: inner steps task by task (lines 5 to 7) and not on all tasks at once.
+        minibatches: minibatches per pass.
+        data: "fresh" (a rollout of the loop's own: Algorithm 1, line 8) or "reuse" (the previous
+            loop's rollout, with the old log-probabilities recomputed under the current agent).
+        value_loss: include the value loss; if the loop does not train the group "value", it only
+            shapes the features.
+        per_task: take the inner steps task by task (lines 5 to 7) rather than on all tasks at once.
     """
 
     groups: tuple[str, ...] = ()
@@ -53,7 +54,7 @@ class Loop:
         check_choice("data", self.data, ("fresh", "reuse"))
 
     def rate_factor(self, group: str) -> float:
-        """What the learning rate is multiplied with for a parameter group."""
+        """Factor on the learning rate of a parameter group."""
         return self.attention_rate if group == "attention" else 1.0
 
 
@@ -66,9 +67,9 @@ class Loops:
     """The loops of one training iteration, in order.
 
     Attributes:
-        fast: the inner loop; where there is no slow one, the joint training of all its groups.
+        fast: the inner loop; without a slow one, joint training of all its groups.
         slow: the outer loop, with longer spans.
-        steps: length of a rollout, a multiple of either span.
+        steps: length of a rollout, a multiple of both spans.
     """
 
     fast: Loop = FAST
@@ -89,23 +90,23 @@ class Loops:
             raise UsageError("the first loop has nothing to reuse: its data must be fresh")
 
     def turns(self) -> Iterator[tuple[str, Loop]]:
-        """The loops that there are by name: fast and slow, or joint alone."""
+        """The loops by name: fast and slow, or joint alone."""
         yield ("fast" if self.slow.groups else "joint"), self.fast
         if self.slow.groups:
             yield "slow", self.slow
 
     @property
     def stride(self) -> int:
-        """A rollout keeps the hidden state this often."""
+        """Steps between the hidden states that a rollout keeps."""
         return min(loop.span for _, loop in self.turns())
 
     @property
     def rollouts(self) -> int:
-        """How many rollouts one iteration collects."""
+        """Number of rollouts that one iteration collects."""
         return sum(loop.data == "fresh" for _, loop in self.turns())
 
     def check_learning(self, groups: Mapping[str, Sequence[nn.Parameter]]) -> None:
-        """Refuse a loop whose loss reaches no parameter of an agent's groups."""
+        """Refuse a loop whose loss reaches none of an agent's parameters."""
         for name, loop in self.turns():
             reached = loop.groups if loop.value_loss else {*loop.groups} - {"value"}
             if not any(groups.get(group) for group in reached):
@@ -118,8 +119,8 @@ class Loops:
     def where_learnt(
         self, groups: Mapping[str, Sequence[nn.Parameter]]
     ) -> list[tuple[str, str, str]]:
-        """Each of an agent's groups of parameters that has any: its name, how many they are, and
-        the loops that they learn in, at which rate.
+        """For each non-empty parameter group of an agent: its name, its number of parameters, and
+        the loops that train it, with the learning rates.
         """
         rows = []
         for name, parameters in groups.items():
@@ -135,5 +136,5 @@ class Loops:
 
 
 def count(parameters: Sequence[nn.Parameter]) -> int:
-    """How many numbers they are."""
+    """Number of scalar parameters."""
     return sum(parameter.numel() for parameter in parameters)

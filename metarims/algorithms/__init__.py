@@ -1,7 +1,7 @@
-"""Algorithms: each one file with its settings and its loss; PPO is one.
+"""Algorithms: one file each, with settings and a loss; PPO is one.
 
-A training iteration collects rollouts and cuts them into spans whatever the algorithm (see
-`metarims.learner`). An algorithm says what there is to learn from a rollout, and by which loss.
+Whatever the algorithm, a training iteration collects rollouts and cuts them into spans (see
+`metarims.learner`). The algorithm defines the learning targets of a rollout, and the loss.
 """
 
 from __future__ import annotations

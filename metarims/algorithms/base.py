@@ -1,4 +1,4 @@
-"""What every algorithm has, and what it is asked for."""
+"""The interface of algorithms, and the settings they share."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ Figures = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class Loss:
-    """What an algorithm makes of one minibatch.
+    """An algorithm's loss on one minibatch.
 
     Attributes:
-        total: the scalar to descend.
+        total: scalar to minimise.
         figures: scalars to report, by name.
-        skip: bool scalar; where true the step is not taken.
+        skip: bool scalar; if true, the update is skipped.
     """
 
     total: Tensor
@@ -34,17 +34,19 @@ class Loss:
 
 @dataclass(frozen=True)
 class AlgorithmConfig(Variant):
-    """Settings of all algorithms; one of its own adds to them.
+    """Settings that all algorithms share; each adds its own.
 
-    One that sets `imitates` learns from demonstrations in place of the agent's own rollouts.
+    An algorithm that sets `imitates` learns from demonstrations instead of the agent's own
+    rollouts.
 
     Attributes:
-        discount: γ.
-        reward_scale: factor on rewards in the loss; reported returns are the environment's.
-        novelty: weight of the bonus for what is new in an episode, the first time at a place with
-            what is carried; it is learnt from, and reported apart.
-        max_grad_norm: each loop's gradient is clipped to this norm.
-        anneal_frames: frames over which learning rates fall to a tenth, linearly; there they stay.
+        discount: discount factor γ.
+        reward_scale: factor on the rewards that are learnt from; reported returns are unscaled.
+        novelty: weight of the episodic bonus for novelty, paid the first time in an episode that
+            the agent is at a place with what it carries; reported returns exclude it.
+        max_grad_norm: norm that each loop's gradient is clipped to.
+        anneal_frames: learning rates decay linearly, towards 0 at this many frames, but stop at a
+            tenth.
     """
 
     kind: ClassVar[str] = "algorithm"
@@ -66,20 +68,20 @@ class AlgorithmConfig(Variant):
         )
 
     def rewards(self, rollout: Rollout) -> Tensor:
-        """What is learnt from, [T, B]: the environment's, scaled, and the bonus for what is new."""
+        """Rewards to learn from, [T, B]: the environment's, scaled, plus the novelty bonus."""
         rewards = rollout.rewards * self.reward_scale
         return rewards + self.novelty * rollout.novelty if self.novelty else rewards
 
     def targets(self, rollout: Rollout) -> tuple[Tensor, Tensor]:
-        """What to learn from a rollout: advantages and returns, [T, B] each."""
+        """Advantages and returns of a rollout, [T, B] each."""
         raise NotImplementedError
 
     def loss(self, output: Output, batch: Sequences, loop: Loop) -> Loss:
-        """What to descend.
+        """The loss on a minibatch.
 
         Args:
-            output: the agent's for the batch.
-            batch: spans [S, N], with the advantages and returns that `targets` gave.
-            loop: the one that learns.
+            output: the agent's output for the batch.
+            batch: spans [S, N], with the advantages and returns of `targets`.
+            loop: the loop being trained.
         """
         raise NotImplementedError

@@ -27,18 +27,18 @@ from .base import AlgorithmConfig, Loss
 @register("algorithm", "ppo")
 @dataclass(frozen=True)
 class PPO(AlgorithmConfig):
-    """PPO with advantages by GAE.
+    """PPO with generalised advantage estimation (GAE).
 
     Attributes:
-        gae_lambda: λ of the advantages' estimate (GAE).
-        clip: ε of the ratio.
-        entropy: weight of the entropy bonus in the loss.
-        log_barrier: weight of KL(uniform ‖ π) in the loss: no action is given up for good before it
-            is known when it serves.
+        gae_lambda: λ of GAE.
+        clip: ε of the clipped probability ratio.
+        entropy: weight of the entropy bonus.
+        log_barrier: weight of KL(uniform ‖ π) in the loss, which keeps the policy from giving up an
+            action before the agent has learnt what it is for.
         value_weight: weight of the value loss.
-        least_deviation: advantages are normalised over a rollout by their deviation, or by this
-            where that is less: before the first success there is only noise in them.
-        target_kl: a minibatch whose policy is further than this from the one that acted is skipped.
+        least_deviation: advantages are normalised by their standard deviation over a rollout, or by
+            this if it is larger: before the first success they are only noise.
+        target_kl: skip a minibatch if the KL divergence from the old policy exceeds this.
     """
 
     gae_lambda: float = 0.99
@@ -58,7 +58,9 @@ class PPO(AlgorithmConfig):
         check_between(0, float("inf"), **weights, value_weight=self.value_weight)
 
     def targets(self, rollout: Rollout) -> tuple[Tensor, Tensor]:
-        """Advantages by GAE, normalised, and the returns, values and advantages; [T, B] each."""
+        """Normalised GAE advantages, and returns (values plus unnormalised advantages), [T, B]
+        each.
+        """
         advantages = generalized_advantages(
             self.rewards(rollout),
             rollout.values,
@@ -98,6 +100,8 @@ class PPO(AlgorithmConfig):
 
 
 def normalized(advantages: Tensor, least: float) -> Tensor:
-    """With mean 0 and, where it was `least` or more, deviation 1; over other ranks' as well."""
+    """Advantages with mean 0 and standard deviation 1, or less where it was below `least`; over all
+    ranks.
+    """
     mean, deviation = ranks.moments(advantages)
     return (advantages - mean) / deviation.clamp_min(least)

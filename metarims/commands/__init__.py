@@ -1,4 +1,4 @@
-"""What ``run.py`` can be asked for: a command is a dataclass whose fields are its flags."""
+"""The commands of ``run.py``: each is a dataclass whose fields are its flags."""
 
 from .base import Wiring
 from .bench import Bench

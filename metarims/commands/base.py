@@ -1,4 +1,4 @@
-"""What commands are wired to, and what several of them do."""
+"""What the other packages provide to commands, and what commands share."""
 
 from __future__ import annotations
 
@@ -36,20 +36,20 @@ RunFolders = Annotated[Positional[tuple[str, ...]], tyro.conf.arg(metavar="RUN")
 
 @dataclass(frozen=True)
 class Wiring:
-    """What the rooms above and below give the commands.
+    """What the other packages provide to commands.
 
     Attributes:
         simulator: the environments.
-        program: the file of the command line, for runs in processes of their own.
-        search_space: what `search` varies.
-        bench_levels: the levels that `bench envs` is about.
-        simulators: the contenders of a race on a level, for a batch size and a device.
-        race_cells: times recurrent cells, given a clone of the public RIMs repository or none, a
-            device, the seconds of a round and their number; it prints a table.
-        experiments: what can be reproduced, by name.
-        definitions: within it agents run by their definitions and not as compiled.
-        play: lets a person play a level, given a seed, the cells of the view, whether that is all
-            that is shown and whether in a window; it tells how that went.
+        program: path of the command line, for runs in subprocesses.
+        search_space: what `search` varies by default.
+        bench_levels: levels of `bench envs` by default.
+        simulators: contenders of a race, given a level, a batch size and a device.
+        race_cells: times recurrent cells and prints a table, given a clone of the public RIMs
+            repository or None, a device, the seconds per round and the number of rounds.
+        experiments: experiments that can be reproduced, by name.
+        definitions: context in which agents run their definitions instead of compiled code.
+        play: lets a person play a level, given a seed, the size of the view in cells, whether to
+            show only the view, and whether to open a window; returns how it went, in words.
     """
 
     simulator: Simulator
@@ -64,7 +64,7 @@ class Wiring:
 
 
 def resolve_device(name: str) -> str:
-    """The device meant by the name; "auto" is the GPU where there is one."""
+    """The device of that name; "auto" is the GPU if there is one."""
     here = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
     if name == "auto":
         return "cpu" if len(here) == 1 else "cuda"
@@ -85,8 +85,10 @@ def make_env(
     part: tuple[int, int] = (0, 1),
     max_steps: int | None = None,
 ) -> Stage:
-    """The environments, and what they work on; what they refuse is the user's to mend."""
-    if device == "cpu":  # small products gain nothing from a second core's waiting threads
+    """Make environments, and set the process up for their device; invalid arguments are
+    `UsageError`s.
+    """
+    if device == "cpu":  # small matrix products gain nothing from more threads
         torch.set_num_threads(1)
         keep_freed_memory()
     elif device != "cuda":
@@ -105,7 +107,7 @@ def make_env(
 
 
 def check_levels(simulator: Simulator, ids: Sequence[str]) -> None:
-    """Refuse levels that there are not, before any work is done."""
+    """Refuse unknown levels before any work is done."""
     for id in ids:
         try:
             simulator.check_level(id)
@@ -114,7 +116,7 @@ def check_levels(simulator: Simulator, ids: Sequence[str]) -> None:
 
 
 def build(make: MakeEnvironments, config: RunConfig) -> tuple[Stage, Agent]:
-    """Environments and agent of a run; where it has ranks, this one's."""
+    """The environments and the agent of a run; with several ranks, this rank's."""
     run, environment = config.run, config.environment
     if not environment.env:
         raise UsageError("missing: --env, the levels to train on")
@@ -128,7 +130,7 @@ def build(make: MakeEnvironments, config: RunConfig) -> tuple[Stage, Agent]:
 def find_demonstrations(
     simulator: Simulator, config: RunConfig, env: Stage
 ) -> Demonstrations | None:
-    """What a run imitates, if it does."""
+    """The demonstrations that a run imitates, if any."""
     path, algorithm = config.run.imitate, config.algorithm
     if algorithm.imitates and not path:
         raise UsageError(f"missing: --imitate, demonstrations for the algorithm {algorithm.name}")
@@ -145,7 +147,7 @@ def find_demonstrations(
 def load_agent(
     run: Run, env: Stage, checkpoint: Checkpoint, agent: AgentConfig | None = None
 ) -> Agent:
-    """A run's agent as a checkpoint has it, or another agent with the same parameters."""
+    """A run's agent with a checkpoint's parameters, or another agent with the same parameters."""
     config = run.config
     made = (agent or config.agent).make(env, config.run.seed, config.environment.env)
     put_parameters(made, checkpoint)

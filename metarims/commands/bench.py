@@ -1,4 +1,4 @@
-"""``bench``: speeds here, beside the peers that are installed."""
+"""``bench``: speed on this machine, next to installed peers."""
 
 from __future__ import annotations
 
@@ -41,26 +41,27 @@ from ..studies.race import (
 from .base import Wiring, build, check_levels, resolve_device
 
 LEARNERS = ("lstm", "rims", "metarims")
-PRODUCTS = "torch.mm"  # whose FLOP a second the learners' are a share of
+PRODUCTS = "torch.mm"  # its FLOP/s are the reference for the learners'
 TRAIN_LEVEL = "MiniGrid-DoorKey-5x5-v0"
 
 
 @dataclass(frozen=True)
 class Bench:
-    """Measure speed here, beside the peers that are installed.
+    """Measure speed on this machine, next to installed peers.
 
     Attributes:
-        what: "envs", steps per second of the simulators; "agents", frames per second of recurrent
-            cells, forward and backward; "train", frames per second of learning, and what of the
-            cores it uses.
+        what: "envs" (steps per second of the simulators), "agents" (frames per second of recurrent
+            cells, forward and backward) or "train" (frames per second of training and, on a CPU,
+            its share of a core's speed).
         env: level ids (default: three for "envs", DoorKey-5x5 for "train").
-        num_envs: the engine's batch in "envs".
+        num_envs: batch size of the engine in "envs".
         seconds: length of a round.
-        rounds: how often each is timed, in turn.
+        rounds: rounds for each contender, in turn.
         device: "auto", "cpu" or "cuda".
-        capture, tf32: whether, on a GPU, "train" learns as `train --capture` and `train --tf32` do.
-        rims_repo: a clone of the public RIMs repository, whose cell "agents" then times as well.
-        json: file for the results.
+        capture: in "train", learn as `train --capture` does (GPU only).
+        tf32: in "train", learn as `train --tf32` does (GPU only).
+        rims_repo: clone of the public RIMs repository, whose cell "agents" then times as well.
+        json: JSON file for the results.
     """
 
     what: Positional[Literal["envs", "agents", "train"]] = "envs"
@@ -98,7 +99,7 @@ class Bench:
         return wiring.race_cells(self.rims_repo, device, self.seconds, self.rounds)
 
     def race_learners(self, wiring: Wiring, device: str) -> object:
-        """Frames per second of learning, and where the time goes."""
+        """Frames per second of training, and where the time goes."""
         make, levels = wiring.simulator.make, self.env or (TRAIN_LEVEL,)
         told: dict[str, Leaf] = {"device": device, "capture": self.capture, "tf32": self.tf32}
         speeds = self.race_all([learners(make, level, told) for level in levels])
@@ -119,13 +120,12 @@ class Bench:
         return list(rows.values())
 
     def race_all(self, contenders: Sequence[Sequence[Contender]]) -> list[Speed]:
-        """One race a level."""
+        """One race per level."""
         return [speed for each in contenders for speed in race(each, self.seconds, self.rounds)]
 
 
 def learners(make: MakeEnvironments, level: str, told: Mapping[str, Leaf]) -> list[Entry]:
-    """Our presets, told where and how to learn, and, where it is installed, torch-ac, ready to
-    race.
+    """Our presets with the settings in `told` and, on a CPU, torch-ac (if installed) and torch.mm.
     """
     found = [
         Entry(
@@ -145,9 +145,9 @@ def learners(make: MakeEnvironments, level: str, told: Mapping[str, Leaf]) -> li
 
 
 def work_line(speed: Speed, flops: float, share: float) -> str:
-    """What a learner computes: FLOP a frame, and its share of what one core does in products.
+    """A learner's FLOP per frame, and its FLOP/s as a share of torch.mm's on one core.
 
-    By its definition, which encodes frames that are alike one by one: what is computed is less.
+    FLOP are those of its definition, which encodes identical frames one by one; fewer are computed.
     """
     return (
         f"{speed.name} on {speed.level}: {flops / 1e6:.1f} MFLOP a frame by its definition, "
@@ -156,12 +156,12 @@ def work_line(speed: Speed, flops: float, share: float) -> str:
 
 
 def preset_config(agent: str, level: str, told: Mapping[str, Leaf]) -> RunConfig:
-    """A preset as ``train`` runs it, and as it is told."""
+    """A preset as ``train`` runs it, with the settings in `told`."""
     return replace_at(find_preset(agent), {"env": (level,), **told})
 
 
 def start_learner(make: MakeEnvironments, config: RunConfig, timer: Timer) -> Start:
-    """A preset learning on the level; called in a process of its own."""
+    """Train a preset on the level; called in a process of its own."""
     burst = start_learning(config, *build(make, config))
     for _ in range(1 + WARM * config.run.capture):
         burst()
@@ -169,7 +169,7 @@ def start_learner(make: MakeEnvironments, config: RunConfig, timer: Timer) -> St
 
 
 def start_peer(level: str, timer: Timer) -> Start:
-    """torch-ac learning on the level; called in a process of its own."""
+    """Train torch-ac on the level; called in a process of its own."""
     burst = start_torch_ac(level)
     burst()
     return TORCH_AC_PROCESSES, burst

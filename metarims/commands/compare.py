@@ -16,13 +16,13 @@ from .base import RunFolders, Wiring
 
 @dataclass(frozen=True)
 class Compare:
-    """Set runs side by side: interquartile means over seeds with 95 % intervals; and of levels that
-    were learnt after others (`train --from`) what that took.
+    """Compare runs: interquartile means over seeds with 95 % intervals and, for runs that continue
+    others (`train --from`), the frames that took.
 
     Attributes:
-        runs: the runs' folders, or folders of them as `train --seeds` leaves.
-        target: success rate whose frames are asked for.
-        json: file for the results.
+        runs: run folders, or folders of runs as left by `train --seeds`.
+        target: success rate to report the required frames for.
+        json: JSON file for the results.
     """
 
     runs: RunFolders
@@ -30,7 +30,8 @@ class Compare:
     json: Path | None = None
 
     def run(self, wiring: Wiring) -> None:
-        """Print a row for each level, agent and settings, and tables of what came after others."""
+        """Print a row for each level, agent and settings, and tables of runs that continue others.
+        """
         check_between(0, 1, target=self.target)
         check_writable(self.json)
         runs = load_runs(self.runs)

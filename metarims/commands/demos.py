@@ -1,4 +1,4 @@
-"""``demos``: what a bot does, to be imitated."""
+"""``demos``: demonstrations by a bot, to imitate."""
 
 from __future__ import annotations
 
@@ -25,15 +25,16 @@ LevelId = Annotated[Positional[str], tyro.conf.arg(metavar="ID")]
 
 @dataclass(frozen=True)
 class Demos:
-    """Let BabyAI's bot walk a level, to a dataset in Minari's format.
+    """Record demonstrations by BabyAI's bot, as a dataset in Minari's format.
 
     Attributes:
-        env: a level of BabyAI's.
-        out: folder for the dataset, which `minari.MinariDataset(OUT/data)` reads.
-        episodes: that end well; seeds where the bot gives up are passed over.
-        seed: of the first episode, counted on; far from those of training and evaluation.
+        env: a BabyAI level.
+        out: folder for the dataset, readable with `minari.MinariDataset(OUT/data)`.
+        episodes: number of successful episodes; seeds on which the bot gives up are skipped.
+        seed: seed of the first episode, the others counting up from it; the default is far from the
+            seeds of training and evaluation.
         observation: "symbolic" or "rgb", as for `train`.
-        jobs: processes (default: as many as there are cores).
+        jobs: processes (default: one per core).
     """
 
     env: LevelId
@@ -44,7 +45,7 @@ class Demos:
     jobs: int = os.cpu_count() or 1
 
     def run(self, wiring: Wiring) -> None:
-        """Walk, write and say what was passed over."""
+        """Record, write, and print what was skipped."""
         check_positive(episodes=self.episodes, jobs=self.jobs)
         check_seed(self.seed)
         EnvironmentConfig((self.env,), observation=self.observation)
@@ -67,7 +68,7 @@ class Demos:
 
 @contextmanager
 def progress(wanted: int) -> Iterator[Callable[[int, Counter[str]], None]]:
-    """What shows how many episodes there are; at the end it says why seeds were passed over."""
+    """A function that shows the number of episodes; at the end, prints why seeds were skipped."""
     begun, failures = time.monotonic(), Counter[str]()
     with status_line() as status:
 

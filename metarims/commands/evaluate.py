@@ -1,4 +1,4 @@
-"""``evaluate``: zero-shot on any level, whole or with modules switched off."""
+"""``evaluate``: zero-shot on any level, with all modules or with some switched off."""
 
 from __future__ import annotations
 
@@ -29,23 +29,23 @@ from .base import (
 
 @dataclass(frozen=True)
 class Evaluate:
-    """Evaluate a run's agent, on the levels it was trained on or zero-shot on others.
+    """Evaluate a run's agent on its training levels or zero-shot on others.
 
     Attributes:
         run_folder: the run's folder.
-        env: level ids (default: those of the training).
+        env: level ids (default: the training levels).
         episodes: fresh episodes on each level.
-        seed: of the episodes and the actions.
-        temperature: of the policy: above 1 it leaves more to chance, at 0 it takes its likeliest
-            actions.
-        checkpoint: "best", the first of those that succeeded most in training, or how many frames
-            it is of (default: the newest).
-        knock_out: evaluate as well with so many of the active modules switched off, drawn anew each
-            step, for each of these numbers, and with each module switched off for good.
-        events: say as well in how many of the episodes that failed, and of those that succeeded,
-            the agent carried something, faced a door, a key, the goal ...
+        seed: seed of the episodes and the actions.
+        temperature: temperature of the policy's softmax; above 1 is more random, 0 is greedy.
+        checkpoint: "best" (the first with the highest training success) or a number of
+            frames (default: the newest).
+        knock_out: for each of these numbers, also evaluate with that many of the active modules,
+            drawn anew at each step, switched off; and, in turn, with each module switched off
+            throughout.
+        events: also print the share of failed and of successful episodes in which the agent carried
+            something, faced a door, a key, the goal, and so on.
         device: "auto", "cpu" or "cuda".
-        json: file for the results.
+        json: JSON file for the results.
     """
 
     run_folder: RunFolder
@@ -92,7 +92,7 @@ class Evaluate:
         off: str,
         agent: AgentConfig,
     ) -> dict[str, object]:
-        """Evaluate one agent on one level and say what came out; the same for the file."""
+        """Evaluate one agent on one level, and print the result; returns it for the JSON file."""
         name = ", ".join(filter(None, (*env.level_ids, off)))
         found = evaluate(
             load_agent(run, env, checkpoint, agent),
@@ -113,7 +113,7 @@ class Evaluate:
 
 
 def show(status: StatusLine, name: str, wanted: int, given: Tensor) -> None:
-    """How many episodes there are so far."""
+    """Show the number of episodes so far."""
     status.show(lambda: f"{name}: {int(given):,}/{wanted:,} episodes")
 
 
@@ -122,7 +122,9 @@ HEAD = f"{'level':36}{'episodes':>9}{'success':>9}   {'95 %':17}{'return':>8}{'s
 
 
 def lesioned(run: Run, counts: Sequence[int]) -> dict[str, AgentConfig]:
-    """A run's agent as it is and, where modules are to be knocked out, without some of them."""
+    """A run's agent as it is and, for each of `counts`, its lesioned variants, by what is switched
+    off.
+    """
     found = {"": run.config.agent}
     for count in counts:
         check_positive(knock_out=count)
@@ -134,13 +136,13 @@ def lesioned(run: Run, counts: Sequence[int]) -> dict[str, AgentConfig]:
 
 
 def events_line(outcome: str, shares: Mapping[str, float]) -> str:
-    """In how many of some episodes each event was seen; those seen in none are left out."""
+    """Share of a group of episodes in which each event occurred, events that never did left out."""
     told = ", ".join(f"{name} {share:.0%}" for name, share in shares.items() if share > 0)
     return f"  of those that {outcome}: {told or 'none'}"
 
 
 def line(name: str, found: Evaluation) -> str:
-    """One level's evaluation as a row of the table."""
+    """One evaluation as a row of the table."""
     low, high = found.success_ci95
     return (
         f"{name:36}{len(found.successes):>9}{found.success_rate:>9.1%}   "

@@ -16,7 +16,7 @@ class Levels:
     """List the levels that can be trained on.
 
     Attributes:
-        pattern: part of a name, or a pattern such as '*doorkey*'; capitals do not matter.
+        pattern: part of a name, or a pattern such as '*doorkey*'; case-insensitive.
     """
 
     pattern: Positional[str] = "*"

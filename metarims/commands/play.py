@@ -1,4 +1,4 @@
-"""``play``: a person at a level."""
+"""``play``: a level for a person to play."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from .base import Wiring, check_levels
 
 
 def has_display() -> bool:
-    """Whether there is one to open a window on."""
+    """Whether there is a display to open a window on."""
     return sys.platform == "darwin" or any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY")))
 
 
 @dataclass(frozen=True)
 class Play:
-    """Play a level yourself, in a window or in the terminal; the screen tells the keys.
+    """Play a level yourself, in a window or in the terminal; the screen shows the keys.
 
     Attributes:
-        id: of the level.
-        seed: of the first episode.
-        view: cells of the agent's square view, odd, 3 to 31.
-        agent_view: show what the agent sees and nothing more.
-        window: in a window, not in the terminal (default: where there is a display).
+        id: level id.
+        seed: seed of the first episode.
+        view: width of the agent's square view in cells, odd, 3 to 31.
+        agent_view: show only what the agent sees.
+        window: play in a window rather than in the terminal (default: if there is a display).
     """
 
     id: Positional[str]
@@ -38,7 +38,7 @@ class Play:
     imported: tuple[Path, ...] = ()
 
     def run(self, wiring: Wiring) -> None:
-        """Play, and say how it went."""
+        """Play, and print how it went."""
         check_seed(self.seed)
         check_levels(wiring.simulator, (self.id,))
         with as_usage_errors():

@@ -22,15 +22,15 @@ NUM_ENVS, STEPS = 64, 256
 
 @dataclass(frozen=True)
 class Plot:
-    """Draw learning curves of runs, and of each run its modules, its values and some episodes.
+    """Draw learning curves of runs and, for each run, its modules, values and some episodes.
 
-    Runs that were evaluated on other levels as they learnt have curves of these as well.
+    Runs that were evaluated on other levels during training also get curves of these.
 
     Attributes:
-        runs: the runs' folders, or folders of them as `train --seeds` leaves.
+        runs: run folders, or folders of runs as left by `train --seeds`.
         out: folder for the figures.
-        steps: each agent is watched for so many steps of 64 environments on its training levels.
-        seed: of those steps.
+        steps: steps to watch each agent for, in 64 environments of its training levels.
+        seed: seed of these steps.
         device: "auto", "cpu" or "cuda".
     """
 
@@ -68,7 +68,7 @@ class Plot:
 def watch_run(
     simulator: Simulator, run: Run, device: str, steps: int = STEPS, seed: int = SEED
 ) -> tuple[Rollout, dict[str, Tensor]]:
-    """The run's agent at work, and what happens at each step, bool [T, B] by name."""
+    """A rollout of the run's agent, and the events at each step, bool [T, B] by name."""
     trained, make = run.config.environment, simulator.make
     env = make_env(make, trained.env, trained.observation, NUM_ENVS, device, seed)
     rollout = watch(load_agent(run, env, run.load()), env, steps, seed)

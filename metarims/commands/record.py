@@ -1,4 +1,4 @@
-"""``record``: an agent at work, as an animated picture or a video."""
+"""``record``: an agent at work, as a GIF or a video."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ FORMATS = {"gif": save_gif, "mp4": save_mp4}
 
 @dataclass(frozen=True)
 class Record:
-    """Show an agent at work in an animated picture or a video, its modules and its value beside it.
+    """Record an agent at work as a GIF or a video, with its modules and its value alongside.
 
     Attributes:
         run_folder: the run's folder.
-        out: the file.
-        format: "gif" or "mp4" (default: as the file's name ends, or else "gif").
-        env: a level id (default: the first of the training).
-        episodes: how many.
-        frames: at most so many pictures in all.
-        seed: of the episodes and the actions.
-        temperature: of the policy, see `evaluate`.
-        checkpoint: "best", or how many frames it is of (default: the newest).
+        out: output file.
+        format: "gif" or "mp4" (default: by the file's extension, or else "gif").
+        env: level id (default: the first training level).
+        episodes: number of episodes.
+        frames: maximum number of pictures in total.
+        seed: seed of the episodes and the actions.
+        temperature: temperature of the policy, see `evaluate`.
+        checkpoint: "best" or a number of frames (default: the newest).
     """
 
     run_folder: RunFolder

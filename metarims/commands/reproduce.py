@@ -1,4 +1,4 @@
-"""``reproduce``: the experiments, a command each."""
+"""``reproduce``: one command per experiment."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ from .transfer import Transfer, transfer
 
 @dataclass(frozen=True)
 class Reproduce:
-    """Train and evaluate what a table or figure shows, the paper's or ours; a stopped one goes on.
+    """Reproduce a table or figure, the paper's or ours: train, evaluate and report; resumable.
 
     Attributes:
-        name: of the experiment; docs/reproducing.md lists them.
-        scale: "small" (hours of a laptop) or "full".
+        name: the experiment; docs/reproducing.md lists them.
+        scale: "small" (hours on a laptop) or "full".
         seeds: runs of each kind (default: the scale's).
-        first_seed: of the first run of each kind; settings were chosen by lower ones than it is by
-            default, and a report is of the seeds asked for alone.
-        frames: of a run at most (default: the scale's).
-        observation: what all agents learn from, "symbolic" or "rgb".
-        jobs: runs at a time (default: as many as there are cores).
-        out: folder for the runs, which experiments share, and in a folder of the experiment's name
-            for report.md, curves.png and what else it is about.
+        first_seed: seed of the first run of each kind, by default above those that settings were
+            tuned on; the report covers the requested seeds only.
+        frames: maximum frames of a run (default: the scale's).
+        observation: observations of all agents, "symbolic" or "rgb".
+        jobs: parallel runs (default: one per core).
+        out: folder for the runs, which experiments share, with a folder named after the experiment
+            for report.md, curves.png and other results.
     """
 
     name: Annotated[Positional[str], tyro.conf.arg(metavar="NAME")]
@@ -55,7 +55,7 @@ class Reproduce:
     imported: tuple[Path, ...] = ()
 
     def run(self, wiring: Wiring) -> None:
-        """Train what is missing, evaluate it, and leave the report."""
+        """Train what is missing, evaluate it, and write the report."""
         check_choice("experiment", self.name, wiring.experiments)
         check_choice("observation", self.observation, OBSERVATIONS)
         experiment = wiring.experiments[self.name].with_settings(self.changes())
@@ -74,23 +74,23 @@ class Reproduce:
 
     @property
     def folder(self) -> Path:
-        """For what it shows."""
+        """Folder for the report and figures."""
         changed = (f"{path}={leaf}" for path, leaf in self.changes().items())
         return self.out / " ".join([self.name, *changed])
 
     def scaled(self, experiment: Experiment) -> Scale:
-        """The scale, with what is asked for instead."""
+        """The scale with the requested changes."""
         changes = {"seeds": self.seeds, "frames": self.frames}
         given = {name: number for name, number in changes.items() if number is not None}
         return replace(experiment.scales[self.scale], first_seed=self.first_seed, **given)
 
     def changes(self) -> dict[str, Leaf]:
-        """What is changed of every run, by path."""
+        """Settings changed in every run, by path."""
         usual = self.observation == EnvironmentConfig.observation
         return {} if usual else {"observation": self.observation}
 
     def report(self, wiring: Wiring, experiment: Experiment, scale: Scale, runs: list[Run]) -> str:
-        """Curves and tables, and the paper's numbers beside them."""
+        """Curves and tables, with the paper's numbers."""
         from ..studies.figures import draw_courses, draw_curves, draw_onward  # slow to import
 
         draw_curves(runs, make_folder(self.folder) / "curves.png")
@@ -125,7 +125,7 @@ class Reproduce:
         return "\n".join(parts)
 
     def watch(self, wiring: Wiring, run: Run) -> Behaviour:
-        """Look at an agent as it acts; its figures."""
+        """Watch an agent act, and draw its figures."""
         from ..studies.figures import draw_run  # slow to import
 
         folder = self.folder / "figures" / "-".join(run.path.parts[-3:])

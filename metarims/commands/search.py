@@ -1,4 +1,4 @@
-"""``search``: settings, with the same effort for each agent."""
+"""``search``: hyperparameter search, with the same budget for each agent."""
 
 from __future__ import annotations
 
@@ -24,25 +24,26 @@ from .base import Wiring, check_levels
 
 @dataclass(frozen=True)
 class Search:
-    """Search for settings by Optuna, with the same effort for each agent; a stopped one goes on.
+    """Search hyperparameters with Optuna, with the same budget for each agent; resumable.
 
-    The same command, started many times with the same --out, on many machines, shares the work.
+    The same command, started several times with the same --out, also on several machines, shares
+    the work.
 
     Attributes:
         agent: presets.
-        env: level ids; each trial runs on each of them.
-        vary: settings as PATH=LOW..HIGH, alike in the logarithm and whole where both ends are, or
+        env: level ids; each trial trains on each of them.
+        vary: settings as PATH=LOW..HIGH (log-uniform; integers if both ends are) or
             PATH=ONE,OTHER (default: learning rates, epochs, minibatches, attention, entropy, log
             barrier, λ).
-        frames: of each run.
-        trials: of each agent, the first of them its defaults.
-        finalists: the best, which run again with fresh seeds, as the defaults do.
-        seeds: of these.
+        frames: frames of each run.
+        trials: trials of each agent, the first with its defaults.
+        finalists: number of best trials to run again with fresh seeds, next to the defaults.
+        seeds: fresh seeds for each of these.
         sampler: "tpe", "random" or "gp".
-        pruner: what ends trials that lag behind: "median", "hyperband" or "none".
-        seed: of what is drawn.
-        jobs: trials at a time here (default: as many as there are cores).
-        out: folder of the runs, search.journal, report.md and trials.csv.
+        pruner: how to stop trials that lag behind: "median", "hyperband" or "none".
+        seed: seed of the sampler.
+        jobs: parallel trials on this machine (default: one per core).
+        out: folder for the runs, search.journal, report.md and trials.csv.
     """
 
     agent: tuple[str, ...] = ("lstm", "rims", "metarims")
@@ -60,7 +61,7 @@ class Search:
     imported: tuple[Path, ...] = ()
 
     def run(self, wiring: Wiring) -> None:
-        """Make the trials that are left, then the finalists' runs, and print the report."""
+        """Run the remaining trials, then the finalists, and print the report."""
         check_positive(trials=self.trials, finalists=self.finalists, jobs=self.jobs)
         check_seed(self.seed)
         check_positive(seeds=self.seeds, agents=len(self.agent), levels=len(self.env))
@@ -92,7 +93,7 @@ class Search:
         print(report)
 
     def make_trials(self, wiring: Wiring, search: Studies) -> None:
-        """Several at a time, until none is left to begin."""
+        """Run trials in parallel until none is left to start."""
 
         def finish(config: RunConfig, stopped: Callable[[], bool]) -> str:
             return train_one(wiring.program, self.imported, stopped, config)
@@ -107,7 +108,7 @@ class Search:
 
 
 def watch(search: Studies, waiting: Sequence[Future[None]], said: list[str]) -> None:
-    """Say what has ended, and how many trials there are, until all workers are done."""
+    """Print what has finished, and how many trials there are, until all workers are done."""
     with status_line() as status:
         while not wait(waiting, GLANCE, FIRST_EXCEPTION).done >= {*waiting} or said:
             for each in wait(waiting, 0).done:

@@ -70,7 +70,7 @@ class Train:
     imported: tuple[Path, ...] = ()
 
     def run(self, wiring: Wiring) -> None:
-        """Train and say where everything is."""
+        """Train, and print where the results are."""
         check_positive(ranks=self.ranks, seeds=self.seeds)
         config = replace_at(self.config, {"device": resolve_device(self.config.run.device)})
         check_levels(wiring.simulator, (*config.environment.env, *config.evaluation.env))
@@ -91,7 +91,7 @@ class Train:
                 show(train(config, env, agent, shown, onlookers))
 
     def train_seeds(self, wiring: Wiring, config: RunConfig) -> None:
-        """Train a run for each seed, as many at a time as there are cores, or all at once."""
+        """Train a run for each seed, one per core at a time or all at once."""
         if self.ranks > 1:
             raise UsageError("--seeds fills the cores already: it goes without --ranks")
         if not config.run.out:
@@ -105,7 +105,7 @@ class Train:
         print(f"logs        tensorboard --logdir {config.run.out}")
 
     def stacks(self, config: RunConfig) -> bool:
-        """Whether all seeds are trained at once; `UsageError` where they shall and cannot be."""
+        """Whether to train all seeds at once; `UsageError` if that is asked for and impossible."""
         wanted = self.stacked == "yes" or (self.stacked == "auto" and config.run.device != "cpu")
         reason = why_not_stacked(config)
         if wanted and reason and self.stacked == "yes":
@@ -125,16 +125,16 @@ class Train:
 
 @dataclass(frozen=True)
 class Resume:
-    """Go on with a run exactly where its last checkpoint stands.
+    """Continue a run exactly from its last checkpoint.
 
     Attributes:
         run_folder: the run's folder.
-        frames: go on to this many frames in all (default: as planned).
-        ranks: as many as the run had before.
-        until: go on until the last 200 episodes succeed this often, with 0 to the last frame
-            (default: as planned).
-        device: "auto", "cpu" or "cuda" (default: where it was); from a GPU to a CPU or back it goes
-            on with other random numbers.
+        frames: train to this many frames in total (default: as planned).
+        until: train until this share of the last 200 episodes succeeds; 0 trains to the last
+            frame (default: as planned).
+        ranks: number of processes, the same as before.
+        device: "auto", "cpu" or "cuda" (default: as before); moving between GPU and CPU changes the
+            random numbers.
     """
 
     run_folder: RunFolder
@@ -145,7 +145,7 @@ class Resume:
     imported: tuple[Path, ...] = ()
 
     def run(self, wiring: Wiring) -> None:
-        """Train on."""
+        """Continue training."""
         check_positive(ranks=self.ranks)
         if self.frames is not None:
             check_positive(frames=self.frames)
@@ -165,7 +165,7 @@ class Resume:
 
 
 def told_finished(run: Run, frames: int | None) -> bool:
-    """Whether a run has nothing left to do, up to so many frames or as planned, having said so."""
+    """Whether a run is finished, at `frames` or as planned; if it is, says so."""
     own = {"out": str(run.path), "frames": frames or run.config.run.frames}
     config = replace_at(run.config, own)
     if not is_finished(config):
@@ -180,16 +180,17 @@ def told_finished(run: Run, frames: int | None) -> bool:
 
 
 def until_then(run: Run, until: float | None) -> Run:
-    """A run that ends at another success rate, where one is given."""
+    """The run with another target success rate, if one is given."""
     given: dict[str, Leaf] = {} if until is None else {"until": until}
     return replace(run, config=replace_at(run.config, given))
 
 
 def on_device(run: Run, name: str) -> Run:
-    """A run that goes on on the device meant by a name; with none where it was.
+    """The run on the device of that name, or where it was if there is no name; on a CPU without
+    capture and TF32.
 
     Raises:
-        UsageError: that is not here.
+        UsageError: there is no such device here.
     """
     try:
         device = resolve_device(name or run.config.run.device)
@@ -200,8 +201,8 @@ def on_device(run: Run, name: str) -> Run:
 
 
 def of_its_own(run: RunSettings, seed: int) -> dict[str, Leaf]:
-    """What one of many seeds has to itself: a folder and, where they begin from a folder of as many
-    runs, the one of its seed.
+    """Settings specific to one of several seeds: the seed, the folder and, if they start from a
+    folder of runs, the run with its seed.
     """
     name = f"seed-{seed}"
     origin = Path(run.origin, name) if run.origin else None
@@ -210,7 +211,7 @@ def of_its_own(run: RunSettings, seed: int) -> dict[str, Leaf]:
 
 
 def train_at_once(wiring: Wiring, configs: Sequence[RunConfig]) -> None:
-    """Train the runs that are not finished in this process, a line for each."""
+    """Train all unfinished runs at once in this process; prints a line for each run."""
     for config in filter(is_finished, configs):
         print(finished_before(config), flush=True)
     unfinished = [config for config in configs if not is_finished(config)]
@@ -229,7 +230,7 @@ def train_at_once(wiring: Wiring, configs: Sequence[RunConfig]) -> None:
 
 
 def build_all(make: MakeEnvironments, configs: Sequence[RunConfig]) -> Stage:
-    """The environments of runs that differ in their seed alone, side by side."""
+    """The environments of runs that differ only in their seed, in one batch."""
     run, environment, count = configs[0].run, configs[0].environment, len(configs)
     levels = environment.env * (count if len(environment.env) > 1 else 1)
     return make_env(
@@ -244,7 +245,7 @@ def build_all(make: MakeEnvironments, configs: Sequence[RunConfig]) -> Stage:
 
 
 def on_demonstrated_level(simulator: Simulator, config: RunConfig) -> RunConfig:
-    """Trained, unless a level is named, on the one that demonstrations are of."""
+    """The configuration, with the level of its demonstrations if it names none."""
     path = config.run.imitate
     if config.environment.env or not path:
         return config
@@ -255,7 +256,9 @@ def on_demonstrated_level(simulator: Simulator, config: RunConfig) -> RunConfig:
 
 @contextmanager
 def told_how_to_resume(folder: str, count: int, flags: Sequence[str]) -> Iterator[None]:
-    """Who is told to stop ends with the command that goes on, of so many ranks, by these flags."""
+    """If training is stopped, print the command that resumes it, with its number of ranks and its
+    flags.
+    """
     try:
         yield
         ranks.wait_for_all()
@@ -272,8 +275,8 @@ def told_how_to_resume(folder: str, count: int, flags: Sequence[str]) -> Iterato
 def said(
     config: RunConfig, built: tuple[Stage, Agent], stacked: bool = False
 ) -> tuple[Stage, Agent]:
-    """What was built, having said how large the agent is, where its parameters learn and in which
-    form it runs, alone or stacked, once.
+    """Print, on rank 0, the agent's size, where its parameters learn and in which form it runs,
+    alone or stacked; returns `built`.
     """
     if ranks.rank() == 0:
         groups = built[1].groups()
@@ -287,22 +290,22 @@ def said(
 
 
 def onlookers_of(simulator: Simulator, config: RunConfig, env: Stage) -> Onlookers:
-    """Who look at a run's agent while it learns: what draws it at work, and what evaluates it on
-    other levels, where there are any.
+    """The onlookers of a run: one that draws the agent at work and, if there are `--eval.env`
+    levels, one that evaluates it on them.
     """
     examiner = Examiner(simulator, config, env.device) if config.evaluation.env else None
     return Onlookers(Gallery(simulator, config, env.device), examiner)
 
 
 def in_words(summary: Summary) -> str:
-    """How a training went."""
+    """The outcome of training, in words."""
     known = not math.isnan(summary.success_rate)
     success = f"{summary.success_rate:.1%}" if known else "–"
     return f"{summary.frames:,} frames in {summary.seconds:.0f} s, success rate {success}"
 
 
 def show(summary: Summary) -> None:
-    """Say how a training went and where everything is, once."""
+    """Print, on rank 0, the outcome of training and where the results are."""
     if ranks.rank() == 0:
         print(
             f"{in_words(summary)}\n"

@@ -26,16 +26,17 @@ from .base import RunFolders, Wiring, check_levels
 
 @dataclass(frozen=True)
 class Transfer:
-    """Evaluate runs zero-shot on levels, as one matrix with intervals; a stopped one goes on.
+    """Evaluate runs zero-shot on levels, as one matrix with intervals; resumable.
 
     Attributes:
-        runs: the runs' folders, or folders of them as `train --seeds` leaves; those that differ in
-            their seed alone are one row.
+        runs: run folders, or folders of runs as left by `train --seeds`; runs that differ only in
+            their seed form one row.
         env: level ids.
-        episodes: of each run on each level.
-        temperature: of the policies, see `evaluate`.
-        knock_out: evaluate as well with modules switched off, likewise, where there are any.
-        jobs: runs at a time (default: as many as there are cores).
+        episodes: episodes of each run on each level.
+        temperature: temperature of the policies, see `evaluate`.
+        knock_out: also evaluate with modules switched off, see `evaluate`, agents that have
+            modules.
+        jobs: parallel evaluations (default: one per core).
         out: folder for scores.csv, transfer.md, transfer.png, profiles.png and the evaluations.
     """
 
@@ -59,7 +60,7 @@ class Transfer:
 
 
 def transfer(program: Path, asked: Transfer, runs: list[Run]) -> str:
-    """Evaluate the runs into the folder, leave table, figure and scores there; the table."""
+    """Evaluate the runs, and write scores, tables and figures to the folder; returns the tables."""
     from ..studies.figures import draw_matrix, draw_profiles  # slow to import
 
     check_modules(asked.knock_out, runs)
@@ -78,7 +79,7 @@ def transfer(program: Path, asked: Transfer, runs: list[Run]) -> str:
 
 
 def check_modules(counts: Sequence[int], runs: Sequence[Run]) -> None:
-    """Refuse to switch off modules where none of the runs has so many."""
+    """Refuse to switch off more modules than any of the runs has."""
     for count in counts:
         check_positive(knock_out=count)
         if not any(run.config.agent.lesions(count) for run in runs):
@@ -86,7 +87,7 @@ def check_modules(counts: Sequence[int], runs: Sequence[Run]) -> None:
 
 
 def flags_for(asked: Transfer, run: Run) -> list[str]:
-    """How a run is evaluated; modules are switched off where there are any."""
+    """Flags to evaluate a run with; modules are switched off only if it has any."""
     flags = ["--env", *asked.env, "--episodes", str(asked.episodes)]
     if asked.temperature != 1:
         flags += ["--temperature", str(asked.temperature)]
