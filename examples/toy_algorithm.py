@@ -1,4 +1,4 @@
-"""An algorithm of one's own: REINFORCE with a baseline (Williams 1992).
+"""A custom algorithm: REINFORCE with a baseline (Williams 1992).
 
     python run.py train --import examples/toy_algorithm.py --algorithm reinforce \
         --reinforce.entropy 0.02 --env MiniGrid-DoorKey-5x5-v0 --out RUN
@@ -22,7 +22,7 @@ from metarims.sequences import Sequences
 @register("algorithm", "reinforce")
 @dataclass(frozen=True)
 class Reinforce(AlgorithmConfig):
-    """Returns less the value, times ∇ log π.
+    """∇ log π times the return minus the value.
 
     Attributes:
         entropy: weight of the entropy bonus.
@@ -33,7 +33,9 @@ class Reinforce(AlgorithmConfig):
     value_weight: float = 0.5
 
     def targets(self, rollout: Rollout) -> tuple[Tensor, Tensor]:
-        """Returns to the rollout's end, then V (GAE with λ = 1), with and without the baseline."""
+        """Returns, bootstrapped with V at the rollout's end (GAE with λ = 1): less the values, and
+        whole.
+        """
         rewards, ends = self.rewards(rollout), (rollout.terminated, rollout.truncated)
         values = rollout.values, rollout.next_values
         advantages = generalized_advantages(rewards, *values, *ends, self.discount, 1.0)

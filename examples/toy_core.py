@@ -1,4 +1,4 @@
-"""A core of one's own: a leaky average of the features, with a learnt rate for each.
+"""A custom core: a leaky average of the features, with a learnt rate for each.
 
     python run.py train --import examples/toy_core.py --core leaky --core.hidden 64 \
         --env MiniGrid-DoorKey-5x5-v0 --out RUN
@@ -23,7 +23,7 @@ class LeakyConfig(CoreConfig):
     """A leaky average.
 
     Attributes:
-        hidden: d, features that are remembered.
+        hidden: d, number of features to remember.
     """
 
     hidden: int = 96
@@ -52,7 +52,7 @@ class LeakyCore(nn.Module):
         return CoreOutput(features, (h,), {"leak": rate.expand_as(features)})
 
     def initial_state(self, batch: int) -> State:
-        """Nothing remembered."""
+        """Zeros."""
         return (self.rate.new_zeros(batch, self.outputs),)
 
     def module_parameters(self) -> list[nn.Parameter]:
@@ -60,5 +60,5 @@ class LeakyCore(nn.Module):
         return list(self.parameters())
 
     def attention_parameters(self) -> list[nn.Parameter]:
-        """It attends to nothing, so there are none."""
+        """None: it has no attention."""
         return []

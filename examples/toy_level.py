@@ -1,4 +1,4 @@
-"""Levels of one's own: a goal in the corner, lava in the middle.
+"""Custom levels: a goal in the corner, lava in the middle.
 
 python run.py train --import examples/toy_level.py --env My-Pond-v0 --out RUN
 """

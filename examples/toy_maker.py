@@ -1,4 +1,4 @@
-"""A decision maker of one's own: values of blocks, chosen by their softmax at a temperature.
+"""A custom decision maker: values of blocks, chosen by softmax at a temperature.
 
     python run.py train --import examples/toy_maker.py --agent routing \
         --core.router.maker boltzmann --core.router.maker.temperature 0.5 \
@@ -33,7 +33,7 @@ class BoltzmannConfig(MakerConfig):
 
 
 class Boltzmann(DecisionMaker):
-    """Scores are the returns that choices are expected to bring."""
+    """Scores are the expected returns of choices."""
 
     config: BoltzmannConfig
 

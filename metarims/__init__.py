@@ -1,4 +1,4 @@
-"""Meta-RIMs: modules and attention learnt by a fast and a slow loop, and what that takes."""
+"""Meta-RIMs: modules and attention trained in a fast and a slow loop."""
 
 from .config import EnvironmentConfig, RunConfig, RunSettings
 from .errors import UsageError

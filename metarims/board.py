@@ -1,9 +1,9 @@
 """What TensorBoard shows of a run: scalars by group, pictures, settings and a guide to them.
 
 ============== ====================================================================================
-Time series    every figure; Scalars are those alone, in groups by the word before the slash
-Custom Scalars those that belong together in one chart: each module's use, each loop's loss
-Images         the agent at work, as it was then: an episode that moves, values, modules at events
+Time series    every figure; Scalars has these alone, grouped by the word before the slash
+Custom Scalars related figures in one chart: each module's use, each loop's loss
+Images         the agent at work at the time: an animated episode, values, modules at events
 Text           a guide, the agent's parameters and where they learn, all settings
 HParams        runs side by side by their settings, with their last success rate and return
 ============== ====================================================================================
@@ -28,11 +28,11 @@ from .settings import Leaf, differences, flatten
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# What HParams compares runs by, whether they changed it or not, and how they went.
+# Settings that HParams always compares runs by, and their outcomes.
 COMPARED = ("env", "seed", "fast.learning_rate")
 OUTCOMES = ("rollout/success_rate", "rollout/ep_rew_mean", "rollout/ep_len_mean", "time/fps")
 
-WIDEST = 6.0  # inches of a figure, that its text can be read in a card
+WIDEST = 6.0  # inches; wider figures would be illegible in TensorBoard's cards
 
 GUIDE = """
 How is it going? **Scalars**, `rollout/success_rate`: the share of the last 200 episodes that
@@ -55,7 +55,7 @@ choice depends on what is seen.
 
 @dataclass(frozen=True)
 class Pictures:
-    """An agent at work: figures by name, and a GIF of an episode."""
+    """An agent at work: figures by name, and an episode as a GIF."""
 
     figures: Mapping[str, Figure]
     animation: bytes
@@ -65,15 +65,15 @@ class Board:
     """Writes a run's events for TensorBoard.
 
     Args:
-        run: whose folder they are written to.
-        agent: that learns.
-        begun_at: the frames at which this begins; what there is of later ones is forgotten.
+        run: the run, whose folder they are written to.
+        agent: the agent being trained.
+        begun_at: frames at the start; later events are dropped.
     """
 
     def __init__(self, run: Run, agent: Agent, begun_at: int) -> None:
         from torch.utils.tensorboard import SummaryWriter  # slow to import
 
-        # What came after the checkpoint comes again.
+        # Events after the checkpoint will be written again.
         self._writer = SummaryWriter(str(run.path), purge_step=begun_at + 1)
         self._events = self._writer._get_file_writer()
         self._has_layout = False
@@ -84,7 +84,7 @@ class Board:
         self._writer.add_text("run/3_settings", settings_table(run), begun_at)
 
     def add_scalars(self, row: Row, frames: int) -> None:
-        """Each figure of an iteration whose name has a slash, by the loops where there are two."""
+        """Write an iteration's figures whose names have a slash, also by loop if there are two."""
         own = {name: value for name, value in row.items() if "/" in name}
         if not self._has_layout:
             self._writer.add_custom_scalars(layout([*own, *self._now_and_then]))
@@ -92,10 +92,10 @@ class Board:
         for name, value in own.items():
             if not name.startswith("train/joint/"):  # train/ has the same
                 self._writer.add_scalar(tag(name), value, frames)
-        self._writer.flush()  # a full disk is found now
+        self._writer.flush()  # detects a full disk now
 
     def add_pictures(self, pictures: Pictures, frames: int) -> None:
-        """The agent as it is after so many frames."""
+        """Write pictures of the agent at `frames`."""
         from tensorboard.compat.proto.summary_pb2 import Summary
 
         for name, figure in pictures.figures.items():
@@ -111,12 +111,12 @@ class Board:
         self._events.add_summary(Summary(value=[value]), frames)
 
     def close(self) -> None:
-        """Flush; HParams counts the run as ended."""
+        """Flush, and mark the run as ended in HParams."""
         self._events.add_summary(self._end)
         self._writer.close()
 
     def _begin_session(self, run: Run) -> object:
-        """Tell HParams of the run's settings; what tells it of the end."""
+        """Write the run's settings for HParams; returns the event that ends the session."""
         from torch.utils.tensorboard.summary import hparams
 
         own = {name: words(leaf) for name, leaf in compared(run).items()}
@@ -127,13 +127,13 @@ class Board:
 
 
 def tag(name: str) -> str:
-    """A figure's name in TensorBoard, which groups by what is before the slash: there is one."""
+    """A figure's name in TensorBoard, with a single slash: what is before it is the group."""
     *group, last = name.split("/")
     return f"{'_'.join(group)}/{last}"
 
 
 def layout(row: Iterable[str]) -> dict[str, dict[str, list[object]]]:
-    """Charts that show what belongs together, by category: title to patterns of tags."""
+    """Charts of related figures, by category: from title to patterns of tags."""
     charts = {
         "episodes": {
             "success rate": "rollout/success_rate",
@@ -162,14 +162,14 @@ def layout(row: Iterable[str]) -> dict[str, dict[str, list[object]]]:
 
 
 def compared(run: Run) -> dict[str, Leaf]:
-    """What HParams has of a run: its agent, a few settings, and what it changed of its preset."""
+    """What HParams shows of a run: its agent, a few settings, and those changed from its preset."""
     leaves = flatten(run.config)
     shown = {path: leaves[path] for path in COMPARED if path in leaves} | changed(run)
     return {"agent": run.config.preset} | shown
 
 
 def changed(run: Run) -> dict[str, Leaf]:
-    """What a run changed of its preset, where that is known."""
+    """Settings that a run changed from its preset, if that is known."""
     if run.config.preset not in registry.names("preset"):
         return {}
     found = differences(run.config, find_preset(run.config.preset))
@@ -177,7 +177,7 @@ def changed(run: Run) -> dict[str, Leaf]:
 
 
 def words(leaf: Leaf) -> str | int | float | bool:
-    """A setting as HParams can hold it."""
+    """A setting in a form that HParams can hold."""
     if isinstance(leaf, tuple):
         return ", ".join(map(str, leaf))
     return "" if leaf is None else leaf
@@ -193,7 +193,7 @@ def agent_table(run: Run, agent: Agent) -> str:
 
 
 def settings_table(run: Run) -> str:
-    """All settings by path, in Markdown; what the run changed of its preset comes first."""
+    """All settings by path, in Markdown, those changed from the preset first."""
     own = changed(run)
     leaves = {path: leaf for path, leaf in flatten(run.config).items() if path not in own}
     rows = [(f"**{path}**", f"**{words(leaf)}**") for path, leaf in own.items()]

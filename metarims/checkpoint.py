@@ -1,8 +1,8 @@
-"""Checkpoints: tensors in safetensors beside a JSON manifest, either with its SHA-256.
+"""Checkpoints: tensors in safetensors and a JSON manifest, each with its SHA-256.
 
-A checkpoint is a folder that is written aside, flushed to the disk and only then renamed to its
-place, so one with its right name is whole; should it be damaged later, the digests tell. Nothing
-that could run code when loaded (pickle) is read or written.
+A checkpoint is a folder that is written under a temporary name, flushed to disk and only then
+renamed, so one with its proper name is complete; the digests reveal later damage. Nothing that
+could run code when loaded (pickle) is read or written.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ from .settings import Json
 
 FORMAT = 2
 TENSORS, MANIFEST = "tensors.safetensors", "manifest.json"
-SEAL = "seal"  # the manifest's own digest, in it
-BEST = "best"  # what the one that succeeds most is called
-KEPT = 2  # of the newest: should the last be damaged, the one before it loads
+SEAL = "seal"  # key of the manifest's own digest
+BEST = "best"  # name for the one with the highest success rate
+KEPT = 2  # newest ones: if the last is damaged, the one before it loads
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A run as it stands.
+    """A run's state.
 
     Attributes:
         tensors: by name.
-        numbers: that JSON can hold.
-        vocabulary: the words of missions by their tokens; none where that is not known.
-        config: the configuration that it came about by; empty where that is not known.
+        numbers: by name, as JSON can hold.
+        vocabulary: the words of missions by token; empty if unknown.
+        config: the configuration that it was made with; empty if unknown.
     """
 
     tensors: dict[str, Tensor]
@@ -49,13 +49,11 @@ class Checkpoint:
 
 
 class DamagedError(Exception):
-    """A checkpoint that is not what was written."""
+    """A checkpoint differs from what was written."""
 
 
 def save_checkpoint(folder: Path, frames: int, checkpoint: Checkpoint) -> Path:
-    """Write a checkpoint after `frames` frames into `folder`; only the last `KEPT` remain, and
-    the best one.
-    """
+    """Write a checkpoint at `frames` into `folder`; only the newest `KEPT` and the best remain."""
     make_folder(folder)
     tensors = {name: tensor.detach().contiguous() for name, tensor in checkpoint.tensors.items()}
     data = tensors_to_bytes(tensors)
@@ -77,18 +75,18 @@ def save_checkpoint(folder: Path, frames: int, checkpoint: Checkpoint) -> Path:
 
 
 def _name(frames: int) -> str:
-    """What a checkpoint after so many frames is called."""
+    """Name of the checkpoint at `frames`."""
     return f"{frames:012d}"
 
 
 def remove_checkpoint(folder: Path, frames: int) -> None:
-    """Remove the one after so many frames."""
+    """Remove the checkpoint at `frames`."""
     with refusals(folder):
         shutil.rmtree(folder / _name(frames))
 
 
 def tidy(folder: Path) -> None:
-    """Leave the last `KEPT` checkpoints and the best one, and nothing aside."""
+    """Remove all but the newest `KEPT` checkpoints and the best one, and temporary files."""
     clear_aside(folder)
     for old in {*checkpoints(folder)[:-KEPT]} - {best_checkpoint(folder)}:
         with refusals(folder):
@@ -96,7 +94,7 @@ def tidy(folder: Path) -> None:
 
 
 def load_checkpoint(folder: Path, which: str = "") -> Checkpoint:
-    """The newest checkpoint in `folder` that is whole, or a certain one: "best", or its frames.
+    """The newest whole checkpoint in `folder`, or a particular one: "best", or its frames.
 
     Raises:
         UsageError: there is none.
@@ -115,7 +113,7 @@ def load_checkpoint(folder: Path, which: str = "") -> Checkpoint:
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """One checkpoint; `DamagedError` says how it differs from what was written."""
+    """One checkpoint; `DamagedError` if it differs from what was written."""
     manifest = _read_manifest(path)
     try:
         data = (path / TENSORS).read_bytes()
@@ -134,7 +132,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
 
 
 def _read_manifest(path: Path) -> dict[str, object]:
-    """A checkpoint's manifest; `DamagedError` where it is not what was written."""
+    """A checkpoint's manifest; `DamagedError` if it differs from what was written."""
     try:
         manifest = json.loads((path / MANIFEST).read_bytes())
     except OSError as error:
@@ -146,13 +144,13 @@ def _read_manifest(path: Path) -> dict[str, object]:
     if manifest.get("format") != FORMAT:
         raise DamagedError(f"format {manifest.get('format')}, expected {FORMAT}")
     own = {name: value for name, value in manifest.items() if name != SEAL}
-    if manifest.get(SEAL, sealed(own)[SEAL]) != sealed(own)[SEAL]:  # the first ones had none
+    if manifest.get(SEAL, sealed(own)[SEAL]) != sealed(own)[SEAL]:  # early ones had none
         raise DamagedError(f"{MANIFEST} is not what was written")
     return own
 
 
 def sealed(manifest: Mapping[str, object]) -> dict[str, object]:
-    """A manifest with the digest of what is in it."""
+    """A manifest with a digest of its content."""
     content = json.dumps(manifest, sort_keys=True).encode()
     return {**manifest, SEAL: hashlib.sha256(content).hexdigest()}
 
@@ -166,14 +164,14 @@ def _numbers(manifest: Mapping[str, object]) -> dict[str, float]:
 
 
 def best_checkpoint(folder: Path) -> str:
-    """The first of the checkpoints that succeed most; "" where none is known to succeed."""
+    """The first of the checkpoints with the highest success rate; "" if none is above 0."""
     rates = {name: _success_rate(folder / name) for name in checkpoints(folder)}
     best = max(rates, key=lambda name: rates[name], default="")
     return best if rates.get(best) else ""
 
 
 def _success_rate(path: Path) -> float:
-    """Of the last episodes before a checkpoint; 0 where that is not known."""
+    """Success rate of the last episodes before a checkpoint; 0 if unknown."""
     try:
         return _numbers(_read_manifest(path)).get("success_rate", 0.0)
     except DamagedError:
@@ -181,13 +179,13 @@ def _success_rate(path: Path) -> float:
 
 
 def fingerprint(folder: Path) -> str:
-    """What tells a folder's newest checkpoint from every other one; "" where there is none."""
+    """Identifies a folder's newest checkpoint; "" if there is none."""
     manifests = [folder / name / MANIFEST for name in checkpoints(folder)[-1:]]
     return "".join(hashlib.sha256(x.read_bytes()).hexdigest() for x in manifests if x.exists())
 
 
 def _called(folder: Path, which: str) -> list[str]:
-    """The names of the checkpoints that are meant; all where none is named."""
+    """Names of the requested checkpoints; of all if `which` is empty."""
     known, best = checkpoints(folder), best_checkpoint(folder) if which else ""
     if not which:
         return known
@@ -203,7 +201,7 @@ def _called(folder: Path, which: str) -> list[str]:
 
 
 def checkpoints(folder: Path) -> list[str]:
-    """The names of the checkpoints in a folder, the newest last."""
+    """Names of the checkpoints in a folder, newest last."""
     if not folder.is_dir():
         return []
     names = (path.name for path in folder.iterdir())

@@ -111,8 +111,7 @@ def first_sentence(text: str) -> str:
 
 
 def parse_run(kind: type, command: str, args: Sequence[str]) -> Command:
-    """Parse a command that takes a run's settings: those of a preset or file, some of them changed.
-    """
+    """Parse a command that takes a run's settings: a preset's or a file's, some of them changed."""
     base = with_choices(begun_with(args), args)
     own, parts = segments(base), {f.name: getattr(base, f.name) for f in fields(base)}
     preset = parts.pop("preset")
@@ -268,8 +267,7 @@ def mistake(event: tyro_errors.ParseErrorEvent, flags: Sequence[str]) -> str:
 
 
 def near_flags(flag: str, flags: Sequence[str]) -> list[str]:
-    """Flags that end in the given name or have it as their initials (lr), or else the most similar.
-    """
+    """Flags that end in the given name or have it as initials (lr), or else the most similar."""
     asked = last_segment(flag)
     meant = [each for each in flags if asked in (end := last_segment(each), initials(end))]
     return nearest(flag, meant or flags)

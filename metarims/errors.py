@@ -1,4 +1,4 @@
-"""Errors that are the user's to mend: one line that says what was wrong and what is near."""
+"""Errors that the user can correct: one line that says what is wrong and what was likely meant."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
 
-MANY = 30  # choices that a line names
+MANY = 30  # choices that a message lists at most
 
 
 class UsageError(ValueError):
-    """Bad input; the command line prints it as one line and ends with exit code 2."""
+    """Bad input; the command line prints it as one line and exits with code 2."""
 
 
 @contextmanager
 def as_usage_errors() -> Iterator[None]:
-    """What the environments refuse, by a `ValueError`, is the user's to mend."""
+    """Raise an environment's `ValueError` as a `UsageError`."""
     try:
         yield
     except ValueError as error:
@@ -25,26 +25,26 @@ def as_usage_errors() -> Iterator[None]:
 
 @cache
 def note(message: str) -> None:
-    """Say, once, what is amiss and has been got over."""
+    """Print, once, a problem that has been dealt with."""
     print(f"note        {message}", flush=True)
 
 
 def check_positive(**numbers: float) -> None:
-    """Raise unless every number, given by its name, is above zero."""
+    """Raise unless every number, given by name, is above zero."""
     for name, number in numbers.items():
         if not number > 0:
             raise UsageError(f"{name} must be positive, got {number}")
 
 
 def check_between(low: float, high: float, **numbers: float) -> None:
-    """Raise unless every number, given by its name, lies in [low, high]."""
+    """Raise unless every number, given by name, lies in [low, high]."""
     for name, number in numbers.items():
         if not low <= number <= high:
             raise UsageError(f"{name} must lie between {low} and {high}, got {number}")
 
 
 def check_seed(seed: int) -> None:
-    """Raise unless a seed is one that all random number generators here take."""
+    """Raise unless all random number generators used here accept the seed."""
     check_between(0, 2**32 - 1, seed=seed)
 
 
@@ -56,8 +56,8 @@ def check_choice(name: str, given: str, choices: Iterable[str]) -> None:
 
 
 def nearest(given: str, choices: Iterable[str]) -> list[str]:
-    """Up to three of the choices, the likest first, capitals aside; where none is like it all, or
-    the first `MANY`.
+    """Up to three of the choices, most similar first, ignoring case; if none is similar, all of
+    them or the first `MANY`.
     """
     known = {choice.lower(): choice for choice in choices}
     near = difflib.get_close_matches(given.lower(), known, 3, 0.4)

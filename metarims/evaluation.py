@@ -16,22 +16,22 @@ from .rollout import Cursor, actor_of, advance, begin, forward_step, sample
 from .statistics import wilson_interval
 
 FindEvents = Callable[[Observation], dict[str, Tensor]]  # bool [B] by name
-Watch = Callable[[Tensor], None]  # of how many episodes there are, int64 []
+Watch = Callable[[Tensor], None]  # takes the number of episodes so far, int64 []
 
-GLANCE = 32  # turns between looks at how far it is, and whether a GPU's environments are done
-NUM_ENVS = 1000  # at most, that commands evaluate a level in
-SEED = 10_000  # of episodes that no training saw: its own seeds count on from 1
+GLANCE = 32  # steps between progress reports and, on a GPU, checks whether all have finished
+NUM_ENVS = 1000  # with which commands evaluate a level, at most
+SEED = 10_000  # of episodes unseen in training, whose seeds count up from 1
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What an agent did on one level.
+    """An agent's results on one level.
 
     Attributes:
         env: the level's id.
         successes: bool [episodes].
         returns, lengths: float64 [episodes].
-        events: by name whether each was seen in an episode, bool [episodes].
+        events: by name, whether each occurred in an episode, bool [episodes].
     """
 
     env: str
@@ -41,7 +41,7 @@ class Evaluation:
     events: dict[str, Tensor] = field(default_factory=dict)
 
     def share_with(self, succeeded: bool) -> dict[str, float]:
-        """Of the episodes that succeeded, or of those that failed, the share with each event."""
+        """Share of the successful, or of the failed, episodes in which each event occurred."""
         chosen = self.successes == succeeded
         return {name: float(seen[chosen].double().mean()) for name, seen in self.events.items()}
 
@@ -52,7 +52,7 @@ class Evaluation:
 
     @property
     def success_ci95(self) -> tuple[float, float]:
-        """Wilson's interval of the success rate."""
+        """95 % Wilson interval of the success rate."""
         return wilson_interval(int(self.successes.sum()), len(self.successes))
 
     @property
@@ -62,11 +62,11 @@ class Evaluation:
 
     @property
     def mean_length(self) -> float:
-        """Mean steps of an episode."""
+        """Mean episode length in steps."""
         return float(self.lengths.mean())
 
     def as_json(self) -> dict[str, object]:
-        """The contract's keys."""
+        """The summary, as written to JSON files."""
         return {
             "env": self.env,
             "episodes": len(self.successes),
@@ -87,19 +87,19 @@ def evaluate(
     find_events: FindEvents | None = None,
     watch: Watch | None = None,
 ) -> Evaluation:
-    """Let the agent act through `episodes` fresh episodes of one level.
+    """Run the agent for `episodes` fresh episodes of one level.
 
-    How many episodes each environment gives is settled beforehand, and it gives its first ones:
-    stopping at the first `episodes` to finish would favour short episodes.
+    How many episodes each environment contributes is fixed in advance, and its first ones count:
+    stopping at the first `episodes` to finish would favour short ones.
 
     Args:
-        agent: acts by sampling from its policy.
-        env: a batch of one level; at most `episodes` environments are looked at.
-        episodes: how many.
-        seed: of the environments (counted on) and of the actions.
-        temperature: the policy is softmax(logits / temperature), at 0 its likeliest action.
-        find_events: what to look for in what the agent sees.
-        watch: is shown now and then how far it is.
+        agent: samples its actions from its policy.
+        env: a batch of one level; at most `episodes` environments are used.
+        episodes: number of episodes.
+        seed: of the environments (seed + i) and the actions.
+        temperature: the policy is softmax(logits / temperature), greedy at 0.
+        find_events: events to look for in the agent's observations.
+        watch: called now and then with the number of episodes so far.
     """
     check_positive(episodes=episodes)
     check_between(0, math.inf, temperature=temperature)
@@ -107,7 +107,7 @@ def evaluate(
         raise UsageError(f"evaluate takes one level at a time, got {', '.join(env.level_ids)}")
     generator = seeded(env.device, seed)
     rank = torch.arange(env.num_envs, device=env.device)
-    wanted = (episodes - 1 - rank) // env.num_envs + 1  # shares that differ by one at most
+    wanted = (episodes - 1 - rank) // env.num_envs + 1  # shares differ by at most one
     act, cursor = actor_of(agent), begin(env, agent, seed)
     so_far, done = cursor.so_far, torch.zeros_like(rank)
     find = find_events or (lambda obs: {})
@@ -139,18 +139,18 @@ def evaluate(
 
 
 def seeded(device: torch.device, seed: int) -> torch.Generator:
-    """What actions are drawn with."""
+    """A generator for drawing actions."""
     return torch.Generator(device).manual_seed(seed)
 
 
 def sample_at(temperature: float, logits: Tensor, generator: torch.Generator) -> Tensor:
-    """Actions int64 [B] drawn from softmax(logits / temperature), [B, A]; the likeliest at 0."""
+    """Actions int64 [B] sampled from softmax(logits / temperature), [B, A]; greedy at 0."""
     return sample(logits / temperature, generator) if temperature else logits.argmax(-1)
 
 
 def _at_work(everyone: Tensor, working: Tensor, turn: int) -> Tensor:
-    """The environments to act in, int64 [n]: those at work, bool [B]; on a GPU all until none is,
-    which is looked up now and then, for looking waits for the device.
+    """The environments to act in, int64 [n]: those `working`, bool [B]; on a GPU all of them until
+    none is, which is checked only now and then, as a check synchronises with the device.
     """
     if everyone.device.type == "cpu":
         return everyone[working]
@@ -158,17 +158,17 @@ def _at_work(everyone: Tensor, working: Tensor, turn: int) -> Tensor:
 
 
 def is_over(working: Tensor) -> bool:
-    """Whether no environment is at work; waits for the device."""
+    """Whether no environment is working; synchronises with the device."""
     return not bool(working.any())
 
 
 def _only(cursor: Cursor, rows: Tensor) -> Cursor:
-    """What the agent needs to act in some of the environments."""
+    """The part of a cursor that the agent needs to act in some of the environments."""
     obs = {name: x[rows] for name, x in cursor.obs.items()}
     state = tuple(x[rows] for x in cursor.state)
     return replace(cursor, obs=obs, state=state, starts=cursor.starts[rows])
 
 
 def _put(state: State, rows: Tensor, new: State) -> State:
-    """The state with some of its rows anew."""
+    """The state with some of its rows replaced."""
     return tuple(x.index_copy(0, rows, y) for x, y in zip(state, new, strict=True))

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all: aside, flushed to the disk, and then renamed."""
+"""Files written completely or not at all: to a temporary path, flushed to disk, then renamed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .errors import UsageError
 
 @contextmanager
 def aside(path: Path) -> Iterator[Path]:
-    """A path beside `path`, for a file or a folder, that takes its place when all went well.
+    """A temporary path next to `path`, for a file or a folder that replaces it on success.
 
     Raises:
         UsageError: the system refuses (no space, no permission, no such folder).
@@ -39,37 +39,37 @@ def aside(path: Path) -> Iterator[Path]:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all; `UsageError` where the system refuses."""
+    """Write a file completely or not at all; `UsageError` if the system refuses."""
     with aside(path) as temporary:
         temporary.write_bytes(content)
 
 
 def write_text(path: Path, content: str) -> None:
-    """Write a file whole or not at all; `UsageError` where the system refuses."""
+    """Write a file completely or not at all; `UsageError` if the system refuses."""
     write_bytes(path, content.encode())
 
 
 def write_json(path: Path | None, content: object) -> None:
-    """Write what JSON can hold, if there is a path; null stands for infinity and NaN."""
+    """Write JSON, if there is a path; infinity and NaN become null."""
     if path is not None:
         write_text(path, json.dumps(_finite(content), indent=1) + "\n")
 
 
 def append_line(path: Path, line: str) -> None:
-    """Add a line to a file; `UsageError` where the system refuses."""
+    """Append a line to a file; `UsageError` if the system refuses."""
     with refusals(path), path.open("a") as file:
         file.write(line + "\n")
 
 
 def flush(path: Path) -> None:
-    """Make what a file holds last, if it is there."""
+    """Flush a file to disk, if it exists."""
     if path.exists():
         with refusals(path):
             _flush(path)
 
 
 def clear_aside(folder: Path) -> None:
-    """Remove what killed processes left aside in a folder."""
+    """Remove temporary files that killed processes left in a folder."""
     for left in folder.glob(".*.aside"):
         with refusals(left):
             _remove(left)
@@ -77,7 +77,7 @@ def clear_aside(folder: Path) -> None:
 
 @contextmanager
 def refusals(path: Path) -> Iterator[None]:
-    """`UsageError` where the system refuses what is written to a file, or below a folder."""
+    """`UsageError` if the system refuses to write to a file or below a folder."""
     try:
         yield
     except OSError as error:
@@ -86,7 +86,7 @@ def refusals(path: Path) -> Iterator[None]:
 
 @contextmanager
 def held(path: Path, wait: bool = False) -> Iterator[bool]:
-    """Whether nobody else holds a file, which is made; within it nobody else does."""
+    """Lock a file, creating it if missing; whether it was free (with `wait`: once it is)."""
     with refusals(path):
         file = path.open("a")
     with file:
@@ -94,7 +94,7 @@ def held(path: Path, wait: bool = False) -> Iterator[bool]:
 
 
 def _lock(file: IO[str], wait: bool) -> bool:
-    """Whether a file is held from now on, which nobody else does."""
+    """Lock an open file; whether that succeeded."""
     with refusals(Path(file.name)):
         try:
             fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
@@ -104,7 +104,7 @@ def _lock(file: IO[str], wait: bool) -> bool:
 
 
 def make_folder(path: Path) -> Path:
-    """Make a folder and those above it; `UsageError` where it is a file or the system refuses."""
+    """Make a folder and its parents; `UsageError` if it is a file or the system refuses."""
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -113,7 +113,7 @@ def make_folder(path: Path) -> Path:
 
 
 def check_writable(path: Path | None) -> None:
-    """Refuse a file in a folder that is not there before any work is done."""
+    """Refuse, before any work is done, a file in a missing folder or one that is a folder."""
     if path is not None and not path.parent.is_dir():
         raise UsageError(f"cannot write {path}: there is no folder {path.parent}")
     if path is not None and path.is_dir():
@@ -131,7 +131,7 @@ def _finite(content: object) -> object:
 
 
 def _flush(path: Path) -> None:
-    """Make a file's content, or a folder's entries, last."""
+    """Flush a file's content, or a folder's entries, to disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,10 +1,9 @@
-"""How iterations run on a GPU: in TF32, and as a CUDA graph, captured once and replayed from then
-on by one launch.
+"""Iterations on a GPU: in TF32, and as a CUDA graph, captured once and then replayed by one launch.
 
-An iteration reads nothing off the device and has the same shapes every time, so that all of it is
-one graph, acting and environments included. What differs from one to the next lies in tensors that
-stay where they are: the cursor, which a captured iteration ends by writing; environments,
-parameters and moments; how many frames there were; and the generators' states.
+An iteration, acting and environments included, reads nothing back from the device and always has
+the same shapes, so all of it is one graph. What changes between iterations is in tensors that stay
+in place: the cursor, which a captured iteration overwrites at its end; environments, parameters and
+moments; the number of frames; and the generators' states.
 """
 
 from __future__ import annotations
@@ -22,17 +21,17 @@ from .learner import Iteration, Learner
 from .protocols import Environment
 from .rollout import Cursor, copied, overwrite
 
-WARM = 2  # iterations before one is captured: by then all is compiled, and all moments are there
+WARM = 2  # iterations before capture: by then everything is compiled, and all moments exist
 
 Result = TypeVar("Result")
 Iterate = Callable[[Environment, Cursor], tuple[Iteration, Cursor]]
 
 
 def iterating(learner: Learner, run: RunSettings, device: torch.device) -> Iterate:
-    """What does a learner's iterations, as they are or as a run has them on a GPU.
+    """A function that runs a learner's iterations, captured or in TF32 if the run says so.
 
     Raises:
-        UsageError: they are to be captured, or in TF32, and cannot be.
+        UsageError: that is impossible.
     """
     check_has(device, run.capture, run.tf32)
     iterate = _captured(learner, device) if run.capture else learner.iterate
@@ -40,7 +39,7 @@ def iterating(learner: Learner, run: RunSettings, device: torch.device) -> Itera
 
 
 def check_has(device: torch.device, capture: bool, tf32: bool) -> None:
-    """Refuse a device that has not what is asked of it."""
+    """Refuse capture and TF32 on a device without them."""
     if capture and device.type != "cuda":
         raise UsageError("a GPU alone captures: it learns the same without --capture")
     if tf32 and device.type != "cuda":
@@ -49,7 +48,7 @@ def check_has(device: torch.device, capture: bool, tf32: bool) -> None:
 
 @contextmanager
 def in_tf32() -> Iterator[None]:
-    """Within it products on a GPU, PyTorch's and the fused kernels', are TF32's."""
+    """Within it, matrix products on a GPU, PyTorch's and the fused kernels', are in TF32."""
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("high")
     try:
@@ -59,14 +58,14 @@ def in_tf32() -> Iterator[None]:
 
 
 def _captured(learner: Learner, device: torch.device) -> Iterate:
-    """Iterations that are captured."""
+    """A function that runs captured iterations."""
     if reason := _why_not_captured(learner):
         raise UsageError(f"{reason}: it learns the same without --capture")
     return Captured(learner, Graphs(device)).iterate
 
 
 def _why_not_captured(learner: Learner) -> str:
-    """What keeps a learner's iterations from being captured, or nothing."""
+    """Why a learner's iterations cannot be captured; "" if they can."""
     if ranks.size() > 1:
         return "several ranks are not captured"
     if learner.teacher is not None:
@@ -77,30 +76,30 @@ def _why_not_captured(learner: Learner) -> str:
 
 
 class Capturing(Protocol):
-    """What captures work for a device: `Graphs`, or what stands in for it."""
+    """Captures work on a device: `Graphs`, or a stand-in for it."""
 
     def aside(self, work: Callable[[], Result]) -> Result:
-        """Work that is done and not captured, but where capturing takes place."""
+        """Run work without capturing it, but where capture takes place."""
 
     def capture(
         self, work: Callable[[], Result], generators: Sequence[torch.Generator]
     ) -> tuple[Result, Callable[[], None]]:
-        """Note what work, which draws from generators, asks of the device, and do none of it.
+        """Record what work, which draws from `generators`, asks of the device, without running it.
 
         Returns:
-            What it made, tensors that are filled by every replay; and what replays.
+            Its result, tensors that every replay fills; and a function that replays.
         """
 
 
 def first_of(error: BaseException) -> BaseException:
-    """What went wrong before all else: a capture that it breaks off raises an error of its own."""
+    """The first error in a chain: a capture that is broken off raises one of its own."""
     while error.__context__ is not None:
         error = error.__context__
     return error
 
 
 class Graphs:
-    """CUDA graphs, captured on a stream of their own."""
+    """CUDA graphs, captured on a separate stream."""
 
     def __init__(self, device: torch.device) -> None:
         self._stream = torch.cuda.Stream(device)
@@ -130,7 +129,7 @@ class Captured:
     """A learner whose iterations are replayed.
 
     Args:
-        learner: reads nothing off its device.
+        learner: one that reads nothing back from its device.
         device: captures its iterations.
     """
 
@@ -140,8 +139,8 @@ class Captured:
         self._captured: tuple[Iteration, Cursor, Callable[[], None]] | None = None
 
     def iterate(self, env: Environment, cursor: Cursor) -> tuple[Iteration, Cursor]:
-        """As `Learner.iterate`, in the same environments every time; what it gives is overwritten
-        by the next one.
+        """As `Learner.iterate`, always in the same environments; the next call overwrites the
+        result.
 
         Raises:
             UsageError: an iteration cannot be captured.
@@ -159,7 +158,7 @@ class Captured:
     def _capture(
         self, env: Environment, cursor: Cursor
     ) -> tuple[Iteration, Cursor, Callable[[], None]]:
-        """An iteration from a cursor's tensors on, which ends by leaving the next one there."""
+        """Capture an iteration from a cursor's tensors that leaves the next cursor in them."""
 
         def work() -> Iteration:
             iteration, after = self._learner.iterate(env, cursor)

@@ -1,4 +1,4 @@
-"""The training iteration: Algorithm 1 of Madan et al. 2021, whatever the algorithm's loss."""
+"""The training iteration: Algorithm 1 of Madan et al. 2021, for any algorithm's loss."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from .teacher import Teacher
 
 @dataclass(frozen=True)
 class Iteration:
-    """What an iteration saw and did: its rollouts, by loop the means of each loss figure, and how
-    many updates there were.
+    """The outcome of an iteration: its rollouts, the mean of each loss figure by loop, and the
+    number of updates.
     """
 
     rollouts: list[Rollout]
@@ -30,10 +30,10 @@ class Iteration:
 
 
 class Learner:
-    """An agent with its optimiser, and the loops and the algorithm it learns by.
+    """An agent with its optimiser, loops and algorithm.
 
-    Where there is a teacher, it learns from what that shows as well, as much as it steps itself.
-    Where there are several `runs`, the agent is stacked, see `metarims.stacked`.
+    With a teacher, it also learns from demonstrations, from as many steps as it takes itself. With
+    `runs`, the agent is a stack of that many, see `metarims.stacked`.
     """
 
     def __init__(
@@ -55,9 +55,9 @@ class Learner:
         self.frames = torch.zeros((), dtype=torch.int64, device=device)
 
     def iterate(self, env: Environment, cursor: Cursor) -> tuple[Iteration, Cursor]:
-        """One turn of Algorithm 1's while loop: lines 3 to 9."""
+        """One pass of Algorithm 1's while loop: lines 3 to 9."""
         rollouts, figures, updates = [], {}, 0
-        for name, loop in self.loops.turns():  # the fast one, then the slow; or one for all
+        for name, loop in self.loops.turns():  # the fast one, then the slow one; or joint training
             if loop.data == "fresh":
                 rollout, cursor = self._sample_trajectories(env, cursor)
                 rollouts.append(rollout)
@@ -75,16 +75,16 @@ class Learner:
             ]
             figures[name] = _means(seen)
             updates += len(seen)
-        ranks.average(self.agent.state_dict().values())  # what is not learnt by gradients
+        ranks.average(self.agent.state_dict().values())  # also what gradients do not train
         return Iteration(rollouts, figures, updates), cursor
 
     @property
     def generators(self) -> list[torch.Generator]:
-        """What is drawn from, one a run."""
+        """The generators to draw from, one per run."""
         return [self.generator]
 
     def _check_ranks(self) -> None:
-        """Refuse what several ranks cannot learn together."""
+        """Refuse what several ranks cannot train together."""
         if ranks.size() == 1:
             return
         if any(loop.per_task for _, loop in self.loops.turns()):
@@ -94,7 +94,7 @@ class Learner:
                 raise UsageError(f"this agent takes one rank: {name} has no mean over several")
 
     def _sample_trajectories(self, env: Environment, cursor: Cursor) -> tuple[Rollout, Cursor]:
-        """A rollout, whose frames, of every run as many, are counted."""
+        """Collect a rollout, and count its frames, per run."""
         together = self.loops.steps * env.num_envs * ranks.size()
         self.frames += together // len(self.generators)
         return collect_rollout(
@@ -115,7 +115,7 @@ class Learner:
         return self.algorithm.loss(output, batch, loop)
 
     def _tasks(self, sequences: Sequences, loop: Loop) -> Iterator[Sequences]:
-        """The data of one inner step after another: each task's, or all at once."""
+        """The data of each inner step in turn: one task's, or all at once."""
         if not loop.per_task:
             yield sequences
             return
@@ -123,15 +123,15 @@ class Learner:
             yield sequences.take(torch.nonzero(sequences.task == task).squeeze(1))
 
     def _release(self, loop: Loop) -> None:
-        """Let the loop's groups learn at their rates, and nothing else."""
+        """Set the learning rates of the loop's groups, and freeze all others."""
         rates = {name: loop.learning_rate * loop.rate_factor(name) for name in loop.groups}
         annealed = 1 - self.frames.double() / self.algorithm.anneal_frames
         self.optimizer.set_rates(rates, annealed.clamp_min(0.1))
 
     def _learn(self, loop: Loop, batch: Sequences) -> Figures:
-        """One step of gradient descent on the algorithm's loss."""
+        """One gradient step on the algorithm's loss."""
         loss = self._loss(self.agent, batch, loop)
-        loss.total.sum().backward()  # of stacked runs each has its own parameters
+        loss.total.sum().backward()  # stacked runs share no parameters
         learning = self.optimizer.take_gradients(loop.groups)
         ranks.average(x.grad for x in learning if x.grad is not None)
         norm = clip_gradients(learning, self.algorithm.max_grad_norm)
@@ -144,14 +144,14 @@ class Learner:
 
 
 def nonfinite_parameter(agent: Agent) -> str:
-    """The first parameter of an agent's that is not finite everywhere; "" where all are."""
+    """An agent's first parameter with non-finite values; "" if there is none."""
     wrong = (name for name, value in agent.named_parameters() if not value.isfinite().all())
     return next(wrong, "")
 
 
 def first_nonfinite(agent: Agent, iteration: Iteration) -> str:
-    """What a loss without finite gradients came from: the first of what it was made of, in the
-    order of causes, that is not finite everywhere.
+    """The cause of a non-finite gradient: the first thing behind the loss, in causal order, that
+    has non-finite values.
     """
     if parameter := nonfinite_parameter(agent):
         return f"the parameter {parameter}"

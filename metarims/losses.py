@@ -24,7 +24,7 @@ def log_barrier_of(log_probs: Tensor) -> Tensor:
     """KL(uniform ‖ π) in nats, Agarwal et al. 2021's log barrier: log-probabilities [..., A] of all
     actions to [...].
 
-    The pull on an action that has become rare stays, where that of the entropy fades with it.
+    Its gradient on an action that has become rare persists; the entropy's vanishes with the action.
     """
     return -log_probs.mean(-1) - math.log(log_probs.shape[-1])
 
@@ -35,12 +35,12 @@ def clipped_policy_loss(ratio: Tensor, advantages: Tensor, clip: float) -> Tenso
 
 
 def _gains(ratio: Tensor, advantages: Tensor, clip: float) -> tuple[Tensor, Tensor]:
-    """r Â, and the same of the clipped ratio."""
+    """r Â, and the same with the clipped ratio."""
     return ratio * advantages, ratio.clamp(1 - clip, 1 + clip) * advantages
 
 
 class PolicyLoss(NamedTuple):
-    """A policy's loss, what it is made of, each a mean and a scalar, and the ratios [...]."""
+    """A policy's loss, its parts, each a scalar mean, and the ratios [...]."""
 
     total: Tensor
     surrogate: Tensor
@@ -58,16 +58,16 @@ def policy_loss_of(
     entropy: float,
     barrier: float,
 ) -> PolicyLoss:
-    """−L^CLIP − entropy · S + barrier · KL(uniform ‖ π), of which the total alone has a gradient.
+    """−L^CLIP − entropy · S + barrier · KL(uniform ‖ π); only the total has a gradient.
 
-    It is found with the loss: torch's own way back takes longer than both. By a logit z_k, where an
-    action's pull is its ratio times its advantage unless that is clipped, the slope is
-    −pull · (1[k = a] − π_k) + entropy · π_k (log π_k + S) + barrier · (π_k − 1/A), over all
-    elements' number.
+    The gradient is computed with the loss, as autograd would take longer than both. With an
+    action's pull its ratio times its advantage, or 0 where that is clipped, the derivative by a
+    logit z_k is −pull · (1[k = a] − π_k) + entropy · π_k (log π_k + S) + barrier · (π_k − 1/A),
+    over the number of elements.
 
     Args:
         logits: [..., A].
-        actions, log_probs, advantages: of what was done, [...].
+        actions, log_probs, advantages: of the actions taken, [...].
         clip: ε of the ratio.
         entropy, barrier: weights.
     """
@@ -85,8 +85,8 @@ def policy_loss_of(
 
 
 def log_softmax(logits: Tensor) -> tuple[Tensor, Tensor]:
-    """Log-probabilities [..., A] and probabilities: torch's own takes three times as long over a
-    few actions, on a CPU.
+    """Log-probabilities and probabilities, [..., A]: on a CPU, torch's own takes three times as
+    long for a few actions.
     """
     beyond = logits - logits.amax(-1, keepdim=True)
     odds = beyond.exp()
@@ -95,7 +95,7 @@ def log_softmax(logits: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def given_slope(value: Tensor, x: Tensor, slope: Tensor) -> Tensor:
-    """The scalar, whose gradient in x is the slope, like x."""
+    """The scalar `value`, with `slope`, shaped like x, as its gradient in x."""
     along = (x * slope).sum()
     return value + (along - along.detach())
 
@@ -116,10 +116,10 @@ def explained_variance(values: Tensor, returns: Tensor) -> Tensor:
 
 
 def mean_where(x: Tensor, where: Tensor) -> Tensor:
-    """The mean of the elements where a bool tensor like it holds, 0 where it holds nowhere."""
+    """Mean over the elements where a bool tensor of the same shape is true; 0 if there are none."""
     return (x * where).sum() / where.sum().clamp_min(1)
 
 
 def variance_where(x: Tensor, where: Tensor) -> Tensor:
-    """Their variance, likewise."""
+    """Variance over these elements."""
     return mean_where((x - mean_where(x, where)).square(), where)

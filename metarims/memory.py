@@ -14,18 +14,18 @@ TOO_LARGE = ("can't allocate memory", "overflow", "too large", "too big", "dimen
 
 
 def ran_out_of_memory(error: Exception) -> bool:
-    """Whether that is what an error of PyTorch's, NumPy's or Python's is about, on the host or a
-    GPU: memory that is not there, or that no machine has.
+    """Whether an error of PyTorch, NumPy or Python means that memory ran out, on the host or a GPU,
+    or that more was requested than any machine has.
     """
     kinds = (MemoryError, torch.OutOfMemoryError, OverflowError)
     return isinstance(error, kinds) or any(words in str(error).lower() for words in TOO_LARGE)
 
 
 def keep_freed_memory() -> None:
-    """Have this process keep what it frees for what it allocates next, where glibc can.
+    """Keep freed memory in this process for later allocations, where glibc can.
 
-    By default large tensors go back to the system and are faulted in anew, page by page: with a
-    batch of 256 that was a seventh of the RIMs cell's time.
+    By default large tensors are returned to the system and faulted in again, page by page: with a
+    batch of 256 that took a seventh of the RIMs cell's time.
     """
     if platform.libc_ver()[0] == "glibc":
         library = ctypes.CDLL(None)

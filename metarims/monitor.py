@@ -1,4 +1,4 @@
-"""What a run shows while it learns: TensorBoard, metrics.jsonl and a line of progress."""
+"""What a run shows during training: TensorBoard, metrics.jsonl and a progress line."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from .status import PLAIN_EVERY
 
 @dataclass(frozen=True)
 class Onlookers:
-    """Who looks at an agent while it learns, which it does not notice.
+    """Callbacks that look at an agent during training, without affecting it.
 
     Attributes:
-        draw: it at work.
-        evaluate: it on other levels; figures by name.
+        draw: draws it at work.
+        evaluate: evaluates it on other levels; figures by name.
     """
 
     draw: Callable[[Agent], Pictures] | None = None
@@ -35,13 +35,13 @@ NOBODY = Onlookers()
 
 
 class Monitor:
-    """Writes each iteration's figures to the run's folder, and now and then what onlookers see.
+    """Writes each iteration's figures to the run's folder and, now and then, what onlookers see.
 
     Args:
-        run: whose folder it is.
-        agent: that learns.
-        begun_at: frames at which this begins.
-        onlookers: who look at it.
+        run: the run.
+        agent: the agent being trained.
+        begun_at: frames at the start.
+        onlookers: callbacks.
     """
 
     def __init__(
@@ -50,12 +50,12 @@ class Monitor:
         self._run, self._agent, self._onlookers = run, agent, onlookers
         with refusals(run.path):
             self._board = Board(run, agent, begun_at)
-        self._next_look = run.config.run.pictures or math.inf  # seconds from the beginning
+        self._next_look = run.config.run.pictures or math.inf  # seconds since the start
         self._begun, self._at, self._looked = time.monotonic(), begun_at, False
 
     def report(self, row: Row, last: bool = False) -> None:
-        """Record one iteration, or the last one: its figures by name, and ``frames``, the frames
-        so far.
+        """Record one iteration, the last one if `last`: its figures by name, and ``frames``, the
+        frames so far.
         """
         frames, every = int(row["frames"]), self._run.config.evaluation.every
         if self._onlookers.evaluate and (last or frames // every > self._at // every):
@@ -68,7 +68,7 @@ class Monitor:
             self.look()
 
     def look(self, last: bool = False) -> None:
-        """Show the agent at work, if it is time to, or the end, and it is not shown as it is."""
+        """Draw the agent at work if due, or at the end, unless it has been drawn as it is."""
         seconds, first = time.monotonic() - self._begun, self._run.config.run.pictures
         due = seconds >= first > 0 if last else seconds >= self._next_look
         if self._onlookers.draw is None or self._looked or not due:
@@ -88,14 +88,14 @@ FIRST = "first iteration, which compiles what is not kept from before"
 
 
 class ProgressLine:
-    """Shows how far training is: a bar on a terminal, else a line now and then.
+    """Shows training progress: a bar on a terminal, otherwise a line now and then.
 
-    How fast it is, is told of all iterations but the first, once there are any: that one compiles.
+    The speed excludes the first iteration, which compiles, as soon as there is another.
 
     Args:
-        begun_at: frames at which this begins.
-        frames: in all.
-        what: is trained, where that has to be said.
+        begun_at: frames at the start.
+        frames: frames in total.
+        what: what is trained, if that needs saying.
     """
 
     def __init__(self, begun_at: int, frames: int, what: str = "") -> None:
@@ -111,7 +111,7 @@ class ProgressLine:
             self._bar.start()
 
     def show(self, rows: Sequence[Row], frames: int) -> None:
-        """The runs as their last lines of metrics have them, of `frames` in all."""
+        """Show runs by their latest rows of metrics, out of `frames` in total."""
         done = sum(int(row["frames"]) for row in rows)
         line = self._line(rows, done, frames)
         if self._is_first:
@@ -123,7 +123,7 @@ class ProgressLine:
             self._printed = time.monotonic()
 
     def close(self) -> None:
-        """Leave the terminal as it was."""
+        """Restore the terminal."""
         if self._console.is_terminal:
             self._bar.stop()
 

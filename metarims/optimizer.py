@@ -1,7 +1,7 @@
-"""Adam over groups of parameters, each laid out as one tensor.
+"""Adam over groups of parameters, each flattened into one tensor.
 
-An update of a small agent is mostly calls: all groups of one rate take one where there was one for
-each of its parameters.
+For a small agent, an update is mostly call overhead: all groups of one rate take a single call
+rather than one per parameter.
 """
 
 from __future__ import annotations
@@ -18,15 +18,14 @@ Moments = dict[str, Tensor]
 
 
 class GroupedAdam:
-    """Adam (Kingma & Ba 2015); every group has its own rate, and steps only when it is told to.
+    """Adam (Kingma & Ba 2015); each group has its own rate, and steps only when asked to.
 
     Groups that do not step keep parameters, moments and step counts to the bit: loops over disjoint
-    groups thus have an optimiser each, and a group in two loops keeps one set of moments.
+    groups thus have separate optimisers, and a group in two loops has one set of moments.
 
     Args:
-        groups: the parameters by group, each in one of them; their values become views of one
-            tensor a group.
-        runs: with any, parameters are stacked, [runs, ...], and each run steps for itself.
+        groups: disjoint groups of parameters, which become views of one tensor per group.
+        runs: if not 0, parameters are stacked, [runs, ...], and each run steps separately.
     """
 
     def __init__(self, groups: Mapping[str, Sequence[nn.Parameter]], runs: int = 0) -> None:
@@ -34,7 +33,7 @@ class GroupedAdam:
         self._runs = [runs] if runs else []
         self.joined = {name: self._join(group) for name, group in self.groups.items() if group}
         self._rates: Mapping[str, float] = {}
-        self._annealed: dict[float, Tensor] = {}  # what each of these rates is now
+        self._annealed: dict[float, Tensor] = {}  # current value of each of these rates
         self._gradients = {name: torch.zeros_like(flat) for name, flat in self.joined.items()}
         self._parts = {
             name: self._apart(g, self.groups[name]) for name, g in self._gradients.items()
@@ -42,8 +41,8 @@ class GroupedAdam:
         self._moments: dict[str, Moments] = {}
 
     def set_rates(self, rates: Mapping[str, float], annealed: Tensor) -> None:
-        """The learning rates by group, and the share of them that is left, float64 []; parameters
-        of groups that have no rate want no gradient.
+        """Set the learning rates by group, and the factor that annealing leaves of them, float64
+        []. Clears gradients; parameters of groups without a rate are frozen.
         """
         self._rates = rates
         self._annealed = {rate: (annealed * rate).float() for rate in set(rates.values())}
@@ -54,8 +53,8 @@ class GroupedAdam:
                 parameter.grad = part if name in rates else None
 
     def take_gradients(self, names: Iterable[str]) -> list[Tensor]:
-        """Have `step` find the gradients of some groups' parameters, which were added up since the
-        last step; 0 where there was none. Returns the groups' tensors, which have them.
+        """Let `step` update some groups, with the gradients accumulated since the last step, 0
+        where there were none. Returns the groups' flat tensors, with these as `grad`.
         """
         taken = [name for name in names if name in self.joined]
         for name in taken:
@@ -63,10 +62,10 @@ class GroupedAdam:
         return [self.joined[name] for name in taken]
 
     def step(self, skip: Tensor) -> None:
-        """One step of the groups that have gradients; where `skip` is true nothing changes.
+        """Step the groups that `take_gradients` named; where `skip` is true, nothing changes.
 
         Args:
-            skip: bool [], of stacked runs [runs].
+            skip: bool [], or [runs] if stacked.
         """
         stepping = [name for name, flat in self.joined.items() if flat.grad is not None]
         for rate, annealed in self._annealed.items():
@@ -77,7 +76,7 @@ class GroupedAdam:
 
     @torch.no_grad()
     def _step_groups(self, names: Sequence[str], rate: Tensor, skip: Tensor) -> None:
-        """All of one rate at once; their gradients are 0 after it."""
+        """Step all groups of one rate at once, then zero their gradients."""
         for name in names:
             if name not in self._moments:
                 self._moments[name] = self._no_moments(self.joined[name])
@@ -95,7 +94,7 @@ class GroupedAdam:
             [],
             steps,
             fused=True,
-            # Looked at on the device: where it is 1 all stays as it was.
+            # Read on the device: 1 leaves everything unchanged.
             found_inf=None if self._runs else skip.float(),
             lr=rate,
             beta1=0.9,
@@ -105,17 +104,19 @@ class GroupedAdam:
             amsgrad=False,
             maximize=False,
         )
-        # There is one `found_inf` for all runs.
+        # `found_inf` would apply to all runs.
         for now, then in zip(changing, before, strict=False):
             now.copy_(torch.where(skip.view(-1, *[1] * (now.dim() - 1)), then, now))
         torch._foreach_zero_(gradients)
 
     def _each_run(self, tensors: list[Tensor]) -> list[Tensor]:
-        """Of stacked runs each one's part of all of them."""
+        """If stacked, each run's part of each tensor."""
         return [part for x in tensors for part in x.unbind()] if self._runs else tensors
 
     def moments(self) -> dict[nn.Parameter, Moments]:
-        """Of the parameters that have stepped: step count [] and both moments, as each is."""
+        """Of the parameters that have stepped: step count, [] or [runs], and both moments, like
+        each.
+        """
         found = {}
         for name, state in self._moments.items():
             parameters = self.groups[name]
@@ -126,7 +127,7 @@ class GroupedAdam:
         return found
 
     def restore(self, moments: Mapping[nn.Parameter, Moments]) -> None:
-        """Go on from what `moments` gave; a group whose parameters have none begins anew."""
+        """Continue from what `moments` gave; a group whose parameters have none starts afresh."""
         for name in self.joined:
             of_group = [moments[parameter] for parameter in self.groups[name]]
             if all(of_group):
@@ -135,26 +136,26 @@ class GroupedAdam:
 
     def _no_moments(self, flat: Tensor) -> Moments:
         return {
-            # A GPU's step of Adam's takes it for single precision, whatever the parameters have.
+            # Fused Adam on a GPU reads it as single precision, whatever the parameters' dtype.
             "step": torch.zeros(self._runs, dtype=torch.float32, device=flat.device),
             "exp_avg": torch.zeros_like(flat),
             "exp_avg_sq": torch.zeros_like(flat),
         }
 
     def _join(self, parameters: Sequence[nn.Parameter]) -> Tensor:
-        """The parameters' values in a row, of which they are views from now on."""
+        """The parameters' values in one flat tensor, which they become views of."""
         joined = self._row([parameter.detach() for parameter in parameters])
         for parameter, part in zip(parameters, self._apart(joined, parameters), strict=True):
             parameter.data = part
         return joined
 
     def _row(self, tensors: Sequence[Tensor]) -> Tensor:
-        """Tensors one after the other, with zeros between; of stacked ones a row a run."""
+        """Tensors flattened and concatenated, with zeros between; if stacked, a row per run."""
         rows = [x.reshape(*self._runs, -1) for x in tensors]
         return torch.cat([pad(row, (0, -row.shape[-1] % _ALIGNED)) for row in rows], -1)
 
     def _apart(self, row: Tensor, like: Sequence[Tensor]) -> list[Tensor]:
-        """What `_row` made a row of, as views."""
+        """The tensors concatenated by `_row`, as views."""
         sizes = [x.numel() // (self._runs or [1])[0] for x in like]
         parts = row.split([size + -size % _ALIGNED for size in sizes], -1)
         trios = zip(parts, sizes, like, strict=True)
@@ -162,17 +163,17 @@ class GroupedAdam:
 
 
 _MOMENTS = ("exp_avg", "exp_avg_sq")
-_ALIGNED = 16  # numbers: every parameter begins where one of the processor's vectors may
+_ALIGNED = 16  # elements: every parameter begins where a SIMD vector may
 
 
 def clip_gradients(tensors: Sequence[Tensor], most: float) -> Tensor:
-    """Scale gradients so that their norm, over all tensors, is at most `most`; what it was.
+    """Clip the norm of the gradients over all tensors to at most `most`; returns the norm before.
 
     As `torch.nn.utils.clip_grad_norm_`, to the bit, and for stacked runs.
 
     Args:
-        tensors: with gradients [L], or of stacked runs [runs, L], each with a norm of its own.
-        most: of the norm.
+        tensors: with gradients [L] or, if stacked, [runs, L], each run with its own norm.
+        most: the maximum norm.
     """
     gradients = [x.grad for x in tensors if x.grad is not None]
     norms = torch.stack([torch.linalg.vector_norm(x, dim=-1) for x in gradients])

@@ -1,4 +1,4 @@
-"""What learning asks of an agent and of environments, and nothing more."""
+"""What training requires of agents and environments."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ GROUPS = ("encoder", "modules", "attention", "policy", "value")
 
 @dataclass(frozen=True)
 class Output:
-    """What an agent gives for T steps of B environments.
+    """An agent's output for T steps of B environments.
 
     Attributes:
         logits: [T, B, A].
         value: [T, B].
         state: after step T, a tuple of tensors [B, ...].
-        diagnostics: by name, [T, B, ...]; ``module_mask`` and ``module_probabilities`` where there
-            are modules. See `metarims.diagnostics` for what becomes of them.
-        replay: by name, [T, B, ...]: choices that learning from these steps has to repeat; it
-            finds them among the observations.
-        loss: the agent's own loss for these steps, of their normalised advantages [T, B]; it is
-            added to PPO's.
+        diagnostics: by name, [T, B, ...]; ``module_mask`` and ``module_probabilities`` if there are
+            modules. `metarims.diagnostics` says how they are reported.
+        replay: by name, [T, B, ...]: choices to repeat when learning from these steps; they come
+            back among the observations.
+        loss: the agent's own loss for these steps, given their normalised advantages [T, B]; it is
+            added to the algorithm's.
     """
 
     logits: Tensor
@@ -45,21 +45,21 @@ class Output:
     loss: Callable[[Tensor], Tensor] | None = None
 
 
-Act = Callable[[Observation, State, Tensor], Output]  # what an agent does when called
+Act = Callable[[Observation, State, Tensor], Output]  # an agent's forward pass
 
 
 class Agent(Protocol):
-    """A policy and a value over hidden state that is argument and result.
+    """A policy and a value with explicit hidden state.
 
-    One that can run in several forms may have a string `form`, which training begins by saying. One
-    that need not work everything out anew while its parameters stay as they are may have a method
-    `acting`, of no arguments: it gives an `Act` that is called as the agent is, without gradients
-    and only until they change.
+    Optional: a string `form`, the form that the agent runs in, printed before training; and a
+    method `acting`, without arguments, for agents that can prepare something while their parameters
+    stay the same. It returns an `Act` to be called like the agent, without gradients and only until
+    the parameters change.
     """
 
     @property
     def vocabulary(self) -> Sequence[str]:
-        """The words of missions by their tokens, as it was made to read them."""
+        """The words of missions by token, as the agent was built to read them."""
 
     def initial_state(self, batch: int) -> State:
         """The state before the first step, a tuple of tensors [batch, ...]."""
@@ -68,15 +68,15 @@ class Agent(Protocol):
         """Run T steps.
 
         Args:
-            obs: [T, B, ...] by name: what the environment gives; ``last_action`` int64 and
-                ``last_reward`` float32, the step before's; ``task`` int64, the level's index; and,
-                when learning, what `Output.replay` held.
+            obs: [T, B, ...] by name: the environment's; ``last_action`` int64 and ``last_reward``
+                float32 of the step before; ``task`` int64, the level's index; and, when learning,
+                the contents of `Output.replay`.
             state: before the first step.
-            starts: bool [T, B]; an episode begins at this step, so its state is reset before it.
+            starts: bool [T, B]; where an episode begins, the state is reset before the step.
         """
 
     def groups(self) -> dict[str, list[nn.Parameter]]:
-        """The parameters by group: "encoder", "modules", "attention", "policy", "value"."""
+        """Parameters by group: "encoder", "modules", "attention", "policy", "value"."""
 
     def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
         """As `torch.nn.Module.named_parameters`."""
@@ -89,7 +89,7 @@ class Agent(Protocol):
 
 
 class Spec(Protocol):
-    """What an agent must know of its environments."""
+    """What an agent needs to know about its environments."""
 
     num_actions: int
     device: torch.device
@@ -97,11 +97,11 @@ class Spec(Protocol):
 
     @property
     def image_shape(self) -> tuple[int, ...]:
-        """Of an observation's image, without the batch."""
+        """Shape of an observation's image, without the batch."""
 
     @property
     def vocabulary(self) -> Sequence[str]:
-        """The words of missions by their tokens; that of 0 is padding."""
+        """The words of missions by token; token 0 is padding."""
 
     @property
     def one_mission(self) -> bool:
@@ -110,14 +110,14 @@ class Spec(Protocol):
 
 @dataclass(frozen=True)
 class AgentConfig(Variant):
-    """An agent's settings, which make it; its kinds are found by name."""
+    """An agent's settings, which build it; kinds of agents are found by name."""
 
     kind: ClassVar[str] = "agent"
 
     @property
     def stacks(self) -> bool:
-        """Whether runs that differ in their seed alone can learn at once: `torch.func.vmap` goes
-        over such agents, which are made of PyTorch's operations and choose none by a number.
+        """Whether runs that differ only in their seed can train at once: `torch.func.vmap` maps
+        over such agents, which use PyTorch operations only and no data-dependent control flow.
         """
         return True
 
@@ -127,24 +127,24 @@ class AgentConfig(Variant):
         Args:
             spec: the environments, or anything with their ``num_actions``, ``image_shape``,
                 ``vocabulary``, ``one_mission``, ``level_ids`` and ``device``.
-            seed: of the first parameters; the global random state is left alone.
-            levels: what the agent is trained on, where that differs from the environments' levels.
+            seed: of the initial parameters; the global random state is left alone.
+            levels: the agent's training levels, if not the environments'.
         """
         raise NotImplementedError
 
     def lesions(self, count: int) -> dict[str, AgentConfig]:
-        """The same agent with modules switched off, by what is: `count` of the active ones drawn
-        anew each step, and each one for good. None where there are no modules.
+        """The agent with modules switched off, by description: `count` of the active ones, drawn
+        anew at each step; and each module in turn, throughout. Empty if there are no modules.
         """
         return {}
 
 
 class Step(Protocol):
-    """What a batched step gives; an ended environment's `obs` is its next episode's first."""
+    """The result of a batched step; where an episode ended, `obs` is the first of the next one."""
 
     @property
     def obs(self) -> Observation:
-        """What to act on next, [B, ...] by name."""
+        """Observations to act on next, [B, ...] by name."""
 
     @property
     def reward(self) -> Tensor:
@@ -164,11 +164,11 @@ class Step(Protocol):
 
     @property
     def final_obs(self) -> Observation:
-        """What the actions led to, be it an episode's last, [B, ...] by name."""
+        """Observations that the actions led to, even the last of an episode, [B, ...] by name."""
 
 
 class Environment(Protocol):
-    """A batch of environments that begin a new episode in the step that ends one."""
+    """A batch of environments that start a new episode in the same step that ends one."""
 
     num_envs: int
     device: torch.device
@@ -178,42 +178,42 @@ class Environment(Protocol):
 
     @property
     def situations(self) -> Tensor:
-        """Where each agent stands and what it carries, int64 [B]: the same number for the same."""
+        """Where each agent stands and what it carries, int64 [B], equal for equal situations."""
 
     def reset(self, seed: int | None = None) -> Observation:
-        """Begin anew: environment i from seed + i, or where its stream stands; [B, ...] by name."""
+        """Reset environment i with seed + i, or from its current stream; [B, ...] by name."""
 
     def step(self, actions: Tensor) -> Step:
-        """Act once everywhere: actions int64 [B]."""
+        """Step all environments; actions int64 [B]."""
 
 
 class Stage(Environment, Protocol):
-    """Environments that can be seen."""
+    """Environments that can be rendered."""
 
     num_actions: int
     mission_length: int
 
     @property
     def image_shape(self) -> tuple[int, ...]:
-        """Of an observation's image, without the batch."""
+        """Shape of an observation's image, without the batch."""
 
     @property
     def vocabulary(self) -> Sequence[str]:
-        """The words of missions by their tokens; that of 0 is padding."""
+        """The words of missions by token; token 0 is padding."""
 
     @property
     def one_mission(self) -> bool:
         """Whether the mission is the same in all environments and episodes."""
 
     def render(self, i: int = 0) -> np.ndarray:
-        """Environment i's picture, uint8 [H, W, 3]."""
+        """Picture of environment i, uint8 [H, W, 3]."""
 
     def missions(self) -> list[str]:
-        """What each environment asks for, in words."""
+        """Each environment's mission, in words."""
 
 
 class MakeEnvironments(Protocol):
-    """Makes a batch of environments; a `ValueError` says what is wrong with the arguments."""
+    """Makes a batch of environments; `ValueError` if the arguments are invalid."""
 
     def __call__(
         self,
@@ -227,21 +227,22 @@ class MakeEnvironments(Protocol):
         observation: str,
         max_steps: int | None,
     ) -> Stage:
-        """Environments of the levels `ids`, an equal share each, or the k-th of n parts of them,
-        seen in "symbolic" or "rgb" images; episodes are cut after `max_steps`, None: the levels'.
+        """Environments of the levels `ids`, in equal shares, or the k-th of n parts of them,
+        `part`; observations are "symbolic" or "rgb" images. Episodes are truncated after
+        `max_steps`, or at the levels' own limits if that is None.
         """
 
 
 class Demonstrations(Protocol):
-    """Episodes one after the other, N steps in all."""
+    """Episodes one after another, N steps in total."""
 
     @property
     def level(self) -> str:
-        """The id of the level that they are of, or "" where that is not known."""
+        """The id of their level, or "" if unknown."""
 
     @property
     def obs(self) -> Observation:
-        """What was seen before each step, [N, ...] by name, as the environments give it."""
+        """Observations before each step, [N, ...] by name, as environments give them."""
 
     @property
     def actions(self) -> Tensor:
@@ -257,11 +258,11 @@ class Demonstrations(Protocol):
 
     @property
     def digest(self) -> str:
-        """In hexadecimal digits, of the data."""
+        """Hexadecimal digest of the data."""
 
 
 class Demonstrate(Protocol):
-    """Has a level walked by who knows how; a `ValueError` says why that cannot be."""
+    """Records an expert on a level; `ValueError` if that is impossible."""
 
     def __call__(
         self,
@@ -275,9 +276,9 @@ class Demonstrate(Protocol):
         workers: int,
         report: Callable[[int, Counter[str]], None],
     ) -> None:
-        """Write so many episodes that end well, from `seed` on, into a new folder, as a dataset of
-        that name, by so many processes; after each seed `report` is told how many there are, and
-        why others were passed over.
+        """Write `episodes` successful episodes, with seeds from `seed` on, into a new folder, as a
+        dataset called `name`, with `workers` processes. After each seed, `report` gets the number
+        of episodes so far and the number of skipped seeds by reason.
         """
 
 
@@ -286,24 +287,24 @@ class Simulator(Protocol):
 
     @property
     def make(self) -> MakeEnvironments:
-        """Makes a batch."""
+        """Makes a batch of environments."""
 
     @property
     def demonstrate(self) -> Demonstrate:
-        """Writes demonstrations."""
+        """Records demonstrations."""
 
     def read_level(self, folder: Path) -> str:
-        """The id of the level that demonstrations are of, or ""; `ValueError` as for reading."""
+        """The id of the demonstrations' level, or ""; `ValueError` if they cannot be read."""
 
     @property
     def read_demonstrations(self) -> Callable[[Path, Stage], Demonstrations]:
-        """Reads them as what environments show; a `ValueError` says why they cannot be had."""
+        """Reads demonstrations, as environments would show them; `ValueError` if it cannot."""
 
     def levels(self) -> list[str]:
         """The ids of all levels."""
 
     def check_level(self, id: str) -> None:
-        """Refuse a level that there is not, by a `ValueError`."""
+        """Raise `ValueError` if there is no such level."""
 
     def find_events(self, obs: Observation) -> dict[str, Tensor]:
-        """What observations [T, B, ...] show the agent to be about, bool [T, B] by name."""
+        """Events visible in observations [T, B, ...], such as facing a door; bool [T, B] each."""

@@ -1,6 +1,6 @@
 """Ranks: processes that train one agent together, each on its part of the environments.
 
-`torch.distributed` with gloo on CPUs and NCCL on GPUs. With one rank all of this is the identity,
+`torch.distributed` with gloo on CPUs and NCCL on GPUs. With one rank, all of this is the identity,
 to the bit. What all ranks must agree on, gradients and the figures that decide whether a step is
 taken, is averaged over them; rank 0 writes.
 """
@@ -20,7 +20,7 @@ from torch import Tensor
 
 from .errors import UsageError
 
-RANK, SIZE = "RANK", "WORLD_SIZE"  # of the process, as torchrun sets them
+RANK, SIZE = "RANK", "WORLD_SIZE"  # environment variables, as set by torchrun
 
 
 def are_several() -> bool:
@@ -29,7 +29,7 @@ def are_several() -> bool:
 
 
 def join(device: str) -> str:
-    """Meet the other ranks, where there are any; the device of this one, a GPU of its own each."""
+    """Join the process group, if there is one; returns this rank's device, a GPU each."""
     if not are_several():
         return device
     if device == "cuda":
@@ -40,14 +40,14 @@ def join(device: str) -> str:
 
 
 def wait_for_all() -> None:
-    """Until every rank is here: one that left earlier would take the others' connections along."""
+    """Wait for every rank: one that left earlier would break the others' connections."""
     if size() > 1:
         _call(dist.barrier)
 
 
 def exit_with(code: int) -> NoReturn:
-    """End this process; one of several ends at once, all being written: a group's threads do not
-    always let it end in good order ("terminate called without an active exception").
+    """End this process; if there are several, at once, with the output flushed: a group's threads
+    can crash a normal exit ("terminate called without an active exception").
     """
     if are_several():
         sys.stdout.flush()
@@ -57,19 +57,19 @@ def exit_with(code: int) -> NoReturn:
 
 
 def rank() -> int:
-    """This process's, counted from 0."""
+    """This process's rank, from 0."""
     return dist.get_rank() if dist.is_initialized() else 0
 
 
 def size() -> int:
-    """How many there are."""
+    """Number of ranks."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
 def own_generator(device: torch.device, seed: int, part: int | None = None) -> torch.Generator:
-    """Random numbers of a part's own, by default of this rank; the first part's are the seed's.
+    """A generator for one part, by default this rank; that of part 0 has the seed itself.
 
-    On a CPU 32 bits of a seed count: parts are told apart by hashing, not by higher ones.
+    On a CPU only 32 bits of a seed count, so parts are told apart by hashing, not by higher bits.
     """
     own = rank() if part is None else part
     mixed = int(np.random.SeedSequence([seed, own]).generate_state(1)[0]) if own else seed
@@ -77,7 +77,7 @@ def own_generator(device: torch.device, seed: int, part: int | None = None) -> t
 
 
 def mean(x: Tensor) -> Tensor:
-    """The mean over ranks of a tensor that each has, without gradient."""
+    """Mean of a tensor over ranks, without gradient."""
     if size() == 1:
         return x
     total = x.detach().clone()
@@ -86,7 +86,7 @@ def mean(x: Tensor) -> Tensor:
 
 
 def any_of(condition: bool) -> bool:
-    """Whether it holds on any rank."""
+    """Whether the condition holds on any rank."""
     if size() == 1:
         return condition
     device = "cpu" if dist.get_backend() == "gloo" else "cuda"
@@ -94,7 +94,7 @@ def any_of(condition: bool) -> bool:
 
 
 def moments(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation (with n − 1) over the elements of all ranks, as many in each."""
+    """Mean and standard deviation (n − 1) over the elements of all ranks, equally many on each."""
     if size() == 1:
         return x.mean(), x.std()
     centre = mean(x.mean())
@@ -104,7 +104,7 @@ def moments(x: Tensor) -> tuple[Tensor, Tensor]:
 
 @torch.no_grad()
 def average(tensors: Iterable[Tensor]) -> None:
-    """Give tensors their mean over ranks, in place; what is equal already stays so to the bit."""
+    """Average floating-point tensors over ranks, in place; equal ones stay the same, to the bit."""
     if size() == 1:
         return
     own = [tensor for tensor in tensors if tensor.is_floating_point()]
@@ -116,14 +116,14 @@ def average(tensors: Iterable[Tensor]) -> None:
 
 
 def gather(x: Tensor) -> list[Tensor]:
-    """Every rank's tensor, in their order; of one type, of equal shapes but for the first axis."""
+    """Every rank's tensor, in order; of one dtype, and of equal shapes but for the first axis."""
     if size() == 1:
         return [x]
     lengths = [torch.zeros(1, dtype=torch.int64, device=x.device) for _ in range(size())]
     _call(dist.all_gather, lengths, torch.tensor([len(x)], device=x.device))
     shapes = [(int(length), *x.shape[1:]) for length in lengths]
     sizes = [math.prod(shape) * x.itemsize for shape in shapes]
-    padded = torch.zeros(max(sizes), dtype=torch.uint8, device=x.device)  # what any type can be
+    padded = torch.zeros(max(sizes), dtype=torch.uint8, device=x.device)  # fits any dtype
     own = x.contiguous().view(-1).view(torch.uint8)
     padded[: len(own)] = own
     found = [torch.empty_like(padded) for _ in range(size())]

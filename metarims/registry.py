@@ -1,15 +1,15 @@
-"""What is found by name: every seam of the package is a kind of entry in one registry.
+"""The registry of what is chosen by name: each extension point of the package is a kind of entry.
 
 | kind | an entry is |
 |---|---|
 | ``preset`` | a `RunConfig`: an agent and how it learns |
 | ``agent`` | a configuration that makes an agent, see `metarims.protocols.AgentConfig` |
-| ``core`` | a configuration that builds the part of an agent which remembers |
-| ``decision maker`` | a configuration that builds what a router chooses by and learns with |
+| ``core`` | a configuration that builds an agent's memory |
+| ``decision maker`` | a configuration that builds a router's policy and its learning rule |
 | ``algorithm`` | a configuration that learns from sequences, see `metarims.algorithms` |
-| ``diagnostic`` | a function of a rollout to named figures, see `metarims.diagnostics` |
+| ``diagnostic`` | a function from a rollout to named figures, see `metarims.diagnostics` |
 
-Levels are the environments' own, found by their ids.
+Levels belong to the environments, and are found by id.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ _ENTRIES: dict[str, dict[str, object]] = {}
 
 
 def register(kind: str, name: str) -> Callable[[Entry], Entry]:
-    """Enter what follows, a class, a function or a value, under a name.
+    """Register a class, a function or a value under a name, as a decorator.
 
     Raises:
-        UsageError: the name is taken by something else.
+        UsageError: the name is taken by another entry.
 
     Example:
         >>> @register("diagnostic", "value_spread")
@@ -56,7 +56,7 @@ def find(kind: str, name: str) -> object:
     """The entry of that name.
 
     Raises:
-        UsageError: there is none; the message has the nearest, and how others get there.
+        UsageError: there is none; the message names the nearest, and how to load more.
     """
     entries = _ENTRIES.get(kind, {})
     try:
@@ -67,15 +67,15 @@ def find(kind: str, name: str) -> object:
 
 
 def names(kind: str) -> list[str]:
-    """The names of all entries of a kind, in the order they were entered."""
+    """The names of all entries of a kind, in order of registration."""
     return list(_ENTRIES.get(kind, {}))
 
 
 def name_of(kind: str, entry: object) -> str:
-    """The name that an entry was entered under.
+    """The name that an entry is registered under.
 
     Raises:
-        UsageError: it was not.
+        UsageError: it is not registered.
     """
     for name, known in _ENTRIES.get(kind, {}).items():
         if known is entry:
@@ -84,18 +84,18 @@ def name_of(kind: str, entry: object) -> str:
 
 
 def import_modules(package: str) -> None:
-    """Import every module of a package, so that what they register is known: a new file there is
-    found by itself.
+    """Import every module of a package, so that its entries are registered; a new file is found
+    automatically.
     """
     for found in pkgutil.iter_modules(sys.modules[package].__path__, f"{package}."):
         importlib.import_module(found.name)
 
 
 def import_file(path: Path) -> ModuleType:
-    """Run a user's own file, which registers entries; once for each file.
+    """Run a user's file, which registers entries; at most once.
 
     Raises:
-        UsageError: it is not there, is no Python file or fails; the message has its last line.
+        UsageError: it does not exist, is no Python file, or fails; the message has the exception.
     """
     path = path.resolve()
     name = f"imported_{path.stem}"
@@ -116,5 +116,5 @@ def import_file(path: Path) -> ModuleType:
 
 
 def _origin(entry: object) -> object:
-    """Where an entry comes from: a file that is run again enters the same ones."""
+    """Where an entry is defined: a file that is run again registers the same ones."""
     return getattr(entry, "__module__", None), getattr(entry, "__qualname__", entry)

@@ -21,13 +21,13 @@ def generalized_advantages(
 
     Args:
         rewards, values: float [T, B].
-        next_values: [T, B], V of the state that each step led to: at a truncation the value of the
-            episode's last observation, at step T − 1 that of the observation to come.
-        terminated: bool [T, B]; nothing is bootstrapped there, truncated or not.
-        truncated: bool [T, B]; V is bootstrapped, the sum over l ends.
+        next_values: [T, B], V of the state that each step led to: at a truncation that of the
+            episode's last observation, at step T − 1 that of the next observation.
+        terminated: bool [T, B]; no bootstrapping there, truncated or not.
+        truncated: bool [T, B]; the sum over l ends, bootstrapped with V.
 
     Returns:
-        Advantages [T, B]; with the values added they are the returns to learn V from.
+        Advantages [T, B]; plus the values, they are the returns to learn V from.
     """
     deltas = rewards + discount * next_values * ~terminated - values
     carries = discount * gae_lambda * (~(terminated | truncated)).to(rewards.dtype)
@@ -50,7 +50,7 @@ def finished_episodes(
         so_far: float64 [2, B], return and length of each unfinished episode before the rollout.
 
     Returns:
-        Returns and lengths, float64 [T, B] each, right where `ended`; and the next `so_far`.
+        Returns and lengths, float64 [T, B] each, valid where `ended`; and the next `so_far`.
     """
     steps = torch.stack([rewards.double(), torch.ones_like(rewards, dtype=torch.float64)], 1)
     totals = []

@@ -1,4 +1,4 @@
-"""Collecting experience, all on the environments' device."""
+"""Collecting experience, entirely on the environments' device."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from .novelty import nothing_seen, see
 from .protocols import Act, Agent, Diagnostics, Environment, Observation, Output, State, Step
 from .returns import finished_episodes
 
-TOGETHER = 2**14  # environments whose last observations are looked at in one call, at most
+TOGETHER = 2**14  # last observations that the agent evaluates in one call, at most
 
 
 @dataclass(frozen=True)
 class Cursor:
-    """Where agent and environments stand between two steps.
+    """The state of agent and environments between two steps.
 
     Attributes:
-        obs: what the agent sees next, [B, ...] by name, with ``last_action``, ``last_reward``
+        obs: the agent's next observations, [B, ...] by name, with ``last_action``, ``last_reward``
             and ``task``.
-        state: the agent's, [B, ...].
+        state: the agent's hidden state, [B, ...].
         starts: bool [B], whether an episode begins with `obs`.
-        so_far: float64 [2, B], return and length of the unfinished episodes.
-        seen: bool [B, n], what the unfinished episodes have seen, see `metarims.novelty`; n is 0
-            where that is not noted.
+        so_far: float64 [2, B], return and length so far of the unfinished episodes.
+        seen: bool [B, n], situations visited in the unfinished episodes, see `metarims.novelty`; n
+            is 0 if that is not tracked.
     """
 
     obs: Observation
@@ -45,16 +45,17 @@ class Rollout:
     """T steps of B environments.
 
     Attributes:
-        obs, starts, actions, log_probs, values: what was seen, done and thought, [T, B, ...].
-        states: the agent's before the steps 0, stride, 2·stride ..., [T / stride, B, ...].
+        obs, starts, actions, log_probs, values: observations, actions and the agent's outputs, [T,
+            B, ...].
+        states: hidden states before the steps 0, stride, 2·stride ..., [T / stride, B, ...].
         stride: steps between them.
-        next_values: V of what each step led to, [T, B].
+        next_values: V of the state that each step led to, [T, B].
         rewards, terminated, truncated: [T, B].
-        novelty: [T, B], the bonus for what each step led to; 0 where that is not noted.
+        novelty: [T, B], the bonus for where each step led; 0 if that is not tracked.
         task: int64 [B].
         diagnostics: the agent's, [T, B, ...].
-        ends: float64 [T, B, 4], return, length, success and first step (from this rollout's on,
-            negative before it) of the episode, where one ended.
+        ends: float64 [T, B, 4], return, length, success and first step (relative to this rollout's,
+            negative if before it) of the episode, where one ended.
     """
 
     obs: Observation
@@ -75,12 +76,12 @@ class Rollout:
 
     @property
     def episodes(self) -> Tensor:
-        """Those that ended, [episodes, 4], in the order of steps; waits for the device."""
+        """The episodes that ended, [episodes, 4], in order of steps; waits for the device."""
         return self.ends[self.terminated | self.truncated]
 
 
 def beside(one: Rollout, other: Rollout) -> Rollout:
-    """Two rollouts of as many steps as one of all their environments."""
+    """Two rollouts of equally many steps as one, with the environments of both."""
 
     def joined(a: Any, b: Any) -> Any:
         return torch.cat([a, b], batch_axis(a)) if isinstance(a, Tensor) else a
@@ -89,19 +90,19 @@ def beside(one: Rollout, other: Rollout) -> Rollout:
 
 
 def batch_axis(x: Tensor) -> int:
-    """Where the environments are in a rollout's tensor, [T, B, ...] or [B]."""
+    """The axis of environments in a rollout's tensor, [T, B, ...] or [B]."""
     return min(1, x.dim() - 1)
 
 
 def side_by_side(cursors: Sequence[Cursor]) -> Cursor:
-    """Where several runs' environments stand, one run's after the other's."""
+    """The cursors of several runs as one, run after run."""
     parts = [vars(replace(cursor, so_far=cursor.so_far.T)) for cursor in cursors]
     joined = Cursor(**tree_map(lambda *each: torch.cat(each), *parts))
     return replace(joined, so_far=joined.so_far.T)
 
 
 def run_by_run(cursor: Cursor, runs: int) -> list[Cursor]:
-    """Each run's part of what `side_by_side` gave."""
+    """The inverse of `side_by_side`."""
 
     def part(k: int) -> Cursor:
         own = vars(replace(cursor, so_far=cursor.so_far.T))
@@ -112,12 +113,12 @@ def run_by_run(cursor: Cursor, runs: int) -> list[Cursor]:
 
 
 def copied(cursor: Cursor) -> Cursor:
-    """The same in memory of its own."""
+    """A copy of a cursor and its tensors."""
     return Cursor(**tree_map(torch.clone, vars(cursor)))
 
 
 def overwrite(cursor: Cursor, other: Cursor) -> None:
-    """Have a cursor's tensors hold what another one's do."""
+    """Overwrite a cursor's tensors with another's."""
 
     def put(own: Tensor, new: Tensor) -> None:
         if own is not new:
@@ -127,7 +128,7 @@ def overwrite(cursor: Cursor, other: Cursor) -> None:
 
 
 def begin(env: Environment, agent: Agent, seed: int | None = None, curious: bool = False) -> Cursor:
-    """Reset the environments and the agent; whether what is seen is to be noted."""
+    """Reset the environments and the agent; novelty is tracked if `curious`."""
     with as_usage_errors():
         obs = env.reset(seed)
     count, device = env.num_envs, env.device
@@ -147,7 +148,7 @@ def begin(env: Environment, agent: Agent, seed: int | None = None, curious: bool
 
 
 def actor_of(agent: Agent) -> Act:
-    """What acts as the agent does, while its parameters stay as they are."""
+    """The function to act with while the agent's parameters stay the same."""
     own: Callable[[], Act] | None = getattr(agent, "acting", None)
     return agent if own is None else own()
 
@@ -159,20 +160,20 @@ def forward_step(act: Act, cursor: Cursor) -> Output:
 
 
 def sample(logits: Tensor, generator: torch.Generator) -> Tensor:
-    """Actions int64 [...] drawn from logits [..., A], by the race of exponential clocks."""
+    """Actions int64 [...] sampled from logits [..., A], by a race of exponential clocks."""
     return first_of(logits, torch.empty_like(logits).exponential_(generator=generator).log_())
 
 
 def first_of(logits: Tensor, log_clocks: Tensor) -> Tensor:
-    """Who wins the race, [...]: exponential clocks [..., A] run as fast as actions are likely, and
-    what divides all likelihoods alike is no matter.
+    """The winners of a race, [...]: exponential clocks [..., A] run at rates proportional to the
+    actions' probabilities, so that normalisation does not matter.
     """
     return (logits - log_clocks).argmax(-1)
 
 
 def draw_log_clocks(like: Tensor, steps: int, generators: Sequence[torch.Generator]) -> Tensor:
-    """Logarithms of clocks for so many steps, [T, B, A], where a step's logits are `like` [B, A];
-    each generator draws for a run's environments. On a GPU it draws them all at once.
+    """Logarithms of exponential clocks for `steps` steps, [T, B, A], where a step's logits are
+    `like` [B, A]; each generator draws for one run's environments, on a GPU for all steps at once.
     """
     count, actions = like.shape
     clocks = like.new_empty(len(generators), steps, count // len(generators), actions)
@@ -183,7 +184,7 @@ def draw_log_clocks(like: Tensor, steps: int, generators: Sequence[torch.Generat
 
 
 def advance(env: Environment, cursor: Cursor, state: State, actions: Tensor) -> tuple[Step, Cursor]:
-    """Step the environments; the cursor after it, its `so_far` and `seen` unchanged."""
+    """Step the environments; returns the next cursor, too, with `so_far` and `seen` unchanged."""
     step = env.step(actions)
     obs = with_last(step.obs, actions, step.reward, step.task)
     starts = step.terminated | step.truncated
@@ -199,8 +200,8 @@ def collect_rollout(
     stride: int,
     *generators: torch.Generator,
 ) -> tuple[Rollout, Cursor]:
-    """Let the agent act for `steps` steps, keeping its state every `stride`; where there are
-    several runs, each with a generator, their environments are side by side.
+    """Let the agent act for `steps` steps, keeping its state every `stride`; several runs, with a
+    generator each, have their environments side by side.
     """
     act, moments = actor_of(agent), list[Moment]()
     few = counts_rows(env.device, len(generators))
@@ -219,14 +220,16 @@ def collect_rollout(
 
 
 def counts_rows(device: torch.device, runs: int) -> bool:
-    """Whether work is done on the rows that need it alone: elsewhere to count them would wait."""
+    """Whether to compute only the rows that need it, which have to be counted: that makes a GPU
+    wait.
+    """
     return device.type == "cpu" and runs == 1
 
 
 @dataclass(frozen=True)
 class CutShort:
-    """Environments, int64 [n], whose episodes a step truncated, with their last observations and
-    states, [n, ...]; others may be among them.
+    """Environments, int64 [n], whose episodes a step truncated, possibly among others, with their
+    last observations and states, [n, ...].
     """
 
     rows: Tensor
@@ -236,8 +239,8 @@ class CutShort:
 
 @dataclass(frozen=True)
 class Moment:
-    """One step: where agent and environments stood, what the agent thought and did, what came of
-    it, how new that was, and which episodes it truncated.
+    """One step: the cursor before it, the agent's output and action, the result, its novelty bonus,
+    and the episodes it truncated.
     """
 
     cursor: Cursor
@@ -251,7 +254,7 @@ class Moment:
 def _assemble(
     act: Act, moments: list[Moment], cursor: Cursor, stride: int, few: bool, runs: int
 ) -> tuple[Rollout, Cursor]:
-    """The moments side by side, and the cursor after them."""
+    """The moments as a rollout, and the cursor after it."""
     outputs, results = [m.output for m in moments], [m.step for m in moments]
     values = torch.cat([output.value for output in outputs])
     rewards = torch.stack([step.reward for step in results])
@@ -288,17 +291,17 @@ def _assemble(
 
 
 def with_last(obs: Observation, action: Tensor, reward: Tensor, task: Tensor) -> Observation:
-    """What an agent sees: the environments' observations, and what came before them."""
+    """An agent's observations: the environments', the last action and reward, and the task."""
     return {**obs, "last_action": action, "last_reward": reward, "task": task}
 
 
 def joined(steps: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-    """Tensors [1, B, ...] by name of each step to [T, B, ...]."""
+    """Concatenate each step's tensors [1, B, ...], by name, to [T, B, ...]."""
     return {name: torch.cat([step[name] for step in steps]) for name in steps[0]}
 
 
 def _cut_short(step: Step, cursor: Cursor, action: Tensor, few: bool) -> CutShort | None:
-    """The few that this step truncated, or else all environments."""
+    """The environments that this step truncated, if `few`, or else all."""
     if few and not (step.truncated & ~step.terminated).any():
         return None
     final = with_last(step.final_obs, action, step.reward, step.task)
@@ -318,7 +321,7 @@ def _next_values(
     few: bool,
     runs: int,
 ) -> Tensor:
-    """V of what each step led to, [T, B]."""
+    """V of the state that each step led to, [T, B]."""
     next_values = torch.cat([values[1:], forward_step(act, cursor).value])
     count, flat = values.shape[1], next_values.view(-1)
     parts = [(t, part) for t, part in enumerate(cut_short) if part is not None]
@@ -331,17 +334,17 @@ def _next_values(
 
 
 def in_turn(parts: list[Any], count: int) -> list[list[Any]]:
-    """So many of them at a time."""
+    """The parts, `count` at a time."""
     return [parts[first : first + count] for first in range(0, len(parts), count)]
 
 
 def together(tensors: Sequence[Tensor], runs: int) -> Tensor:
-    """Tensors [B, ...] of several runs side by side as one, in which they are so as well."""
+    """Tensors [B, ...] of several runs side by side, concatenated run by run."""
     return torch.cat([x.unflatten(0, (runs, -1)) for x in tensors], 1).flatten(0, 1)
 
 
 def _value_of(act: Act, parts: list[CutShort], runs: int) -> Tensor:
-    """V of the last observations, `together`."""
+    """V of the last observations, in the order of `together`."""
     obs = {name: together([p.obs[name] for p in parts], runs) for name in parts[0].obs}
     obs = {name: x.unsqueeze(0) for name, x in obs.items()}
     states = zip(*(p.state for p in parts), strict=True)

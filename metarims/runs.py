@@ -39,27 +39,27 @@ Row = dict[str, float]
 
 TAIL = 1 << 16  # bytes that hold several lines of metrics
 CONFIG, METRICS, CHECKPOINTS = "config.json", "metrics.jsonl", "checkpoints"
-LOCK = ".lock"  # a file, for not every network's file system locks folders
+LOCK = ".lock"  # a file, as some network file systems cannot lock folders
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run's folder and how it was configured."""
+    """A run's folder and its configuration."""
 
     path: Path
     config: RunConfig
 
     def save(self, frames: int, checkpoint: Checkpoint) -> Path:
-        """Keep a checkpoint, the metrics up to it having reached the disk."""
+        """Save a checkpoint, after flushing the metrics up to it to disk."""
         flush(self.path / METRICS)
         own = replace(checkpoint, config=self.config.as_json())
         return save_checkpoint(self.path / CHECKPOINTS, frames, own)
 
     def load(self, which: str = "") -> Checkpoint:
-        """The newest whole checkpoint, or that of so many frames, or the "best".
+        """The newest whole checkpoint, or that at a number of frames, or the "best".
 
         Raises:
-            UsageError: there is none, or it came about by another configuration.
+            UsageError: there is none, or it was made with another configuration.
         """
         checkpoint = load_checkpoint(self.path / CHECKPOINTS, which)
         if checkpoint.config:
@@ -67,7 +67,7 @@ class Run:
         return checkpoint
 
     def _check_config(self, known: RunConfig) -> None:
-        """Refuse a config.json that was damaged or changed in what decides how it goes on."""
+        """Refuse a config.json that was damaged, or changed in what matters for continuing."""
         own, theirs = decisive(self.config), decisive(known)
         changed = [*differences(own, theirs).items()]
         if own != theirs:
@@ -79,19 +79,19 @@ class Run:
             )
 
     def has_begun(self) -> bool:
-        """Whether there is anything to go on from."""
+        """Whether there is anything to continue from."""
         return bool(checkpoints(self.path / CHECKPOINTS)) or (self.path / METRICS).exists()
 
     def load_agent(self, agent: Agent, which: str = "") -> None:
-        """Give `agent` a checkpoint's parameters; `UsageError` if they do not fit."""
+        """Load a checkpoint's parameters into `agent`; `UsageError` if they do not fit."""
         put_parameters(agent, self.load(which))
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Within it no other process may train the run; what a killed one left aside is removed.
+        """Within it, no other process can train the run; removes what killed processes left behind.
 
         Raises:
-            UsageError: one does, or the system refuses.
+            UsageError: another process is training it, or the system refuses.
         """
         with held(self.path / LOCK) as mine:
             if not mine:
@@ -105,14 +105,14 @@ class Run:
         append_line(self.path / METRICS, json.dumps(row))
 
     def metrics(self) -> Iterator[Row]:
-        """The lines of metrics.jsonl, but for those that are cut short or damaged."""
+        """The rows of metrics.jsonl, without truncated or damaged ones."""
         path = self.path / METRICS
         for line in path.read_bytes().splitlines() if path.exists() else []:
             if row := _row(line):
                 yield row
 
     def last_metrics(self) -> Row:
-        """The newest whole line of metrics.jsonl, read from its end; empty where there is none."""
+        """The newest whole row of metrics.jsonl, read from its end; empty if there is none."""
         path = self.path / METRICS
         if not path.exists():
             return {}
@@ -122,8 +122,8 @@ class Run:
         return next(filter(None, map(_row, reversed(lines))), {})
 
     def forget_metrics_after(self, frames: int, iterations: int) -> None:
-        """Drop the lines that a resumed run will write again; say if not all of those before are
-        there, one for each iteration.
+        """Drop the rows that a resumed run will write again; prints a note if some of the earlier
+        ones, one per iteration, are missing.
         """
         rows = [row for row in self.metrics() if row["frames"] <= frames]
         if len(rows) < iterations:
@@ -132,18 +132,18 @@ class Run:
         write_text(self.path / METRICS, "".join(json.dumps(row) + "\n" for row in rows))
 
     def checkpoints(self) -> set[int]:
-        """After how many frames there are any."""
+        """The numbers of frames at which there are checkpoints."""
         return {int(name) for name in checkpoints(self.path / CHECKPOINTS)}
 
     def forget_checkpoints_after(self, frames: int) -> None:
-        """Remove those of what the run will do again."""
+        """Remove checkpoints that the run will write again."""
         for later in self.checkpoints():
             if later > frames:
                 remove_checkpoint(self.path / CHECKPOINTS, later)
 
 
 def _row(line: bytes) -> Row:
-    """A line of metrics; empty where it is cut short or damaged."""
+    """A row of metrics; empty if the line is truncated or damaged."""
     try:
         row = json.loads(line)
     except (ValueError, RecursionError):
@@ -155,13 +155,13 @@ def _row(line: bytes) -> Row:
 
 
 def decisive(config: RunConfig) -> RunConfig:
-    """A configuration without what may well be another when a run goes on."""
+    """A configuration without what may change when a run continues."""
     run = RunSettings(seed=config.run.seed)
     return replace(config, run=run, evaluation=EvaluationConfig(), preset="")
 
 
 def check_out(config: RunConfig) -> Path:
-    """Where the run will be; `UsageError` if that is not said, or holds anything."""
+    """The run's folder; `UsageError` if none is given, or it is not empty."""
     if not config.run.out:
         raise UsageError("missing: --out, a folder for the run")
     path = Path(config.run.out)
@@ -170,7 +170,7 @@ def check_out(config: RunConfig) -> Path:
 
 
 def create_run(config: RunConfig) -> Run:
-    """Make the run's folder; one that holds anything is refused."""
+    """Make the run's folder; `UsageError` if it is not empty."""
     path = check_out(config)
     run = Run(make_folder(path), config)
     with run.held():
@@ -189,7 +189,7 @@ def _refuse_if_taken(path: Path) -> None:
 
 
 def load_run(path: str | Path) -> Run:
-    """A run that was made before.
+    """An existing run.
 
     Raises:
         UsageError: there is none at `path` (the message names the nearest), or its configuration
@@ -200,7 +200,7 @@ def load_run(path: str | Path) -> Run:
 
 
 def find_run(config: RunConfig) -> Run | None:
-    """The run that is there already; `UsageError` where it was begun with other settings."""
+    """The run, if it exists already; `UsageError` if it was begun with other settings."""
     if not (Path(config.run.out) / CONFIG).exists():
         return None
     run = load_run(config.run.out)
@@ -212,7 +212,7 @@ def find_run(config: RunConfig) -> Run | None:
 
 
 def load_runs(paths: Iterable[str | Path]) -> list[Run]:
-    """The runs in folders, each a run's own or one that holds the folders of several.
+    """The runs in folders, each a run's own or one that contains several.
 
     Raises:
         UsageError: as `load_run`.
@@ -221,12 +221,12 @@ def load_runs(paths: Iterable[str | Path]) -> list[Run]:
 
 
 def _one_or_many(path: Path) -> list[Path]:
-    """A run's own folder, or those of the runs that it holds."""
+    """A run's own folder, or those of the runs in it."""
     return [path] if (path / CONFIG).exists() else _within(path) or [path]
 
 
 def _within(path: Path) -> list[Path]:
-    """The folders of the runs that a folder holds; shorter names first."""
+    """The folders of the runs in a folder; shorter names first."""
     if not path.is_dir():
         return []
     with refusals(path):
@@ -251,7 +251,7 @@ def read_config(path: Path) -> RunConfig:
 
 
 def put_parameters(agent: Agent, checkpoint: Checkpoint) -> None:
-    """Give `agent` a checkpoint's parameters; `UsageError` if they do not fit."""
+    """Load a checkpoint's parameters into `agent`; `UsageError` if they do not fit."""
     check_words(checkpoint.vocabulary, agent.vocabulary)
     prefix = "agent."
     values = {
@@ -270,7 +270,7 @@ def put_parameters(agent: Agent, checkpoint: Checkpoint) -> None:
 
 
 def check_words(known: Sequence[str], here: Sequence[str]) -> None:
-    """Refuse a checkpoint that reads missions by another vocabulary; what follows on it may."""
+    """Refuse a checkpoint with another vocabulary; new words may follow its own."""
     for token, word in enumerate(known):
         if token >= len(here):
             raise UsageError(
@@ -285,7 +285,7 @@ def check_words(known: Sequence[str], here: Sequence[str]) -> None:
 
 
 def check_like(name: str, given: Tensor, expected: Tensor) -> None:
-    """Refuse a checkpoint's tensor of another shape or type than the run's own."""
+    """Refuse a checkpoint's tensor if its shape or dtype differs from the run's own."""
     if (given.shape, given.dtype) != (expected.shape, expected.dtype):
         raise UsageError(
             f"the checkpoint is of no run like this: {name} is {tuple(given.shape)} of "
@@ -294,7 +294,7 @@ def check_like(name: str, given: Tensor, expected: Tensor) -> None:
 
 
 def _nearest(path: Path) -> str:
-    """The runs within or beside a path where there is none."""
+    """The runs in or next to a path that has none, for the message."""
     if inner := _within(path):
         return f"; it holds {', '.join(map(str, inner[:3]))}{' …' if inner[3:] else ''}"
     runs = [folder.name for folder in _within(path.parent)]

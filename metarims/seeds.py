@@ -1,8 +1,7 @@
-"""Runs that differ in their seed alone, trained at once by one process, each with its folder.
+"""Runs that differ only in their seed, trained at once by one process, each in its own folder.
 
-Each is a `Training` as of a run alone, which knows its agent, its environments, its optimiser and
-its tally. A stack takes from all of them what changes in an iteration, and gives it back to each
-before that is kept.
+Each is a `Training`, as for a single run, with its agent, environments, optimiser and tally. A
+stack takes over what changes during an iteration, and hands it back before a checkpoint.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ from .training import Summary, Training, from_the_start, keep, summary_of
 
 @dataclass(frozen=True)
 class Member:
-    """What one of the runs is made of: its settings, and environments and agent of its own."""
+    """One of the runs: its settings, with environments and an agent of its own."""
 
     config: RunConfig
     env: Environment
@@ -39,7 +38,7 @@ class Member:
 
 
 def why_not_stacked(config: RunConfig) -> str:
-    """What keeps runs of a configuration from learning at once, or nothing."""
+    """Why runs of a configuration cannot be trained at once; "" if they can."""
     levels, count = len(config.environment.env), config.environment.num_envs
     if not config.agent.stacks:
         return f"an agent of kind {config.preset} cannot be stacked"
@@ -53,14 +52,14 @@ def why_not_stacked(config: RunConfig) -> str:
 
 
 class Stack:
-    """Trainings that learn at once.
+    """Trainings that run at once.
 
     Args:
-        trainings: of runs that differ in their seed alone, after as many frames each.
-        env: for the environments of all, side by side.
+        trainings: of runs that differ only in their seed, after equally many frames.
+        env: environments of all runs, side by side.
 
     Attributes:
-        going: the numbers of those that go on learning.
+        going: indices of the runs that are still training.
 
     Raises:
         UsageError: their agent cannot be stacked.
@@ -75,17 +74,17 @@ class Stack:
         self.learner = StackedLearner([training.learner for training in trainings], env.device)
         self._iterate = iterating(self.learner, trainings[0].settings, env.device)
         with torch.no_grad():
-            forward_step(self.learner.agent, self.cursor)  # what cannot be stacked is refused now
+            forward_step(self.learner.agent, self.cursor)  # refuses what cannot be stacked
 
     def iterate(self) -> dict[int, Row]:
-        """One iteration of all; a line of metrics of each run that is going on, by its number."""
+        """One iteration of all runs; a row of metrics by index for those still training."""
         before, runs = time.perf_counter(), len(self.trainings)
         iteration, self.cursor = self._iterate(self.env, self.cursor)
         parts = each_run(iteration, runs)
         figures = {k: self.trainings[k].figures(parts[k]) for k in self.going}
         values = [torch.stack([x.double() for x in own.values()]) for own in figures.values()]
         read = dict(zip(figures, torch.stack(values).tolist(), strict=True))
-        seconds = time.perf_counter() - before  # to read them waits until the work is done
+        seconds = time.perf_counter() - before  # after reading them, which waits for the device
         seen = each_run(_on_host(iteration), runs)
         cursors = run_by_run(replace(self.cursor, so_far=self.cursor.so_far.cpu()), runs)
         rows = {k: dict(zip(figures[k], read[k], strict=True)) for k in figures}
@@ -94,12 +93,12 @@ class Stack:
         }
 
     def rest(self, k: int) -> None:
-        """Have a run learn no more: it stays as it is."""
+        """Stop training a run, which then stays as it is."""
         self.going.discard(k)
         self.learner.resting[k] = True
 
     def give_back(self) -> None:
-        """Let the trainings have what they would have alone."""
+        """Hand each training the state that it would have alone."""
         self.learner.give_back()
         for training, own in zip(
             self.trainings, self.env.state.chunk(len(self.trainings)), strict=True
@@ -110,17 +109,17 @@ class Stack:
 def train_stacked(
     members: Sequence[Member], env: Environment, onlookers: Onlookers = NOBODY
 ) -> list[Summary]:
-    """Train runs that differ in their seed alone at once, to their frames, each into its folder;
-    those that were interrupted go on from the newest checkpoint that all of them have.
+    """Train runs that differ only in their seed at once, to their frames, each into its folder;
+    interrupted ones continue from the newest checkpoint that all of them have.
 
     Args:
         members: the runs.
-        env: for the environments of all, side by side.
-        onlookers: who look at them now and then; the first one alone is drawn.
+        env: environments of all runs, side by side.
+        onlookers: callbacks during training; only the first run is drawn.
 
     Raises:
-        UsageError: the runs cannot go on together, their agent cannot be stacked, or one of them
-            learnt nothing more; the others have come to their end by then.
+        UsageError: the runs cannot continue together, their agent cannot be stacked, or one of them
+            failed; the others have finished by then.
     """
     with ExitStack() as holding:
         there = [find_run(member.config) for member in members]
@@ -142,7 +141,7 @@ def train_stacked(
 
 
 def _stand_at(run: Run, training: Training) -> None:
-    """Have a run's folder hold what was before the training stands, and no more."""
+    """Make a run's folder end where its training stands."""
     frames = training.tally.frames
     if not run.checkpoints():
         keep(run, training)
@@ -151,7 +150,7 @@ def _stand_at(run: Run, training: Training) -> None:
 
 
 def _common_frames(runs: Sequence[Run | None]) -> int:
-    """The newest frames after which all runs have a checkpoint, or have yet to begin."""
+    """The largest frame count at which all runs have a checkpoint, 0 if none has begun."""
     known = [(run.checkpoints() if run else set()) or {0} for run in runs]
     common = set.intersection(*known)
     if not common:
@@ -164,7 +163,7 @@ def _common_frames(runs: Sequence[Run | None]) -> int:
 
 
 def _restored(member: Member, run: Run | None, frames: int) -> Training:
-    """A run's training after so many frames."""
+    """A run's training at `frames`."""
     if run is None or not run.checkpoints():
         return from_the_start(member.config, member.env, member.agent)
     training = Training(member.config, member.env, member.agent)
@@ -175,7 +174,7 @@ def _restored(member: Member, run: Run | None, frames: int) -> Training:
 def _go_on(
     stack: Stack, runs: Sequence[Run], config: RunConfig, onlookers: Onlookers
 ) -> list[Summary]:
-    """Train until every run is done; one that fails rests, and is told of at the end."""
+    """Train until every run is done; one that fails is frozen, and reported at the end."""
     frames, trainings, faults = config.run.frames, stack.trainings, dict[int, str]()
     clock = Clock(trainings[0].tally.frames, config.run.checkpoint_frames)
     for k in [k for k in stack.going if trainings[k].is_done(frames)]:
@@ -205,7 +204,7 @@ def _go_on(
 
 
 def _keep(run: Run, training: Training) -> str:
-    """Checkpoint a run; why it cannot go on, or nothing."""
+    """Checkpoint a run; why it cannot continue, or ""."""
     try:
         keep(run, training)
     except UsageError as error:
@@ -217,14 +216,14 @@ def _keep(run: Run, training: Training) -> str:
 def _shown(
     runs: Sequence[Run], trainings: Sequence[Training], frames: int, onlookers: Onlookers
 ) -> Iterator[Callable[[Mapping[int, Row], Sequence[int]], None]]:
-    """What takes an iteration's figures, of the runs that are going on, and whose last it was."""
+    """A function that takes an iteration's figures, by run, and the runs that it finished."""
     begun = [training.tally.frames for training in trainings]
     last: list[Row] = [{"frames": count} for count in begun]
     with ExitStack() as shown:
         line = ProgressLine(sum(begun), len(runs) * frames, f"{len(runs)} runs")
         shown.enter_context(closing(line))
         monitors = []
-        for k, training in enumerate(trainings):  # to draw them all would take long
+        for k, training in enumerate(trainings):  # drawing all of them would take long
             own = replace(onlookers, draw=None) if k else onlookers
             monitors.append(Monitor(runs[k], training.agent, begun[k], own))
             shown.enter_context(closing(monitors[k]))
@@ -241,7 +240,7 @@ def _shown(
 
 
 def _on_host(iteration: Iteration) -> Iteration:
-    """What a tally reads of it copied to the host at once, not run by run."""
+    """An iteration, with what tallies read copied to the host at once rather than run by run."""
 
     def copied(rollout: Rollout) -> Rollout:
         ends = {name: getattr(rollout, name).cpu() for name in ("ends", "terminated", "truncated")}

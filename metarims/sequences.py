@@ -1,4 +1,4 @@
-"""What is learnt from: rollouts cut into spans, in minibatches."""
+"""Training data: rollouts cut into spans, in minibatches."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .rollout import Rollout
 
 @dataclass(frozen=True)
 class Sequences:
-    """N spans to learn from: [S, N, ...], the state before each [N, ...], its task [N]."""
+    """N spans of S steps, [S, N, ...], with the state before each, [N, ...], and its task, [N]."""
 
     obs: Observation
     state: State
@@ -27,7 +27,7 @@ class Sequences:
     task: Tensor
 
     def take(self, rows: Tensor) -> Sequences:
-        """The spans `rows`, int64."""
+        """The spans with the indices `rows`, int64."""
         return Sequences(
             {name: x.index_select(1, rows) for name, x in self.obs.items()},
             tuple(x.index_select(0, rows) for x in self.state),
@@ -41,7 +41,7 @@ class Sequences:
 
 
 def cut(rollout: Rollout, advantages: Tensor, returns: Tensor, span: int) -> Sequences:
-    """The rollout in spans, a multiple of its stride each; N = T / span · B."""
+    """Cut a rollout into spans, a multiple of its stride each; N = T / span · B."""
 
     def fold(x: Tensor) -> Tensor:
         return x.view(-1, span, *x.shape[1:]).transpose(0, 1).flatten(1, 2)
@@ -61,8 +61,8 @@ def cut(rollout: Rollout, advantages: Tensor, returns: Tensor, span: int) -> Seq
 
 @torch.no_grad()
 def with_current_log_probs(agent: Agent, sequences: Sequences, parts: int) -> Sequences:
-    """The same spans with the log-probabilities that the agent gives their actions now, worked out
-    in so many parts: it takes no more memory than to learn from these.
+    """The spans with their actions' log-probabilities under the current agent, computed in `parts`
+    chunks, so that this takes no more memory than learning from them.
     """
     found = []
     for rows in in_parts(torch.arange(len(sequences.task), device=sequences.task.device), parts):
@@ -75,18 +75,18 @@ def with_current_log_probs(agent: Agent, sequences: Sequences, parts: int) -> Se
 def minibatches(
     sequences: Sequences, parts: int, generator: torch.Generator
 ) -> Iterator[Sequences]:
-    """One pass over the spans in random order, in `parts` parts alike but for one span, or in as
-    many as there are spans.
+    """One pass over the spans in random order, in `parts` minibatches whose sizes differ by at most
+    one, or one per span if there are fewer spans.
     """
     for rows in in_parts(shuffled(len(sequences.task), generator, sequences.task.device), parts):
         yield sequences.take(rows)
 
 
 def in_parts(rows: Tensor, parts: int) -> Sequence[Tensor]:
-    """Rows, int64 [..., N], in so many parts, alike but for one row, or in N."""
+    """Rows, int64 [..., N], in `parts` chunks of sizes that differ by at most one, or in N."""
     return rows.tensor_split(min(parts, rows.shape[-1]), -1)
 
 
 def shuffled(count: int, generator: torch.Generator, device: torch.device) -> Tensor:
-    """The numbers from 0 to `count`, int64, in random order."""
+    """A random permutation of the numbers below `count`, int64."""
     return torch.randperm(count, generator=generator, device=device)

@@ -1,9 +1,9 @@
-"""Settings: trees of frozen dataclasses whose leaves are addressed by path and kept as JSON.
+"""Settings: trees of frozen dataclasses, with leaves addressed by path and stored as JSON.
 
-A `Variant` is a dataclass that is chosen by name among those registered under its kind; in JSON its
-name stands first. A path joins the names of fields with dots: ``fast.learning_rate``. A field
-with the metadata `FLAT` adds nothing to the path of what it holds, one with `NAMED` its variant's
-name, one with ``{"path": "from"}`` that word in place of its own name.
+A `Variant` is a dataclass chosen by name among those registered under its kind; in JSON its name
+comes first. A path joins field names with dots: ``fast.learning_rate``. A field with the metadata
+`FLAT` adds nothing to the path of its contents, one with `NAMED` its variant's name, and one with
+``{"path": "from"}`` that word instead of its own name.
 """
 
 from __future__ import annotations
@@ -21,27 +21,27 @@ Leaf = str | int | float | bool | None | tuple["Leaf", ...]
 Json = str | int | float | bool | None | list["Json"] | dict[str, "Json"]
 Settings = TypeVar("Settings")
 
-NAME = "name"  # of a variant, in JSON
+NAME = "name"  # key of a variant's name, in JSON
 
 
 @dataclass(frozen=True)
 class Variant:
-    """A configuration chosen by its name among those of its kind."""
+    """A configuration chosen by name among those of its kind."""
 
     kind: ClassVar[str]
 
     @property
     def name(self) -> str:
-        """The name that its class is registered under."""
+        """The name that the class is registered under."""
         return registry.name_of(self.kind, type(self))
 
 
-FLAT = {"path": ""}  # metadata of a field that adds nothing to the path of what it holds
-NAMED = {"path": NAME}  # of one that adds its variant's name
+FLAT = {"path": ""}  # metadata of a field that adds nothing to the path of its contents
+NAMED = {"path": NAME}  # metadata of a field that adds its variant's name
 
 
 def segments(settings: object) -> dict[str, str]:
-    """For each field of a dataclass what it adds to a path."""
+    """What each field of a dataclass adds to a path."""
     found = {}
     for field in fields(settings):  # type: ignore[arg-type]
         own = field.metadata.get("path", field.name)
@@ -50,7 +50,7 @@ def segments(settings: object) -> dict[str, str]:
 
 
 def flatten(settings: object) -> dict[str, Leaf]:
-    """Every leaf by its path; a variant's name is a leaf, too, by the path of its field."""
+    """All leaves by path; a variant's name is a leaf, too, at the path of its field."""
     leaves: dict[str, Leaf] = {}
     for name, segment in segments(settings).items():
         value = getattr(settings, name)
@@ -65,10 +65,11 @@ def flatten(settings: object) -> dict[str, Leaf]:
 
 
 def replace_at(settings: Settings, changes: Mapping[str, object]) -> Settings:
-    """The same settings with the leaves at some paths changed, all at once, variants by their name.
+    """The settings with the leaves at some paths replaced, all at once; variants are given by name.
 
     Raises:
-        UsageError: no such path (the message has the nearest), or a value of the wrong type.
+        UsageError: there is no such path (the message names the nearest), or a value has the wrong
+            type.
     """
     return _replaced(settings, dict(changes), "")
 
@@ -92,7 +93,7 @@ def _replaced(settings: Settings, changes: dict[str, object], above: str) -> Set
 
 
 def _take_below(segment: str, inner: object, changes: dict[str, object]) -> dict[str, object]:
-    """Those of the changes that are about what a field holds, by their paths within."""
+    """Remove from `changes` those inside a field's value; returns them by path within it."""
     if not is_dataclass(inner):
         return {}
     prefix = f"{segment}." if segment else ""
@@ -106,7 +107,7 @@ def _take_below(segment: str, inner: object, changes: dict[str, object]) -> dict
 
 
 def differences(settings: object, other: object) -> dict[str, Leaf]:
-    """The leaves that differ from the other's, by path, as the first has them."""
+    """The leaves of `settings` that differ from those of `other`, by path."""
     theirs = flatten(other)
     return {
         path: leaf
@@ -116,7 +117,7 @@ def differences(settings: object, other: object) -> dict[str, Leaf]:
 
 
 def as_json(settings: object) -> Json:
-    """Settings as what JSON can hold."""
+    """Settings as JSON-compatible values."""
     if is_dataclass(settings) and not isinstance(settings, type):
         content = {f.name: as_json(getattr(settings, f.name)) for f in fields(settings)}
         return {NAME: settings.name, **content} if isinstance(settings, Variant) else content
@@ -128,10 +129,10 @@ def as_json(settings: object) -> Json:
 
 
 def read_json(kind: object, content: object, path: str) -> object:
-    """A value of a type from what JSON holds, as `as_json` wrote it; absent settings are defaults.
+    """A value of type `kind` from JSON written by `as_json`; missing settings take their defaults.
 
     Raises:
-        UsageError: it is of another type, or holds an unknown setting.
+        UsageError: the value has another type, or contains an unknown setting.
     """
     options = get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)
     if content is None and type(None) in options:

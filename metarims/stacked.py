@@ -1,9 +1,9 @@
-"""Runs that differ in their seed alone, learning at once: their parameters stacked, and every
-product batched over them.
+"""Runs that differ only in their seed, trained at once: their parameters are stacked, and every
+product is batched over them.
 
-Each run draws what it would draw alone, and has its own gradient, its own norm to clip that by and
-its own steps of Adam's, so that it is what it would be alone, to rounding. Agents are mapped over
-by `torch.func.vmap`.
+Each run draws the random numbers that it would alone, and has its own gradient, clipping norm and
+Adam steps, so its result is what it would be alone, up to rounding. `torch.func.vmap` maps over the
+agents.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class StackedAgent(nn.Module):
     """Several agents as one, with their environments side by side: an `Agent` for runs · B of them.
 
     Args:
-        agents: torch modules, alike but for their parameters.
+        agents: torch modules that differ only in their parameters.
     """
 
     def __init__(self, agents: Sequence[Agent]) -> None:
@@ -51,17 +51,17 @@ class StackedAgent(nn.Module):
 
     @property
     def runs(self) -> int:
-        """How many agents there are."""
+        """Number of agents."""
         return len(self.agents)
 
     @property
     def vocabulary(self) -> Sequence[str]:
-        """Every one's."""
+        """The vocabulary of all of them."""
         return self.agents[0].vocabulary
 
     @property
     def form(self) -> str:
-        """How they run, where they say so."""
+        """The form that they run in, if they have one."""
         found = []
 
         def look(parameters: Parameters) -> Tensor:
@@ -73,18 +73,18 @@ class StackedAgent(nn.Module):
 
     @property
     def parameters_by_name(self) -> dict[str, nn.Parameter]:
-        """All agents', [runs, ...], as each agent calls them."""
+        """All agents' parameters, [runs, ...], by their names in an agent."""
         return dict(self.within.agent.named_parameters())
 
     def share(self) -> None:
-        """Have each agent's parameters be its part of the stack's from now on."""
+        """Make each agent's parameters views of the stack's."""
         stacked = self.parameters_by_name
         for k, agent in enumerate(self.agents):
             for name, parameter in agent.named_parameters():
                 parameter.data = stacked[name].data[k]
 
     def as_one(self, parameters: Parameters, function: Callable[[Agent], Result]) -> Result:
-        """What a function makes of one of the agents, which has these parameters meanwhile."""
+        """Apply a function to one of the agents, with these parameters for the time being."""
         own = {f"agent.{name}": parameter for name, parameter in parameters.items()}
         return cast(Result, functional_call(self.within, own, (function,)))
 
@@ -93,12 +93,12 @@ class StackedAgent(nn.Module):
         return cast(Agent, self.within.agent).groups()
 
     def initial_state(self, batch: int) -> State:
-        """Every agent's, side by side."""
+        """Every agent's initial state, side by side."""
         states = [agent.initial_state(batch // self.runs) for agent in self.agents]
         return tuple(map(torch.cat, zip(*states, strict=True)))
 
     def forward(self, obs: Observation, state: State, starts: Tensor) -> Output:
-        """As `Agent` says, but for a loss of the agents' own: each run's is its own affair."""
+        """As `Agent`, but without the agents' own losses, which are each run's own."""
 
         def act(parameters: Parameters, *given: Any) -> tuple[Any, ...]:
             output = self.as_one(parameters, lambda agent: agent(*given))
@@ -117,14 +117,14 @@ class StackedAgent(nn.Module):
 
 
 class Within(nn.Module):
-    """Where an agent has other parameters than its own."""
+    """Holds an agent whose parameters are replaced by others."""
 
     def __init__(self, agent: nn.Module) -> None:
         super().__init__()
         self.agent = agent
 
     def forward(self, function: Callable[[nn.Module], object]) -> object:
-        """What the function makes of the agent."""
+        """Apply a function to the agent."""
         return function(self.agent)
 
 
@@ -132,11 +132,11 @@ class StackedLearner(Learner):
     """Several learners as one.
 
     Args:
-        learners: of runs that differ in their seed alone, after as many frames; from now on their
-            agents' parameters are parts of the stack's, and from their generators is drawn.
+        learners: of runs that differ only in their seed, after equally many frames. Their agents'
+            parameters become views of the stack's, and their generators are drawn from.
 
     Attributes:
-        resting: bool [runs], those that learn no more.
+        resting: bool [runs], those that no longer learn.
     """
 
     agent: StackedAgent
@@ -152,19 +152,19 @@ class StackedLearner(Learner):
         agent.share()
 
     def iterate(self, env: Environment, cursor: Cursor) -> tuple[Iteration, Cursor]:
-        """As a run alone, with the environments of all side by side; figures are [runs]."""
-        with warnings.catch_warnings():  # gradients lie in rows, just as the parameters do
+        """As for a single run, with the environments of all side by side; figures are [runs]."""
+        with warnings.catch_warnings():  # gradients have the parameters' layout, in rows
             warnings.filterwarnings("ignore", "grad and param do not obey the gradient layout")
             return super().iterate(env, cursor)
 
     @property
     def generators(self) -> list[torch.Generator]:
-        """All runs'."""
+        """All runs' generators."""
         return [learner.generator for learner in self.learners]
 
     def give_back(self) -> None:
-        """Let the learners have how many frames there were, and their optimisers' moments; all else
-        is theirs already.
+        """Copy the number of frames and the optimisers' moments to the learners; they share all
+        else already.
         """
         moments, stacked = self.optimizer.moments(), self.agent.parameters_by_name
         for k, learner in enumerate(self.learners):
@@ -189,7 +189,7 @@ class StackedLearner(Learner):
         }
 
     def _sequences(self, rollout: Rollout, loop: Loop) -> Sequences:
-        """As of a run alone, [runs, ...]."""
+        """As for a single run, [runs, ...]."""
 
         def one(own: dict[str, Any]) -> dict[str, Any]:
             alone = Rollout(**own, stride=rollout.stride)
@@ -219,7 +219,7 @@ class StackedLearner(Learner):
             yield Sequences(**vmap(one)(vars(sequences), rows))
 
     def _loss(self, agent: Agent, batch: Sequences, loop: Loop) -> Loss:
-        """Each run's, [runs]."""
+        """Each run's loss, [runs]."""
         of_one = super()._loss
 
         def one(parameters: Parameters, own: dict[str, Any]) -> tuple[Any, ...]:
@@ -234,7 +234,7 @@ class StackedLearner(Learner):
 
 
 def each_run(iteration: Iteration, runs: int) -> list[Iteration]:
-    """What a stack's iteration was for each of its runs."""
+    """A stack's iteration, split by run."""
     rollouts = [(_stacked(rollout, runs), rollout.stride) for rollout in iteration.rollouts]
 
     def one(k: int) -> Iteration:
@@ -250,10 +250,11 @@ def each_run(iteration: Iteration, runs: int) -> list[Iteration]:
 
 @contextmanager
 def stackable() -> Iterator[None]:
-    """What cannot be mapped over is refused.
+    """Refuse what cannot be mapped over.
 
     Raises:
-        UsageError: something within it looks at a number, draws at random or the like.
+        UsageError: something within it has data-dependent control flow, draws at random or the
+            like.
     """
     try:
         yield
@@ -268,7 +269,7 @@ def stackable() -> Iterator[None]:
 
 
 def _stacked(rollout: Rollout, runs: int) -> dict[str, Any]:
-    """A rollout's tensors, [runs, T, B, ...] or [runs, B], by field; they share its memory."""
+    """A rollout's tensors, [runs, T, B, ...] or [runs, B], by field, as views."""
 
     def run_first(x: Tensor) -> Tensor:
         axis = batch_axis(x)
@@ -280,10 +281,10 @@ def _stacked(rollout: Rollout, runs: int) -> dict[str, Any]:
 
 
 def _apart(given: Any, axis: int, runs: int) -> Any:
-    """Tensors with an axis of runs before that of their environments."""
+    """Tensors with an axis of runs before that of environments."""
     return tree_map(lambda x: x.unflatten(axis, (runs, -1)), given)
 
 
 def _together(given: Any, axis: int) -> Any:
-    """What `_apart` was given."""
+    """The inverse of `_apart`."""
     return tree_map(lambda x: x.flatten(axis, axis + 1), given)

@@ -6,11 +6,11 @@ import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import scipy  # its statistics take a second to import: they are, when they are asked for
+import scipy  # loads scipy.stats, which takes a second to import, on first use
 import torch
 from torch import Tensor
 
-DEAD = 0.01  # of steps; a module that is active in fewer is dead
+DEAD = 0.01  # share of steps; a module that is active in fewer is dead
 Z95 = 1.959963984540054  # the normal distribution's 97.5 % quantile
 
 
@@ -35,7 +35,7 @@ def entropy(distribution: Tensor) -> Tensor:
 def module_choices(diagnostics: Mapping[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
     """Each choice among modules by name: ``module_mask`` and ``module_probabilities``, [T, B, n].
 
-    There is one, "modules", or one at each depth of a routing network, "modules/depth_i", or none.
+    There is one, "modules", or one per depth of a routing network, "modules/depth_i", or none.
     """
     if "module_mask" not in diagnostics:
         return {}
@@ -48,17 +48,17 @@ def module_choices(diagnostics: Mapping[str, Tensor]) -> dict[str, tuple[Tensor,
 
 
 def module_figures(mask: Tensor, probabilities: Tensor) -> dict[str, Tensor]:
-    """Who works, and how much that depends on the input (Kirsch et al. 2018, §4.2).
+    """Which modules are active, and how much that depends on the input (Kirsch et al. 2018, §4.2).
 
     Args:
         mask: bool [T, B, n], the active modules.
-        probabilities: float [T, B, n], the choice's distribution over modules.
+        probabilities: float [T, B, n], the distribution over modules behind the choice.
 
     Returns:
-        ``use_j``: the share of steps that module j was active in; ``H_A``: the entropy in nats of
-        the mean distribution; ``H_A_given_X``: the mean entropy of a step's; ``information``: their
-        difference, the mutual information; ``dead``: how many modules were active in under one step
-        of a hundred.
+        ``use_j``: share of steps in which module j was active; ``H_A``: entropy in nats of the mean
+        distribution; ``H_A_given_X``: mean entropy of the single steps' distributions;
+        ``information``: their difference, the mutual information; ``dead``: number of modules
+        active in less than one step in a hundred.
     """
     use = mask.flatten(0, 1).double().mean(0)
     rows = probabilities.flatten(0, 1).double()
@@ -91,11 +91,11 @@ def stratified_mean(strata: Sequence[Sequence[float]]) -> float:
 
 
 def stratified_interval(strata: Sequence[Sequence[float]], seed: int = 0) -> tuple[float, float]:
-    """The 95 % bootstrap interval of `stratified_mean`: runs are drawn anew within each stratum.
+    """The 95 % bootstrap interval of `stratified_mean`: runs are resampled within each stratum.
 
     Args:
-        strata: of each level the scores of its runs.
-        seed: of what is drawn.
+        strata: for each level, the scores of its runs.
+        seed: of the resampling.
     """
     random = np.random.default_rng(seed)
     drawn = [_resampled(stratum, random) for stratum in strata]
@@ -103,19 +103,19 @@ def stratified_interval(strata: Sequence[Sequence[float]], seed: int = 0) -> tup
     return _middle(means)
 
 
-Profile = tuple[np.ndarray, np.ndarray, np.ndarray]  # of each threshold: share, its 95 % interval
+Profile = tuple[np.ndarray, np.ndarray, np.ndarray]  # by threshold: share and its 95 % interval
 
 
 def performance_profile(
     strata: Sequence[Sequence[float]], thresholds: np.ndarray, seed: int = 0
 ) -> Profile:
     """The share of scores above each threshold, with pointwise 95 % bootstrap intervals: runs are
-    drawn anew within each stratum.
+    resampled within each stratum.
 
     Args:
-        strata: of each level the scores of its runs.
+        strata: for each level, the scores of its runs.
         thresholds: [n].
-        seed: of what is drawn.
+        seed: of the resampling.
     """
     random = np.random.default_rng(seed)
     scores = np.concatenate([np.asarray(stratum) for stratum in strata])
@@ -134,7 +134,7 @@ def improvement(ours: Sequence[float], theirs: Sequence[float]) -> float:
 def improvement_interval(
     ours: Sequence[float], theirs: Sequence[float], seed: int = 0
 ) -> tuple[float, float]:
-    """Its 95 % percentile bootstrap interval."""
+    """The 95 % percentile bootstrap interval of `improvement`."""
     random = np.random.default_rng(seed)
     return _middle(_wins(_resampled(ours, random), _resampled(theirs, random)))
 
@@ -143,18 +143,18 @@ RESAMPLES = 2000
 
 
 def _resampled(sample: Sequence[float], random: np.random.Generator) -> np.ndarray:
-    """The sample drawn from itself, [RESAMPLES, n]."""
+    """Bootstrap resamples, [RESAMPLES, n]."""
     values = np.asarray(sample, dtype=np.float64)
     return values[random.integers(len(values), size=(RESAMPLES, len(values)))]
 
 
 def _wins(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
-    """Of [R, n] and [R, m]: how often one is larger than the other, [R]."""
+    """How often a score in [R, n] is larger than one in [R, m], ties counting half, [R]."""
     difference = ours[:, :, None] - theirs[:, None, :]
     return (np.sign(difference) / 2 + 0.5).mean((1, 2))  # type: ignore[no-any-return]
 
 
 def _middle(drawn: np.ndarray) -> tuple[float, float]:
-    """Where 95 % of them lie."""
+    """The interval that contains the middle 95 %."""
     low, high = np.quantile(drawn, [0.025, 0.975])
     return float(low), float(high)

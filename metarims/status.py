@@ -1,4 +1,4 @@
-"""How far something is that takes long: a line that changes on a terminal, else a line at times."""
+"""Progress of long tasks: a line that changes on a terminal, otherwise a line now and then."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.status import Status
 
-PLAIN_EVERY = 10.0  # seconds between lines where the output is no terminal
+PLAIN_EVERY = 10.0  # seconds between lines if the output is not a terminal
 PLAIN_AFTER = 3.0  # seconds before the first of them
 
 
 class StatusLine:
-    """What `status_line` gives."""
+    """A status line, see `status_line`."""
 
     def __init__(self, console: Console, status: Status) -> None:
         self._console, self._status = console, status
         self._next = time.monotonic() + PLAIN_AFTER
 
     def show(self, line: Callable[[], str]) -> None:
-        """How it stands now; asked for where it is going to be shown."""
+        """Show the current status; `line` is called only if it will be shown."""
         if self._console.is_terminal:
             self._status.update(line())
         elif time.monotonic() > self._next:
@@ -29,13 +29,13 @@ class StatusLine:
             self._next = time.monotonic() + PLAIN_EVERY
 
     def say(self, line: str) -> None:
-        """Something that stays."""
+        """Print a line that stays."""
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 @contextmanager
 def status_line() -> Iterator[StatusLine]:
-    """While it is open it shows how far something is."""
+    """A status line, shown within the context."""
     console = Console()
     with console.status("") as status:
         yield StatusLine(console, status)

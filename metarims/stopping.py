@@ -1,4 +1,4 @@
-"""Being told to stop: by Ctrl-C, or by a cluster that wants its machine back (SIGTERM)."""
+"""Stopping on request: Ctrl-C, or a cluster that wants its machine back (SIGTERM)."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from contextlib import contextmanager
 from types import FrameType
 
 HEARD = (signal.SIGINT, signal.SIGTERM)
-GRACE = 5.0  # seconds that work which is under way has to come to an end
-AGAIN = 0.05  # seconds until one is raised again that nobody heard
-SERVED = "METARIMS_SERVES"  # environment variable: the process that this one was started to serve
+GRACE = 5.0  # seconds for current work to finish
+AGAIN = 0.05  # seconds until a `Stopped` that was swallowed is raised again
+SERVED = "METARIMS_SERVES"  # environment variable: id of the process that this one serves
 
 
 class Stopped(KeyboardInterrupt):
-    """A command was told to stop, by the signal `number`."""
+    """A command was told to stop by the signal `number`."""
 
     def __init__(self, number: int) -> None:
         super().__init__()
@@ -25,13 +25,13 @@ class Stopped(KeyboardInterrupt):
 
     @property
     def exit_code(self) -> int:
-        """128 and the signal's number, as a shell has it."""
+        """128 plus the signal's number, as in a shell."""
         return 128 + self.number
 
 
 @contextmanager
 def told_to_repeat() -> Iterator[None]:
-    """Who is told to stop within it ends by saying how to go on: by the same command."""
+    """If stopped within it, print that the same command resumes."""
     try:
         yield
     except Stopped:
@@ -40,24 +40,24 @@ def told_to_repeat() -> Iterator[None]:
 
 
 class Told:
-    """Which signal has been heard, 0 for none."""
+    """The signal received, 0 for none."""
 
     def __init__(self) -> None:
         self.number = 0
 
     def raise_if_so(self) -> None:
-        """Stop, now that it can be done."""
+        """Raise `Stopped` if there was a signal."""
         if self.number:
             raise Stopped(self.number)
 
     def is_in_time(self) -> None:
-        """What was under way has come to an end, and what is left will be done, too."""
+        """Cancel the grace period: the current work has finished, and the rest may, too."""
         signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 @contextmanager
 def hearing() -> Iterator[None]:
-    """Within it both signals end the command by `Stopped`."""
+    """Within it, both signals raise `Stopped`."""
     told = Told()
 
     def stop(number: int, _: FrameType | None) -> None:
@@ -71,8 +71,8 @@ def hearing() -> Iterator[None]:
 
 @contextmanager
 def noting() -> Iterator[Told]:
-    """Within it the first signal is noted, for work that must come to a good end; a second one, or
-    `GRACE` running out, ends it at once.
+    """Within it, the first signal is noted, for work that must finish cleanly; a second one, or the
+    end of `GRACE`, raises `Stopped` at once.
     """
     told = Told()
 
@@ -94,19 +94,19 @@ def noting() -> Iterator[Told]:
 
 
 def is_left_alone() -> bool:
-    """Whether the process that this one serves, if it serves one, has ended."""
+    """Whether the process that this one serves, if any, has ended."""
     return os.environ.get(SERVED, str(os.getppid())) != str(os.getppid())
 
 
 def serving() -> dict[str, str]:
-    """The environment of a process that serves this one."""
+    """The environment for a process that serves this one."""
     return {**os.environ, SERVED: str(os.getpid())}
 
 
 @contextmanager
 def _handling(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
-    """Give both signals and the alarm a handler, and after that their own again; only a main thread
-    may. A `Stopped` raised where nobody hears it, as in a compiler's call back, comes again.
+    """Handle both signals and the alarm, and restore their handlers afterwards; only in the main
+    thread. A `Stopped` that is swallowed, as in a compiler's callback, is raised again.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 
 
 def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """In Markdown, without an end to its last line."""
+    """A Markdown table, without a final newline."""
     first, *others = (f"| {' | '.join(row)} |" for row in (head, *rows))
     return "\n".join([first, "|---" * len(head) + "|", *others])
 

@@ -1,4 +1,4 @@
-"""What a run has counted: frames, episodes, and how the last ones went."""
+"""What a run counts: frames, episodes, and how the last ones went."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from torch import Tensor
 from . import ranks
 from .rollout import Cursor, Rollout
 
-WINDOW = 200  # episodes that the rolling means go over
+WINDOW = 200  # episodes in the rolling means
 
 
 def has_reached(row: Mapping[str, float], target: float) -> bool:
-    """Whether by a line of metrics a whole window of episodes succeeds this often."""
+    """Whether a row of metrics has this success rate, over a full window of episodes."""
     return row.get("rollout/window", 0) >= WINDOW and row["rollout/success_rate"] >= target
 
 
@@ -25,19 +25,19 @@ def _none() -> Tensor:
 
 @dataclass(frozen=True)
 class Tally:
-    """What a run has counted so far.
+    """A run's counts so far.
 
-    An episode counts where it began: the means go over episodes in that order, and only over those
-    before which none is unfinished. The first ones to end are the short ones, which went well.
+    Episodes are ordered by when they began, and the means include only those before which none is
+    unfinished: the first to end are short ones, which went well.
 
     Attributes:
-        before: frames that the parameters had learnt from when the run began.
-        frames, iterations, episodes: how many; of episodes, those that ended.
-        seconds: spent in iterations.
-        steps: of each environment.
+        before: frames that the initial parameters had learnt from.
+        frames, iterations, episodes: numbers so far; of episodes, those that ended.
+        seconds: time spent in iterations.
+        steps: steps of each environment.
         waiting: float64 [n, 4], return, length, success and first step of episodes that ended while
             one that began no later has not.
-        recent: float64 [up to WINDOW, 4], likewise, of the last episodes that count.
+        recent: float64 [up to WINDOW, 4], likewise, of the last episodes in the means.
     """
 
     before: int = 0
@@ -50,7 +50,7 @@ class Tally:
     recent: Tensor = field(default_factory=_none)
 
     def after(self, rollouts: Sequence[Rollout], cursor: Cursor, seconds: float) -> Tally:
-        """The tally with one more iteration: its rollouts, and where they ended."""
+        """The tally after one more iteration, given its rollouts and the cursor at their end."""
         steps, ended = self.steps, []
         for rollout in rollouts:
             begun = torch.zeros_like(rollout.episodes)
@@ -76,13 +76,13 @@ class Tally:
 
     @property
     def success_rate(self) -> float:
-        """Of the last episodes that count; NaN before there is one."""
+        """Success rate over the window; NaN before there is an episode."""
         return float(self.recent[:, 2].mean())
 
     def is_fair(self) -> bool:
-        """Whether there is a whole window of episodes that count."""
+        """Whether the window is full."""
         return len(self.recent) == WINDOW
 
     def has_reached(self, target: float) -> bool:
-        """Whether the last episodes, a whole window of them, succeed this often."""
+        """Whether the success rate over a full window is at least `target`."""
         return self.is_fair() and self.success_rate >= target

@@ -1,4 +1,4 @@
-"""Learning from what others did: demonstrations, shown as rollouts."""
+"""Learning from demonstrations, presented as rollouts."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from .rollout import Rollout, beside, joined, with_last
 class Teacher:
     """Shows demonstrations to B listeners, each of them one episode after another.
 
-    Whoever has seen an episode to its end is shown the next that none was shown yet; every pass
-    over the demonstrations has an order of its own.
+    A listener that reaches the end of an episode gets the next one that nobody has been shown yet;
+    every pass over the demonstrations has its own order.
 
     Args:
         demonstrations: what to show.
-        agent: whose hidden state goes along.
-        env: there is a listener for each of these.
+        agent: its hidden state is carried along.
+        env: there is one listener per environment.
         seed: of the orders.
     """
 
@@ -38,27 +38,27 @@ class Teacher:
         known = demonstrations.level in env.level_ids
         task = env.level_ids.index(demonstrations.level) if known else 0
         self._task = torch.full((count,), task, device=device)
-        # Who is shown what is settled on the host: nothing here waits for a device.
+        # Listeners are scheduled on the host, so nothing here waits for a device.
         self._ends = demonstrations.ends.cpu()
         self._firsts = torch.cat([torch.zeros(1), self._ends.nonzero().squeeze(1)[:-1] + 1]).long()
         self._order: tuple[int, list[int]] = (-1, [])
         self._taken = 0  # episodes that this rank's listeners have begun
-        self._at = self._begin(count)  # the step that each is shown next
-        self._before = torch.full((count,), -1)  # and the one before it
+        self._at = self._begin(count)  # index of the step that each is shown next
+        self._before = torch.full((count,), -1)  # and of the one before it
         self._state = agent.initial_state(count)
 
     def lesson(self, agent: Agent, rollout: Rollout) -> Rollout:
-        """What is shown next, beside what the agent did itself meanwhile; the bool observation
-        `shown` tells them apart.
+        """The next demonstrated steps beside the agent's own rollout; the bool observation `shown`
+        tells them apart.
         """
         shown = self.show(agent, len(rollout.starts), rollout.stride)
         return beside(_marked(shown, True), _marked(rollout, False))
 
     @torch.no_grad()
     def show(self, agent: Agent, steps: int, stride: int) -> Rollout:
-        """The next steps [T, B], done as they were, with what the agent thinks of them.
+        """The next demonstrated steps, [T, B], with the agent's outputs for them.
 
-        Its state is kept every `stride`; nothing is reported of episodes that end.
+        Its state is kept every `stride`; episodes that end are not reported.
         """
         rows = self._go_on(steps)
         obs, starts = self._seen(rows)
@@ -92,17 +92,17 @@ class Teacher:
         )
 
     def tensors(self) -> dict[str, Tensor]:
-        """Where it stands, for `restore`."""
+        """The current position, for `restore`."""
         numbers = {"taken": self._taken, "digest": self._digest}
         found = {name: torch.tensor([number]) for name, number in numbers.items()}
         found |= {"at": self._at, "before": self._before}
         return found | {f"state.{i}": x for i, x in enumerate(self._state)}
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
-        """Go back to where the tensors were taken.
+        """Go back to a position.
 
         Raises:
-            UsageError: that was of other demonstrations.
+            UsageError: it is one in other demonstrations.
         """
         if int(tensors["digest"]) != self._digest:
             raise UsageError("the demonstrations are not those that the run began with")
@@ -112,7 +112,7 @@ class Teacher:
         self._state = tuple(tensors[f"state.{i}"].to(device) for i in range(len(self._state)))
 
     def _go_on(self, steps: int) -> Tensor:
-        """The step before, the steps to be shown and the one after them, int64 [T + 2, B]."""
+        """Indices of the step before, the steps to show and the one after, int64 [T + 2, B]."""
         rows = [self._before]
         for _ in range(steps):
             rows.append(self._at)
@@ -123,14 +123,14 @@ class Teacher:
         return torch.stack([*rows, self._at])
 
     def _begin(self, count: int) -> Tensor:
-        """The first steps of the next episodes, int64 [count]."""
+        """Indices of the first steps of the next episodes, int64 [count]."""
         numbers = range(self._taken, self._taken + count)
         self._taken += count
         firsts = [self._first(ranks.rank() + ranks.size() * number) for number in numbers]
         return torch.tensor(firsts, dtype=torch.int64)
 
     def _first(self, number: int) -> int:
-        """The first step of an episode, by its number over all passes."""
+        """Index of the first step of an episode, by its number over all passes."""
         turn, place = divmod(number, len(self._firsts))
         if self._order[0] != turn:
             generator = ranks.own_generator(torch.device("cpu"), self._seed, turn)
@@ -139,7 +139,7 @@ class Teacher:
         return self._order[1][place]
 
     def _seen(self, rows: Tensor) -> tuple[Observation, Tensor]:
-        """What an agent is shown at all but the first of the rows, and where episodes start."""
+        """The observations at all rows but the first, and where episodes start."""
         device = self._actions.device
         nothing = rows[:-1] < 0
         starts = nothing | self._ends[rows[:-1]]

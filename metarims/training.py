@@ -1,4 +1,4 @@
-"""A run from its first frame to its last, and on again after an interruption, to the bit."""
+"""Training a run from first to last frame, and resuming it after an interruption, to the bit."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ from .tally import Tally
 from .teacher import Teacher
 
 LOST = 3  # iterations without a finite gradient after which a run gives up
-MOST = 2**62  # of whatever is counted
+MOST = 2**62  # upper bound on all counts
 
 
 @dataclass(frozen=True)
 class Summary:
-    """How a run ended: frames, seconds of training, rolling success rate, its folder."""
+    """The outcome of a run: frames, seconds of training, rolling success rate, and its folder."""
 
     frames: int
     seconds: float
@@ -45,7 +45,7 @@ class Summary:
 
 
 class Training:
-    """All that changes while a run learns."""
+    """The state of a run in training."""
 
     def __init__(
         self,
@@ -70,15 +70,15 @@ class Training:
         self._culprit = ""  # what was not finite in the last of them
 
     def iterate(self) -> Row:
-        """One iteration and its figures, under Stable-Baselines3's names where it has one."""
+        """One iteration and its figures, named as in Stable-Baselines3 where it has them."""
         before = time.perf_counter()
         iteration, cursor = self._iterate(self.env, self.cursor)
-        # Reading figures off the device waits until the work is done.
+        # Reading the figures waits for the device.
         row = _row(self.figures(iteration))
         return self.after(iteration, cursor, row, time.perf_counter() - before)
 
     def figures(self, iteration: Iteration) -> dict[str, Tensor]:
-        """What an iteration is told by: each loop's losses, and the diagnostics."""
+        """An iteration's figures: each loop's losses, and the diagnostics."""
         figures = {
             f"train/{loop}/{name}": value
             for loop, losses in iteration.figures.items()
@@ -89,7 +89,8 @@ class Training:
         return figures | diagnose(iteration.rollouts[-1])
 
     def after(self, iteration: Iteration, cursor: Cursor, figures: Row, seconds: float) -> Row:
-        """Count an iteration of so many seconds, which ended at `cursor`; its line of metrics."""
+        """Account for an iteration of `seconds` that ended at `cursor`; returns its row of metrics.
+        """
         self.cursor = cursor
         self.updates += iteration.updates
         row = figures | _means_over_loops(figures, list(iteration.figures))
@@ -102,23 +103,23 @@ class Training:
         return row | _tally_row(self.tally) | {"train/n_updates": self.updates}
 
     def is_done(self, frames: int) -> bool:
-        """Whether there are so many frames, or what the run was to be trained until is reached."""
+        """Whether there are this many frames, or the run has reached its target success rate."""
         learnt = self.until > 0 and self.tally.has_reached(self.until)
         return learnt or self.tally.frames >= frames
 
     def is_lost(self) -> bool:
-        """Whether no gradient has been finite for some iterations."""
+        """Whether the last `LOST` iterations had no finite gradient."""
         return self._lost >= LOST
 
     def lament(self) -> str:
-        """What is to be said then."""
+        """The message about that."""
         return (
             f"no gradient was finite for {LOST} iterations, beginning with {self._culprit}; "
             "the parameters are as they were before: try a lower learning_rate"
         )
 
     def _own_tensors(self) -> dict[str, Tensor]:
-        """The tensors of which each rank has its own."""
+        """The tensors that each rank has its own version of."""
         own = _cursor_tensors(self.cursor)
         own["generator"] = self.learner.generator.get_state().to(self.env.device)
         own["environments"] = self.env.state
@@ -126,7 +127,7 @@ class Training:
         return own | {f"teacher.{name}": x.to(self.env.device) for name, x in shown.items()}
 
     def checkpoint(self) -> Checkpoint:
-        """All of it, every rank's, for `restore`."""
+        """The complete state, of every rank, for `restore`."""
         tensors = {f"agent.{name}": tensor for name, tensor in self.agent.state_dict().items()}
         moments = self.learner.optimizer.moments()
         for name, parameter in self.agent.named_parameters():
@@ -153,10 +154,10 @@ class Training:
         )
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Go back to where a checkpoint was taken.
+        """Restore the state in a checkpoint.
 
         Raises:
-            UsageError: it is of another agent, of another number of ranks, or of no run like this.
+            UsageError: it is of another agent, another number of ranks, or a different kind of run.
         """
         try:
             self._restore(checkpoint)
@@ -215,17 +216,17 @@ def train(
     shown: Demonstrations | None = None,
     onlookers: Onlookers = NOBODY,
 ) -> Summary:
-    """Train `agent` in `env` for the run's frames into its folder, a new one.
+    """Train `agent` in `env` for the run's frames, into a new folder.
 
     Args:
-        config: of the run.
+        config: the run's.
         env: its environments.
-        agent: which learns.
-        shown: what it learns from instead of what it does, which then is only reported on.
-        onlookers: who look at it now and then.
+        agent: the agent to train.
+        shown: demonstrations for its policy to imitate, instead of learning from its own actions.
+        onlookers: callbacks during training.
 
     Raises:
-        UsageError: the folder holds something already, or the run to begin from has another agent.
+        UsageError: the folder is not empty, or the run to start from has another agent.
     """
     training = from_the_start(config, env, agent, shown)
     run = create_run(config) if ranks.rank() == 0 else Run(Path(config.run.out), config)
@@ -237,18 +238,18 @@ def train(
 def from_the_start(
     config: RunConfig, env: Environment, agent: Agent, shown: Demonstrations | None = None
 ) -> Training:
-    """A run before its first iteration, with another one's parameters where it begins with them."""
+    """A run before its first iteration, with another run's parameters if it starts from one."""
     before = begin_from(load_run(config.run.origin), config, agent) if config.run.origin else 0
     return Training(config, env, agent, shown, before)
 
 
 def _held(run: Run) -> AbstractContextManager[None]:
-    """What rank 0 holds the run's folder by."""
+    """Holds the run's folder, on rank 0."""
     return run.held() if ranks.rank() == 0 else nullcontext()
 
 
 def begin_from(origin: Run, config: RunConfig, agent: Agent) -> int:
-    """Give `agent` the parameters of another run's; how many frames those have learnt from.
+    """Load another run's parameters into `agent`; returns the frames they have learnt from.
 
     Raises:
         UsageError: its agent differs.
@@ -265,7 +266,7 @@ def begin_from(origin: Run, config: RunConfig, agent: Agent) -> int:
 
 
 def _leaves_of_agent(config: RunConfig) -> dict[str, Leaf]:
-    """What decides which parameters an agent has, by path."""
+    """The settings that determine an agent's parameters, by path."""
     return {"observation": config.environment.observation, **flatten(config.agent)}
 
 
@@ -277,8 +278,8 @@ def resume(
     onlookers: Onlookers = NOBODY,
     frames: int | None = None,
 ) -> Summary:
-    """Go on with a run from its newest whole checkpoint, to `frames` or as far as it was planned;
-    one that was cut off before there was any begins.
+    """Continue a run from its newest whole checkpoint, to `frames` or as planned; one that was cut
+    off before its first checkpoint starts again.
 
     On the CPU the result equals the uninterrupted run's bit for bit.
 
@@ -299,7 +300,7 @@ def resume(
 
 
 def _grown(moment: Tensor, parameter: Tensor) -> Tensor:
-    """A moment with a row of zeros for each that the parameter gained: vocabularies grow."""
+    """A moment, with rows of zeros for those that the parameter gained: vocabularies grow."""
     if moment.dim() == 0 or moment.shape == parameter.shape:
         return moment
     missing = len(parameter) - len(moment)
@@ -309,9 +310,9 @@ def _grown(moment: Tensor, parameter: Tensor) -> Tensor:
 
 
 def _go_on(run: Run, training: Training, frames: int, onlookers: Onlookers) -> Summary:
-    """Train, and on rank 0 keep and show what comes of it.
+    """Train, with rank 0 saving and showing progress.
 
-    Who is told to stop keeps the iteration that is under way and ends by `Stopped`.
+    On a signal, the current iteration is completed and saved, and `Stopped` raised.
     """
     begun_at = training.tally.frames
     clock = Clock(begun_at, run.config.run.checkpoint_frames)
@@ -332,7 +333,7 @@ def _go_on(run: Run, training: Training, frames: int, onlookers: Onlookers) -> S
 
 
 def summary_of(run: Run, training: Training) -> Summary:
-    """How a run stands."""
+    """A run's outcome so far."""
     tally = training.tally
     return Summary(tally.frames, tally.seconds, tally.success_rate, run.path)
 
@@ -341,7 +342,7 @@ def summary_of(run: Run, training: Training) -> Summary:
 def _shown(
     run: Run, agent: Agent, begun_at: int, frames: int, onlookers: Onlookers
 ) -> Iterator[Callable[[Row, bool], None]]:
-    """What takes each iteration's figures, and whether it was the last: on rank 0 a monitor."""
+    """A function that reports, on rank 0, an iteration's figures, given whether it was the last."""
     if ranks.rank() > 0:
         yield lambda row, last: None
         return
@@ -357,7 +358,7 @@ def _shown(
 
 
 def keep(run: Run, training: Training) -> int:
-    """Checkpoint all ranks, what is finite of it alone; the frames of it."""
+    """Checkpoint all ranks; returns the frames. `UsageError` if a parameter is not finite."""
     if lost := nonfinite_parameter(training.agent):
         raise UsageError(
             f"{run.path}: {lost} is not finite after {training.tally.frames} frames, and is not "
@@ -386,13 +387,13 @@ def _tally_row(tally: Tally) -> Row:
 
 
 def _row(figures: dict[str, Tensor]) -> Row:
-    """Their means over ranks, read off the device all at once."""
+    """Means of figures over ranks, read off the device all at once."""
     means = ranks.mean(torch.stack([value.double() for value in figures.values()]))
     return dict(zip(figures, means.tolist(), strict=True))
 
 
 def _means_over_loops(row: Row, loops: Sequence[str]) -> Row:
-    """The loops' losses together, under Stable-Baselines3's names."""
+    """The loops' mean losses, under Stable-Baselines3's names."""
     names = [name.split("/")[2] for name in row if name.startswith(f"train/{loops[0]}/")]
     return {
         f"train/{name}": sum(row[f"train/{loop}/{name}"] for loop in loops) / len(loops)
@@ -401,7 +402,7 @@ def _means_over_loops(row: Row, loops: Sequence[str]) -> Row:
 
 
 def _state_for(generator: torch.Generator, saved: Tensor) -> Tensor:
-    """A generator's saved state, uint8 [n]; one that it seeds, if another kind of device's."""
+    """A generator's saved state, uint8 [n]; one seeded by it if it is of another kind of device."""
     if saved.shape == generator.get_state().shape or saved.dim() != 1:
         return saved
     digest = hashlib.sha256(bytes(saved.tolist())).digest()
@@ -410,7 +411,7 @@ def _state_for(generator: torch.Generator, saved: Tensor) -> Tensor:
 
 
 def _of_rank(rank: int, name: str) -> str:
-    """What a rank's own tensor is called in a checkpoint."""
+    """The name in a checkpoint of a tensor that each rank has its own version of."""
     return f"rank{rank}.{name}" if rank else name
 
 

@@ -23,8 +23,8 @@ from .ppo import PPO, normalized
 @register("algorithm", "clone")
 @dataclass(frozen=True)
 class Clone(AlgorithmConfig):
-    """Maximises the likelihood of the demonstrated actions; the value is learnt from the agent's
-    own rollouts, ready for PPO to continue.
+    """Maximum likelihood of the demonstrated actions; the value is learnt from the agent's own
+    rollouts, ready for PPO to continue.
 
     Attributes:
         value_weight: weight of the value loss.
@@ -39,9 +39,8 @@ class Clone(AlgorithmConfig):
         check_between(0, float("inf"), value_weight=self.value_weight)
 
     def targets(self, rollout: Rollout) -> tuple[Tensor, Tensor]:
-        """As advantages, for agents with internal choices such as routers, the normalised
-        log-likelihood of the demonstrated actions, 0 elsewhere; and returns, bootstrapped with V at
-        the rollout's end.
+        """As advantages, for agents with internal choices, the normalised log-likelihood of
+        demonstrated actions, 0 elsewhere; and returns, bootstrapped with V at the rollout's end.
         """
         rewards, ends = self.rewards(rollout), (rollout.terminated, rollout.truncated)
         values = rollout.values, rollout.next_values
@@ -50,9 +49,7 @@ class Clone(AlgorithmConfig):
         return likely * rollout.obs["shown"], advantages + rollout.values
 
     def loss(self, output: Output, batch: Sequences, loop: Loop) -> Loss:
-        """The mean of −log π(a) over demonstrated steps, the value loss over the agent's own steps,
-        and the agent's own loss.
-        """
+        """Mean −log π(a) of demonstrated steps, value loss of the agent's, and its own loss."""
         shown, log_probs = batch.obs["shown"], output.logits.log_softmax(-1)
         imitation_loss = -mean_where(log_prob_of(log_probs, batch.actions), shown)
         value_loss = 0.5 * mean_where((output.value - batch.returns).square(), ~shown)

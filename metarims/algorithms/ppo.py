@@ -58,9 +58,7 @@ class PPO(AlgorithmConfig):
         check_between(0, float("inf"), **weights, value_weight=self.value_weight)
 
     def targets(self, rollout: Rollout) -> tuple[Tensor, Tensor]:
-        """Normalised GAE advantages, and returns (values plus unnormalised advantages), [T, B]
-        each.
-        """
+        """Normalised GAE advantages; and returns, values plus raw advantages; [T, B] each."""
         advantages = generalized_advantages(
             self.rewards(rollout),
             rollout.values,
@@ -100,8 +98,6 @@ class PPO(AlgorithmConfig):
 
 
 def normalized(advantages: Tensor, least: float) -> Tensor:
-    """Advantages with mean 0 and standard deviation 1, or less where it was below `least`; over all
-    ranks.
-    """
+    """Advantages with mean 0 and, unless it was below `least`, deviation 1, over all ranks."""
     mean, deviation = ranks.moments(advantages)
     return (advantages - mean) / deviation.clamp_min(least)

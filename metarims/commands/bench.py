@@ -125,8 +125,7 @@ class Bench:
 
 
 def learners(make: MakeEnvironments, level: str, told: Mapping[str, Leaf]) -> list[Entry]:
-    """Our presets with the settings in `told` and, on a CPU, torch-ac (if installed) and torch.mm.
-    """
+    """Our presets with the settings in `told` and, on a CPU, torch.mm and torch-ac if installed."""
     found = [
         Entry(
             agent,

@@ -30,8 +30,7 @@ class Compare:
     json: Path | None = None
 
     def run(self, wiring: Wiring) -> None:
-        """Print a row for each level, agent and settings, and tables of runs that continue others.
-        """
+        """Print a row per level, agent and settings, and tables of runs that continue others."""
         check_between(0, 1, target=self.target)
         check_writable(self.json)
         runs = load_runs(self.runs)

@@ -122,9 +122,7 @@ HEAD = f"{'level':36}{'episodes':>9}{'success':>9}   {'95 %':17}{'return':>8}{'s
 
 
 def lesioned(run: Run, counts: Sequence[int]) -> dict[str, AgentConfig]:
-    """A run's agent as it is and, for each of `counts`, its lesioned variants, by what is switched
-    off.
-    """
+    """A run's agent as it is and, for each count, its lesions, by what is switched off."""
     found = {"": run.config.agent}
     for count in counts:
         check_positive(knock_out=count)

@@ -186,8 +186,7 @@ def until_then(run: Run, until: float | None) -> Run:
 
 
 def on_device(run: Run, name: str) -> Run:
-    """The run on the device of that name, or where it was if there is no name; on a CPU without
-    capture and TF32.
+    """The run on a device, by default where it was; on a CPU without capture and TF32.
 
     Raises:
         UsageError: there is no such device here.
@@ -256,9 +255,7 @@ def on_demonstrated_level(simulator: Simulator, config: RunConfig) -> RunConfig:
 
 @contextmanager
 def told_how_to_resume(folder: str, count: int, flags: Sequence[str]) -> Iterator[None]:
-    """If training is stopped, print the command that resumes it, with its number of ranks and its
-    flags.
-    """
+    """If training is stopped, print the command that resumes it, on `count` ranks with `flags`."""
     try:
         yield
         ranks.wait_for_all()

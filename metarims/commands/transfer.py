@@ -79,7 +79,7 @@ def transfer(program: Path, asked: Transfer, runs: list[Run]) -> str:
 
 
 def check_modules(counts: Sequence[int], runs: Sequence[Run]) -> None:
-    """Refuse to switch off more modules than any of the runs has."""
+    """Refuse to switch off modules if none of the runs has any."""
     for count in counts:
         check_positive(knock_out=count)
         if not any(run.config.agent.lesions(count) for run in runs):

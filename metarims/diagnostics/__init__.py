@@ -1,7 +1,7 @@
-"""Diagnostics: functions of a rollout to named figures, each found by its name.
+"""Diagnostics: functions from a rollout to named figures, each found by its name.
 
-Whatever an agent puts among its output's diagnostics is reported: by the diagnostic that reads it,
-or, where there is none, as its mean; what has no mean is refused aloud. A diagnostic of one's own::
+Everything in the diagnostics of an agent's output is reported: by the diagnostic that reads it or,
+if there is none, as its mean; what has no mean is an error. A custom diagnostic::
 
     @diagnostic("value_spread")
     def value_spread(rollout):

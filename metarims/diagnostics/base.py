@@ -1,4 +1,4 @@
-"""How diagnostics are entered, and how a rollout goes through all of them."""
+"""Registering diagnostics, and applying all of them to a rollout."""
 
 from __future__ import annotations
 
@@ -19,12 +19,11 @@ _READS: dict[Diagnostic, tuple[str, ...]] = {}
 
 
 def diagnostic(name: str, reads: tuple[str, ...] = ()) -> Callable[[Diagnostic], Diagnostic]:
-    """Enter a function of a rollout to scalars by name, under which TensorBoard shows them.
+    """Register a function from a rollout to scalars, by the names that TensorBoard shows.
 
     Args:
         name: the function's.
-        reads: which of the agent's diagnostics it takes care of; where one of them is missing it is
-            not called.
+        reads: the agent's diagnostics that it handles; if one of them is missing it is not called.
     """
 
     def enter(function: Diagnostic) -> Diagnostic:
@@ -38,7 +37,7 @@ def diagnose(rollout: Rollout) -> dict[str, Tensor]:
     """Every diagnostic's figures, and the means of what none of them reads.
 
     Raises:
-        UsageError: the agent puts out something that no diagnostic reads and that has no mean.
+        UsageError: the agent outputs a diagnostic that nothing reads and that has no mean.
     """
     functions = [cast(Diagnostic, find(KIND, name)) for name in names(KIND)]
     figures: dict[str, Tensor] = {}

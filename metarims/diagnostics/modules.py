@@ -1,4 +1,4 @@
-"""Which modules work, and how much that depends on the input."""
+"""Which modules are active, and how much that depends on the input."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .base import diagnostic
 
 @diagnostic("modules", reads=("module_mask", "module_probabilities"))
 def modules(rollout: Rollout) -> dict[str, Tensor]:
-    """`module_figures` of each choice among modules."""
+    """`module_figures` for each choice among modules."""
     return {
         f"{choice}/{name}": value
         for choice, layer in module_choices(rollout.diagnostics).items()

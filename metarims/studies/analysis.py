@@ -1,4 +1,4 @@
-"""What the modules do: who works at which event, what the agent expects along its episodes."""
+"""What the modules do: which are active at which event, and how values develop along episodes."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from ..protocols import Agent, Environment
 from ..rollout import Rollout, begin, collect_rollout
 from ..statistics import bootstrap_interval, entropy, module_choices, module_figures
 
-SOON = 5  # steps to a success that is about to come
-RARE = 30  # an event seen in fewer steps says nothing
+SOON = 5  # steps before success that count as about to succeed
+RARE = 30  # events with fewer steps are left out
 
 
 def watch(agent: Agent, env: Environment, steps: int, seed: int) -> Rollout:
-    """Let the agent act for `steps` steps of every environment."""
+    """A rollout of `steps` steps in every environment."""
     generator = torch.Generator(env.device).manual_seed(seed)
     rollout, _ = collect_rollout(env, agent, begin(env, agent, seed), steps, steps, generator)
     return rollout
 
 
 def about_to_succeed(rollout: Rollout) -> Tensor:
-    """Whether a step is one of the last 5 of an episode that reaches its goal, bool [T, B]."""
+    """Whether a step is one of the last 5 of a successful episode, bool [T, B]."""
     return steps_to_success(rollout) < SOON
 
 
 def find_levels(rollout: Rollout, ids: Sequence[str]) -> dict[str, Tensor]:
-    """Being on a level as an event, bool [T, B] by name; none where there is but one level."""
+    """Being on a level as an event, bool [T, B] by name; none if there is only one level."""
     on = {f"on {name}": (rollout.task == i).expand_as(rollout.starts) for i, name in enumerate(ids)}
     return on if len(ids) > 1 else {}
 
@@ -37,7 +37,7 @@ def find_levels(rollout: Rollout, ids: Sequence[str]) -> dict[str, Tensor]:
 def steps_to_success(rollout: Rollout) -> Tensor:
     """Steps from each to the one that ends its episode in success, float [T, B].
 
-    Infinite where the episode fails, or does not end before the rollout does.
+    Infinite if the episode fails or does not end within the rollout.
     """
     succeeds = rollout.terminated & (rollout.rewards > 0)
     ends = rollout.terminated | rollout.truncated
@@ -51,13 +51,13 @@ def steps_to_success(rollout: Rollout) -> Tensor:
 
 @dataclass(frozen=True)
 class EventUse:
-    """Who works at an event.
+    """The modules' activity at an event.
 
     Attributes:
-        steps: how many steps it was seen in.
-        use: the share of them that each module was active in.
-        information: between the event and each module's activity, in nats; 0 where the module
-            takes no notice.
+        steps: number of steps with the event.
+        use: share of them in which each module was active.
+        information: mutual information of the event and each module's activity, in nats; 0 if they
+            are independent.
     """
 
     steps: int
@@ -66,7 +66,9 @@ class EventUse:
 
 
 def use_by_event(mask: Tensor, events: Mapping[str, Tensor]) -> dict[str, EventUse]:
-    """The events of at least 30 steps: mask bool [T, B, n], events bool [T, B] by name."""
+    """Events with at least 30 steps, and 30 without: mask bool [T, B, n], events bool [T, B] by
+    name.
+    """
     mask = mask.flatten(0, 1).double()
     found = {}
     for name, event in events.items():
@@ -79,7 +81,7 @@ def use_by_event(mask: Tensor, events: Mapping[str, Tensor]) -> dict[str, EventU
 
 
 def _information(mask: Tensor, event: Tensor) -> Tensor:
-    """I(E; A_j) of each column j of mask [N, n] with event [N]."""
+    """I(E; A_j) of an event [N] and each column j of mask [N, n]."""
     share = event.double().mean()
     joint = torch.stack([mask[event].mean(0) * share, mask[~event].mean(0) * (1 - share)])
     idle = torch.stack([share, 1 - share]).unsqueeze(1) - joint
@@ -98,7 +100,7 @@ class ValueApproach:
 
 
 def value_before_success(rollout: Rollout, steps: int = 20) -> ValueApproach:
-    """What the agent expects as success comes near (Madan et al. 2021, Fig. 7, summed up)."""
+    """The agent's value as success approaches (Madan et al. 2021, Fig. 7, aggregated)."""
     left = steps_to_success(rollout)
     means, lows, highs = [], [], []
     for distance in range(steps):
@@ -116,14 +118,14 @@ def value_before_success(rollout: Rollout, steps: int = 20) -> ValueApproach:
 
 @dataclass(frozen=True)
 class ChoiceReport:
-    """What one choice among modules was seen to do.
+    """Figures of one choice among modules.
 
     Attributes:
-        use: the share of steps that each module was active in.
-        dead: how many modules are hardly ever active.
+        use: share of steps in which each module was active.
+        dead: number of modules that are hardly ever active.
         entropy, entropy_given_input: H(A) and H(A|X) in nats.
         information: their difference.
-        events: who works at each.
+        events: the modules' activity at each event.
     """
 
     use: list[float]
@@ -134,7 +136,7 @@ class ChoiceReport:
     events: dict[str, EventUse]
 
     def line(self) -> str:
-        """In short."""
+        """A one-line summary."""
         use = " ".join(f"{share:.2f}" for share in self.use)
         return (
             f"use {use}, dead {self.dead}, H(A) {self.entropy:.3f}, "
@@ -144,7 +146,7 @@ class ChoiceReport:
 
 @dataclass(frozen=True)
 class Behaviour:
-    """What an agent was seen to do: its value before success, and each choice among modules."""
+    """An agent's observed behaviour: its value before success, and each choice among modules."""
 
     approach: ValueApproach
     choices: dict[str, ChoiceReport]
@@ -154,7 +156,7 @@ def describe_modules(rollout: Rollout, events: Mapping[str, Tensor]) -> dict[str
     """Use, dead modules, entropies and use by event, of each choice among modules.
 
     Args:
-        rollout: what was watched.
+        rollout: the rollout watched.
         events: bool [T, B] by name.
     """
     reports = {}

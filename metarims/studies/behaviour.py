@@ -1,4 +1,4 @@
-"""What agents were seen to do as they acted, as tables over runs."""
+"""Observed behaviour of agents, as tables over runs."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ DISTANCES = (19, 10, 5, 2, 1, 0)  # steps to success
 
 
 def behaviour_markdown(seen: Mapping[Run, Behaviour]) -> str:
-    """The value as success comes near, and who works at which event, a line a run each."""
+    """The value as success approaches, and which module is active at which event; a row per run."""
     return f"{_values(seen)}\n{_events(seen)}"
 
 
 def _values(seen: Mapping[Run, Behaviour]) -> str:
-    """The mean value so many steps before success (Madan et al. 2021, Fig. 7)."""
+    """The mean value at several distances to success (Madan et al. 2021, Fig. 7)."""
     rows = [
         [_name(run), *(f"{means[d]:.2f}" if d < len(means) else "–" for d in DISTANCES)]
         for run, behaviour in seen.items()
@@ -30,7 +30,7 @@ def _values(seen: Mapping[Run, Behaviour]) -> str:
 
 
 def _events(seen: Mapping[Run, Behaviour]) -> str:
-    """Of each event the module that tells most of it (Figs. 11 and 12)."""
+    """For each event, the module that is most informative about it (Figs. 11 and 12)."""
     rows = [
         [_name(run), event, str(module), *shares, f"{found.information[module]:.3f}"]
         for run, behaviour in seen.items()

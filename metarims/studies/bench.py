@@ -1,6 +1,6 @@
-"""Frames per second of learning, updates included, beside torch-ac; and where our time goes.
+"""Frames per second of training, updates included, next to torch-ac; and where our time goes.
 
-What is made here are bursts, functions that do some work and give the frames it took, for a race.
+Functions here make bursts for a race: a burst does some work and returns its number of frames.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ Result = TypeVar("Result")
 
 TORCH_AC_PROCESSES = 16
 TORCH_AC_RECURRENCE = 4
-SIDE = 1024  # of the matrices that speed is a share of
+SIDE = 1024  # of the square matrices whose product is the reference
 SHARES = ("environment", "acting", "learning forward", "rest")
 
 
 def start_learning(config: RunConfig, env: Environment, agent: Agent) -> Burst:
-    """One iteration of ours a burst, as the run has it."""
+    """A burst of one training iteration of ours, configured as the run."""
     loops, seed = config.loops, config.run.seed
     learner = Learner(agent, loops, config.algorithm, seed, env.device)
     cursor = begin(env, agent, seed, config.algorithm.novelty > 0)
@@ -45,12 +45,12 @@ def start_learning(config: RunConfig, env: Environment, agent: Agent) -> Burst:
 
 
 def count_flops(config: RunConfig, env: Environment, agent: Agent) -> float:
-    """FLOP of a frame, acting and all passes of learning included, by torch's counter.
+    """FLOP per frame, acting and all passes of learning included, by torch's counter.
 
-    It counts products of matrices (a multiplication and an addition are two), not what is compiled:
-    the agent should run by its definition.
+    It counts matrix products (a multiply-add is two), but not compiled code: the agent should run
+    its definition.
     """
-    from torch.utils.flop_counter import FlopCounterMode  # brings Triton along where that is
+    from torch.utils.flop_counter import FlopCounterMode  # imports Triton if installed
 
     burst = start_learning(config, env, agent)
     with FlopCounterMode(display=False) as counter:
@@ -60,19 +60,20 @@ def count_flops(config: RunConfig, env: Environment, agent: Agent) -> float:
 
 
 def start_products(timer: Timer) -> Start:
-    """torch.mm of two square matrices a burst, which gives its FLOP; on one core, as learning."""
+    """A burst of torch.mm of two square matrices, which returns its FLOP; on one core, as learning.
+    """
     torch.set_num_threads(1)
     a, b = torch.randn(2, SIDE, SIDE).unbind()
     return 1, lambda: 2 * len(torch.mm(a, b)) ** 3
 
 
 def start_torch_ac(level: str) -> Burst:
-    """One iteration a burst of torch-ac's recurrent PPO, at the defaults of its training script.
+    """A burst of one iteration of torch-ac's recurrent PPO, at its training script's defaults.
 
     16 processes of 128 frames, 4 epochs, batches of 256, recurrence 4; three 2x2 convolutions of
     16, 32 and 64 channels, an LSTM of 64, heads of one hidden layer of 64.
     """
-    # The package insists on setting the start method, once and at import.
+    # The package sets the start method at import, which is possible only once.
     multiprocessing.set_start_method(None, force=True)
     import gymnasium
     import minigrid  # noqa: F401 (registers upstream's levels)
@@ -98,7 +99,7 @@ def start_torch_ac(level: str) -> Burst:
 
 
 def _torch_ac_images(obss: list[dict[str, Any]], device: torch.device | None = None) -> Any:
-    """Observations as torch-ac wants them: images float32 [N, 3, 7, 7]."""
+    """Observations in torch-ac's form: images float32 [N, 3, 7, 7]."""
     import numpy as np
     from torch_ac.utils import DictList
 
@@ -108,7 +109,7 @@ def _torch_ac_images(obss: list[dict[str, Any]], device: torch.device | None = N
 
 
 def _torch_ac_model(num_actions: int) -> Any:
-    """A model of the sizes that torch-ac's training script uses with memory and without text."""
+    """A model with the sizes of torch-ac's training script, with memory and without text."""
     from torch_ac import RecurrentACModel
 
     class Model(torch.nn.Module, RecurrentACModel):
@@ -135,14 +136,14 @@ def _torch_ac_model(num_actions: int) -> Any:
 
 
 def wait_for(device: torch.device) -> None:
-    """Until it has done what was asked of it."""
+    """Wait until the device has finished its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 class _Timed:
-    """Stands for an agent or an environment and adds up the seconds of the calls to it, from when
-    what was asked of the device before is done to when they are.
+    """Wraps an agent or an environment, and adds up the seconds that calls to it take,
+    synchronising with the device before and after.
     """
 
     def __init__(self, target: object, seconds: dict[str, float], device: torch.device) -> None:
@@ -178,7 +179,7 @@ def time_shares(
 
     "environment" is stepping, "acting" the agent's forward passes without gradients, "learning
     forward" those with, "rest" mostly the backward passes and the optimiser. Measured over at least
-    `seconds`; on a GPU each part is waited for, which takes longer than not to.
+    `seconds`; on a GPU each part is synchronised, which takes extra time.
     """
     spent = dict.fromkeys(SHARES, 0.0)
     timed_env: Any = _Timed(env, spent, env.device)

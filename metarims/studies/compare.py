@@ -1,4 +1,4 @@
-"""Many runs side by side: what they reached, with intervals."""
+"""Runs side by side: what they reached, with intervals."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ PASSED_OVER = (*OF_NO_MATTER, "env", "from", "until", "seed")
 
 @dataclass(frozen=True)
 class Comparison:
-    """Runs alike but for their seeds: interquartile means with 95 % intervals (of the success rate
-    over as many frames as all runs of the level are known for, and at the end), medians of what it
-    took to the target, and means of the modules' figures."""
+    """Runs that differ only in their seed: interquartile means with 95 % intervals (of the success
+    rate over the frames that all runs of the level have, and at the end), medians of the frames and
+    episodes to the target, and means of the modules' figures.
+    """
 
     env: str
     agent: str
@@ -41,14 +42,14 @@ class Comparison:
 
 
 def compare(runs: Iterable[Run], target: float = TARGET) -> list[Comparison]:
-    """One row for each level, agent and settings, best area first within a level.
+    """One row per level, agent and settings, best area first within a level.
 
     Args:
-        runs: what to compare.
-        target: the success rate whose frames are asked for.
+        runs: the runs to compare.
+        target: success rate to report the frames to.
     """
     groups = {key: [read_curve(run, target) for run in alike] for key, alike in group(runs).items()}
-    ends: dict[str, float] = {}  # as far as all runs of a level are known
+    ends: dict[str, float] = {}  # frames that all runs of a level have
     for (level, *_), curves in groups.items():
         ends[level] = min([ends.get(level, math.inf), *(curve.end for curve in curves)])
     rows = [_summarise(key, curves, ends[key[0]]) for key, curves in groups.items()]
@@ -56,7 +57,7 @@ def compare(runs: Iterable[Run], target: float = TARGET) -> list[Comparison]:
 
 
 def group(runs: Iterable[Run]) -> dict[tuple[str, str, str], list[Run]]:
-    """Runs that differ in their seed alone, by level, agent and settings."""
+    """Runs that differ only in their seed, by level, agent and settings."""
     groups: dict[tuple[str, str, str], list[Run]] = {}
     for run in runs:
         settings = f"{changed_settings(run)} {start_of(run)}".strip()
@@ -66,28 +67,28 @@ def group(runs: Iterable[Run]) -> dict[tuple[str, str, str], list[Run]]:
 
 
 def changed_settings(run: Run) -> str:
-    """What a run changed of its preset, its levels, seed, length and place aside."""
+    """Settings that a run changed from its preset, except levels, seed, length and output."""
     changed = differences(run.config, find_preset(run.config.preset))
     return " ".join(f"{path}={leaf}" for path, leaf in changed.items() if path not in PASSED_OVER)
 
 
 def start_of(run: Run) -> str:
-    """The levels of the run that it began from, or nothing."""
+    """The levels of the run that it started from, or ""."""
     return f"from {_levels_of(run.config.run.origin)}" if run.config.run.origin else ""
 
 
 def kind_of(run: Run) -> str:
-    """A run's preset, and what it changed of that."""
+    """A run's preset, with the settings it changed."""
     return f"{run.config.preset} {changed_settings(run)}".strip()
 
 
 def agent_of(run: Run) -> str:
-    """The same, and what it began from."""
+    """A run's preset, with the settings it changed and what it started from."""
     return f"{kind_of(run)} {start_of(run)}".strip()
 
 
 def note_differences(runs: Iterable[Run]) -> None:
-    """Say where runs that are put together differ in more than their seeds, or not in these."""
+    """Note where runs that are grouped differ in more than their seed, or share a seed."""
     for (level, *_), alike in group(runs).items():
         what = f"{agent_of(alike[0])} on {level}"
         seeds = Counter(run.config.run.seed for run in alike)
@@ -106,7 +107,7 @@ def _end(run: Run) -> str:
 
 
 def _levels_of(origin: str) -> str:
-    """What a run was trained on, if it is still there."""
+    """The training levels of a run, if it still exists."""
     try:
         return load_run(origin).config.environment.label
     except UsageError:
@@ -171,7 +172,7 @@ def _table_line(row: Comparison) -> str:
 
 
 def _interval(row: Comparison, ends: tuple[float, float]) -> str:
-    """For a table; one run alone has none."""
+    """An interval for a table; a single run has none."""
     return f"{ends[0]:.3f} – {ends[1]:.3f}" if row.seeds > 1 else "–"
 
 

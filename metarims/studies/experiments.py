@@ -1,4 +1,5 @@
-"""Experiments as data: who is trained on what, for how long, and what is asked of it then."""
+"""Experiments as data: what is trained, on which levels and for how long, and how it is evaluated.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +9,13 @@ from dataclasses import dataclass, field, replace
 from ..config import RunConfig, find_preset
 from ..settings import Leaf, replace_at
 
-FIRST_SEED = 101  # settings are searched for on others
+FIRST_SEED = 101  # settings are tuned on other seeds
 
 
 @dataclass(frozen=True)
 class Scale:
-    """How much of it: frames of a run at most, runs alike but for their seeds, from which seed on,
-    and episodes.
+    """The size of an experiment: maximum frames of a run, runs that differ only in their seed,
+    evaluation episodes, and the first seed.
     """
 
     frames: int
@@ -42,17 +43,18 @@ class Experiment:
     """An experiment.
 
     Attributes:
-        about: what it asks, in a line.
-        arms: who is compared.
-        sources: levels that each is trained on, a run each.
-        scales: how much, by name.
-        targets: levels that runs are evaluated on, zero-shot; with none it is about learning.
-        onto: levels that each run goes on to learn, one after the other.
-        scratch: whether a run beside each learns these from scratch.
-        knock_out: numbers of active modules to be switched off as runs are evaluated on `targets`.
-        unseen: levels that runs are evaluated on, zero-shot, time and again while they learn.
-        watched: whether to look at the agents as they act: their values, and who works when.
-        until: a run ends once the last 200 episodes succeed this often; with 0 at its frames.
+        about: its question, in a line.
+        arms: the agents compared.
+        sources: levels that each arm is trained on, in separate runs.
+        scales: its sizes, by name.
+        targets: levels for zero-shot evaluation; none if it is only about learning.
+        onto: levels that each run then goes on to learn, one after another.
+        scratch: whether to learn these from scratch as well.
+        knock_out: numbers of active modules to switch off in evaluations on `targets`.
+        unseen: levels for zero-shot evaluation during training.
+        watched: whether to look at the agents' values, and at their modules at events.
+        until: a run stops once this share of the last 200 episodes succeeds; 0 trains for all
+            frames.
         paper: what the paper reports, in Markdown.
     """
 
@@ -71,17 +73,18 @@ class Experiment:
 
     @property
     def levels(self) -> tuple[str, ...]:
-        """All that it takes."""
+        """All levels that it needs."""
         return (*self.sources, *self.onto, *self.targets, *self.unseen)
 
     def with_settings(self, settings: Mapping[str, Leaf]) -> Experiment:
-        """The same with some settings of every arm changed; its runs have folders of their own."""
+        """The experiment with some settings of every arm changed; its runs have their own folders.
+        """
         arms = tuple(replace(arm, settings={**arm.settings, **settings}) for arm in self.arms)
         return replace(self, arms=arms)
 
     def stages(self, scale: Scale, out: str) -> list[list[RunConfig]]:
-        """Its runs, a seed of all arms after the other: first those from scratch, then, level by
-        level, those that go on from one of the stage before.
+        """Its runs, one seed of all arms after another: first those from scratch, then, level by
+        level, those that continue a run of the previous stage.
         """
         seeds = range(scale.first_seed, scale.first_seed + scale.seeds)
         alone = (*self.sources, *(self.onto if self.scratch else ()))
@@ -101,7 +104,8 @@ class Experiment:
     def _config(
         self, arm: Arm, levels: tuple[str, ...], seed: int, scale: Scale, out: str
     ) -> RunConfig:
-        """A run on the last of some levels, from the arm's run of that seed on those before."""
+        """A run on the last of some levels, starting from the arm's run of that seed on the others.
+        """
         own: dict[str, Leaf] = {
             "env": levels[-1:],
             "frames": scale.frames,
@@ -115,7 +119,7 @@ class Experiment:
         return replace_at(find_preset(arm.preset), {**arm.settings, **own})
 
     def _folder(self, arm: Arm, levels: tuple[str, ...], seed: int, out: str) -> str:
-        """Where a run is that learnt some levels, one after the other."""
+        """The folder of a run that learnt some levels, one after another."""
         whole = "" if self.until else " to its frames"
         return f"{out}/runs/{arm.label}/{' from '.join(reversed(levels))}{whole}/seed-{seed}"
 

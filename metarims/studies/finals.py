@@ -1,4 +1,4 @@
-"""The best points of a search, made again with seeds that did not choose them."""
+"""The best points of a search, run again with seeds that did not select them."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ TrainAll = Callable[[list[RunConfig]], list[Run]]
 
 @dataclass(frozen=True)
 class Finalist:
-    """A point, and its mean success over the levels with each of the fresh seeds."""
+    """A point, and its mean success over the levels for each fresh seed."""
 
     point: Point
     scores: Sequence[float]
 
     @property
     def mean(self) -> float:
-        """Over seeds."""
+        """The mean over seeds."""
         return sum(self.scores) / len(self.scores)
 
 
-Finals = Mapping[str, Sequence[Finalist]]  # of each preset, best first
+Finals = Mapping[str, Sequence[Finalist]]  # by preset, best first
 
 
 def make_finals(search: Studies, count: int, seeds: int, train: TrainAll) -> Finals:
-    """The defaults and the `count` best others of each preset, with so many fresh seeds.
+    """The defaults and the `count` best other points of each preset, with fresh seeds.
 
     Args:
-        search: whose trials have ended.
-        count: points beside the defaults.
-        seeds: of each.
-        train: makes the runs of some configurations, as far as they are not there yet.
+        search: its trials have ended.
+        count: points besides the defaults.
+        seeds: fresh seeds for each.
+        train: trains the runs of some configurations, unless they are finished.
     """
     points = [(name, point) for name in search.names for point in search.finalists(name, count)]
     runs = train(

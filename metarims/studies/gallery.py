@@ -1,4 +1,4 @@
-"""Pictures of an agent at work, for TensorBoard, drawn while it learns."""
+"""Pictures of an agent at work for TensorBoard, drawn during training."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from ..protocols import Agent, Simulator, Stage
 from .analysis import about_to_succeed, watch
 from .recording import as_gif, record_episodes
 
-NUM_ENVS, STEPS = 16, 256  # that it is watched for
-SHOWN = 80  # of these in the figure of episodes, at most
+NUM_ENVS, STEPS = 16, 256  # of the rollout that is watched
+SHOWN = 80  # of these steps, at most, in the figure of episodes
 FRAMES = 80  # of the animation, at most
 
 
 @contextmanager
 def random_numbers_of_its_own(device: torch.device) -> Iterator[None]:
-    """What is drawn within it is not missed by who learns."""
+    """Within it, random draws do not affect training."""
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         yield
 
@@ -34,7 +34,7 @@ def make_stage(
     device: torch.device,
     autoreset: bool = True,
 ) -> Stage:
-    """Environments beside those that are learnt from, of seeds that no training sees."""
+    """Environments apart from those of training, with seeds that it never sees."""
     return simulator.make(
         list(environment.env),
         num_envs=environment.num_envs,
@@ -48,8 +48,8 @@ def make_stage(
 
 
 class Gallery:
-    """Watches an agent in environments of its own, by random numbers of its own: the agent learns
-    the same, to the bit, as if nobody looked.
+    """Watches an agent in separate environments, with separate random numbers: training is the
+    same, to the bit, as if nobody looked.
     """
 
     def __init__(self, simulator: Simulator, config: RunConfig, device: torch.device) -> None:
@@ -57,7 +57,7 @@ class Gallery:
         self._stages: tuple[Stage, Stage] | None = None  # made when they are needed
 
     def __call__(self, agent: Agent) -> Pictures:
-        """The agent as it is now: its episodes, values and modules, and an episode that moves."""
+        """The agent as it is now: episodes, values and modules, and an animated episode."""
         from .figures import draw_behaviour  # slow to import
 
         with random_numbers_of_its_own(self._device):

@@ -1,4 +1,4 @@
-"""Many runs, some at a time, each in a process of its own: the command line's own ``train``."""
+"""Many runs, several at a time, each in a process with the command line's own ``train``."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ GLANCE = 0.5  # seconds between looks at how far the runs are
 def train_all(
     program: Path, imported: Sequence[Path], jobs: int, configs: Sequence[RunConfig]
 ) -> list[Run]:
-    """The runs of some configurations; those that are not finished are trained.
+    """The runs of some configurations; those that are unfinished are trained.
 
     Args:
-        program: the file of the command line.
-        imported: files of one's own that it imports.
-        jobs: how many at a time.
-        configs: of the runs.
+        program: path of the command line.
+        imported: the user's files that it imports.
+        jobs: runs at a time.
+        configs: the runs'.
 
     Raises:
         UsageError: one of them failed; the message has its last line.
@@ -53,13 +53,13 @@ def evaluate_all(
     jobs: int,
     wanted: Mapping[Path, tuple[Run, Sequence[str]]],
 ) -> None:
-    """Evaluate runs zero-shot, those that are not evaluated yet; a line for each that is done.
+    """Evaluate runs zero-shot, unless they have been; prints a line for each.
 
     Args:
-        program: the file of the command line.
-        imported: files of one's own that it imports.
-        jobs: how many at a time.
-        wanted: by the JSON file for its results a run, and flags of `evaluate`: what on and how.
+        program: path of the command line.
+        imported: the user's files that it imports.
+        jobs: evaluations at a time.
+        wanted: by JSON file for the results, a run and the flags for `evaluate`.
 
     Raises:
         UsageError: one of them failed; the message has its last line.
@@ -73,7 +73,8 @@ def evaluate_all(
 
 @contextmanager
 def workers(jobs: int) -> Iterator[tuple[ThreadPoolExecutor, threading.Event]]:
-    """So many threads, and what tells their work to stop, which an exception here does."""
+    """A pool of threads, and an event that tells their work to stop; an exception within sets it.
+    """
     stop = threading.Event()
     with told_to_repeat(), ThreadPoolExecutor(jobs) as pool:
         try:
@@ -92,14 +93,14 @@ def _evaluate(
     run: Run,
     flags: Sequence[str],
 ) -> str:
-    """Evaluate one run into the file; one line on it."""
+    """Evaluate one run into the file; returns a line on it."""
     words = ["evaluate", str(run.path), *flags, "--json", str(file)]
     _call(program, imported, stopped, words, str(run.path))
     return f"{run.path}: evaluated"
 
 
 def _watch(waiting: Sequence[Future[str]], overview: Callable[[set[int]], str]) -> None:
-    """Until all are done show how far they are, given who has ended; a line for each that ends."""
+    """Show progress until all are done, given those that have ended; prints a line for each."""
     ended = set[int]()
     with status_line() as status:
         while len(ended) < len(waiting):
@@ -112,15 +113,13 @@ def _watch(waiting: Sequence[Future[str]], overview: Callable[[set[int]], str]) 
 
 
 def _overviewer(configs: Sequence[RunConfig]) -> Callable[[set[int]], str]:
-    """What says from now on how far runs are, given who has ended."""
+    """A function that describes the runs' progress from now on, given those that have ended."""
     begun, first = time.monotonic(), sum(map(_frames, configs))
     return lambda ended: _overview(configs, ended, first, time.monotonic() - begun)
 
 
 def _overview(configs: Sequence[RunConfig], done: set[int], first: int, seconds: float) -> str:
-    """One line on all runs: how many frames of at most how many, how fast, and the mean success
-    rate so far.
-    """
+    """One line on all runs: frames out of at most how many, speed, and mean success rate so far."""
     seen = [_frames(config) for config in configs]
     most = [seen[i] if i in done else config.run.frames for i, config in enumerate(configs)]
     frames, total = sum(seen), sum(most)
@@ -141,7 +140,7 @@ def _frames(config: RunConfig) -> int:
 
 
 def last_row(config: RunConfig) -> Row:
-    """The last line of a run's metrics, if it is there."""
+    """The last row of a run's metrics; empty if there is no run."""
     try:
         return load_run(config.run.out).last_metrics()
     except UsageError:
@@ -151,16 +150,16 @@ def last_row(config: RunConfig) -> Row:
 def train_one(
     program: Path, imported: Sequence[Path], stopped: Callable[[], bool], config: RunConfig
 ) -> str:
-    """Finish a run, or begin it; one line on how it went.
+    """Train a run to its end, resuming it if it has begun; returns a line on how it went.
 
     Args:
-        program: the file of the command line.
-        imported: files of one's own that it imports.
-        stopped: asked now and then whether the run is to be ended, with a checkpoint.
-        config: of the run.
+        program: path of the command line.
+        imported: the user's files that it imports.
+        stopped: asked now and then whether to stop the run, with a checkpoint.
+        config: the run's.
 
     Raises:
-        UsageError: it failed, or was ended; the message has its last line.
+        UsageError: it failed or was stopped; the message has its last line.
     """
     run, out = find_run(config), Path(config.run.out)
     if is_finished(config):
@@ -179,7 +178,7 @@ def train_one(
 
 
 def resume_flags(frames: int | None, until: float | None, device: str) -> list[str]:
-    """What a run goes on to, and where, if that is said."""
+    """Flags for `resume`, of what is given."""
     return [
         *(["--frames", str(frames)] if frames else []),
         *(["--until", str(until)] if until is not None else []),
@@ -188,7 +187,7 @@ def resume_flags(frames: int | None, until: float | None, device: str) -> list[s
 
 
 def import_flags(files: Sequence[Path]) -> list[str]:
-    """What imports the same files in another process."""
+    """Flags that import the same files in another process."""
     return ["--import", *map(str, files)] if files else []
 
 
@@ -199,14 +198,14 @@ def _call(
     words: Sequence[str],
     about: str,
 ) -> str:
-    """What a command of the command line's says; `UsageError` with its last line where it fails."""
+    """The output of a command; `UsageError` with its last line if it fails."""
     process = subprocess.Popen(
         [sys.executable, str(program), *words, *import_flags(imported)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         env={**serving(), "PYTHONIOENCODING": "utf-8"},
-        start_new_session=True,  # Ctrl-C is for the one that tells all others
+        start_new_session=True,  # Ctrl-C reaches this process, which tells all others
     )
     output, errors = _communicate(process, stopped)
     if process.returncode:
@@ -216,12 +215,12 @@ def _call(
 
 
 def finished_before(config: RunConfig) -> str:
-    """One line on a run that there is."""
+    """One line on a run that was finished before."""
     return f"{Path(config.run.out)}: {_frames(config):,} frames, finished before"
 
 
 def is_finished(config: RunConfig) -> bool:
-    """Whether there is a checkpoint at the run's end."""
+    """Whether a run has reached its end, with a checkpoint there."""
     row, saved = last_row(config), checkpoints(Path(config.run.out) / CHECKPOINTS)
     if not saved or int(saved[-1]) != row.get("frames"):
         return False
@@ -230,7 +229,7 @@ def is_finished(config: RunConfig) -> bool:
 
 
 def _communicate(process: subprocess.Popen[str], stopped: Callable[[], bool]) -> tuple[str, str]:
-    """What the process says, once it is done; it is told when all are to stop."""
+    """A process's output, once it is done; it is terminated if all are to stop."""
     told = False
     while True:
         try:
@@ -242,7 +241,7 @@ def _communicate(process: subprocess.Popen[str], stopped: Callable[[], bool]) ->
 
 
 def _clear(out: Path) -> None:
-    """Remove what a run left that was ended before its first checkpoint."""
+    """Remove what a run left behind that ended before its first checkpoint."""
     if (out / CONFIG).exists():
-        with load_run(out).held():  # refuses what is no run of ours, or is at work
+        with load_run(out).held():  # refuses what is not a run, or is being trained
             shutil.rmtree(out)

@@ -1,4 +1,4 @@
-"""One run as several ranks on this machine: processes of the command line's own, as torchrun's."""
+"""One run as several ranks on this machine: processes of the command line, as torchrun's."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from ..errors import UsageError
 from ..ranks import RANK, SIZE
 from ..stopping import Stopped, serving
 
-PATIENCE = 30.0  # seconds that a process has to end when it is asked to
+PATIENCE = 30.0  # seconds for a process to end when asked to
 GLANCE = 0.1  # seconds between looks at the processes
 
 
 def launch(program: Path, arguments: Sequence[str], ranks: int) -> None:
-    """Run a command as so many ranks; the first one's output is shown.
+    """Run a command as several ranks; the first one's output is shown.
 
     Raises:
-        UsageError: a rank ended before its time, and so all were; the message has its last line.
+        UsageError: a rank failed, so all were ended; the message has its last line.
     """
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -38,7 +38,7 @@ def launch(program: Path, arguments: Sequence[str], ranks: int) -> None:
                 check(workers, errors)
                 time.sleep(GLANCE)
         except Stopped:
-            for each in workers:  # all at once, and then one after the other
+            for each in workers:  # all at once; on leaving, one after another
                 each.terminate()
             raise
         check(workers, errors)
@@ -48,7 +48,7 @@ def launch(program: Path, arguments: Sequence[str], ranks: int) -> None:
 def worker(
     program: Path, arguments: Sequence[str], rank: int, ranks: int, port: int, errors: Path
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """One rank's process, ended when it is left."""
+    """One rank's process, ended when the context is left."""
     place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "LOCAL_RANK": str(rank)}
     with errors.open("wb") as file:
         process = subprocess.Popen(
@@ -56,7 +56,7 @@ def worker(
             env={**serving(), **place, RANK: str(rank), SIZE: str(ranks)},
             stdout=None if rank == 0 else subprocess.DEVNULL,
             stderr=file,
-            start_new_session=True,  # Ctrl-C is for the one that tells all others
+            start_new_session=True,  # Ctrl-C reaches this process, which tells all others
         )
         try:
             yield process
@@ -70,7 +70,7 @@ def worker(
 
 
 def check(workers: Sequence[subprocess.Popen[bytes]], errors: Sequence[Path]) -> None:
-    """Raise if one has failed."""
+    """Raise if a rank has failed."""
     failed = [rank for rank, each in enumerate(workers) if each.poll()]
     if not failed:
         return
@@ -81,7 +81,7 @@ def check(workers: Sequence[subprocess.Popen[bytes]], errors: Sequence[Path]) ->
 
 
 def free_port() -> int:
-    """One that nobody listens on."""
+    """A port that nobody listens on."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])

@@ -16,15 +16,15 @@ from .transfer import NO_FIGURE, Figure, over
 
 SCRATCH = "from scratch"
 OF_IT, WHOLE = "frames of it", "with those before"
-NEVER = 1e15  # frames, more than any run has: runs that do not get there are alike
+NEVER = 1e15  # frames, more than any run has: runs that never reach the target tie
 
-Kinds = Mapping[str, Sequence[Curve]]  # a curve of each run, by agent
-Starts = Mapping[str, Kinds]  # by what they began from
+Kinds = Mapping[str, Sequence[Curve]]  # a curve per run, by agent
+Starts = Mapping[str, Kinds]  # by what the runs started from
 Onward = Mapping[str, Starts]  # by the level learnt
 
 
 def read_onward(runs: Iterable[Run], target: float = TARGET) -> Onward:
-    """How runs went on the levels that some of them learnt after another one."""
+    """The curves of runs on the levels that some of them learnt after another one."""
     runs = list(runs)
     levels = {run.config.environment.label for run in runs if run.config.run.origin}
     found: dict[str, dict[str, dict[str, list[Curve]]]] = {}
@@ -37,7 +37,7 @@ def read_onward(runs: Iterable[Run], target: float = TARGET) -> Onward:
 
 
 def onward_markdown(onward: Onward, target: float = TARGET) -> str:
-    """Of each level how many frames it took, and who takes fewer, agents and starts."""
+    """For each level, the frames it took, and which agents and starts take fewer."""
     parts = []
     for level, starts in onward.items():
         rows = [
@@ -58,7 +58,7 @@ def onward_markdown(onward: Onward, target: float = TARGET) -> str:
 
 
 def _cells(kind: str, start: str, curves: Sequence[Curve]) -> tuple[str, ...]:
-    """A line on runs of one kind and start."""
+    """A row on runs of one kind and start."""
     own, whole = ([_frames(curve, of_it) for curve in curves] for of_it in (True, False))
     there = sum(map(math.isfinite, own))
     low, high = (_count(x) for x in np.quantile(own, (0.25, 0.75), method="closest_observation"))
@@ -71,7 +71,7 @@ def _count(frames: float) -> str:
 
 
 def _agents_apart(starts: Starts) -> list[list[str]]:
-    """A line for each two agents, a column for each count."""
+    """A row for each pair of agents, a column for each count."""
     kinds = dict.fromkeys(kind for agents in starts.values() for kind in agents)
     return [
         [
@@ -88,12 +88,12 @@ def _agents_apart(starts: Starts) -> list[list[str]]:
 
 
 def _counts(starts: Starts) -> list[tuple[str, bool]]:
-    """Of each start the frames of the level, and, but from scratch, those in all."""
+    """For each start, the frames on the level and, unless from scratch, those in total."""
     return [(start, own) for start in starts for own in (True, False) if own or start != SCRATCH]
 
 
 def _starts_apart(starts: Starts) -> list[list[str]]:
-    """A line for each agent and start but that from scratch."""
+    """A row for each agent and start, except from scratch."""
     scratch = starts.get(SCRATCH, {})
     return [
         [
@@ -107,11 +107,11 @@ def _starts_apart(starts: Starts) -> list[list[str]]:
 
 
 def _sooner(ours: Sequence[Curve], theirs: Sequence[Curve], of_it: bool = True) -> Figure:
-    """How probably a run of ours takes fewer frames, of the level or in all."""
+    """The probability that a run of ours takes fewer frames, on the level or in total."""
     both = ours, theirs
     return over(*([-min(_frames(curve, of_it), NEVER) for curve in curves] for curves in both))
 
 
 def _frames(curve: Curve, of_it: bool) -> float:
-    """How many a run took, of the level or in all; infinity where it did not get there."""
+    """Frames that a run took, on the level or in total; infinity if it missed the target."""
     return (curve.on_its_own() if of_it else curve).frames_to_target

@@ -1,7 +1,7 @@
-"""Things that do so much a second, timed in turn, in one run.
+"""Throughput of contenders, timed in turn in one run.
 
-Every contender lives in a process of its own, made ready before anything is timed. Then all of them
-are timed in turn, several rounds long, so that a disturbance of the machine falls on everyone.
+Every contender has a process of its own, which is made ready before anything is timed. Then all are
+timed in turn, for several rounds, so that disturbances of the machine affect everyone.
 """
 
 from __future__ import annotations
@@ -18,34 +18,34 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Protocol
 
-Burst = Callable[[], int]  # does some work, gives the steps or frames it took
-Timer = Callable[[Burst, float], float]  # a burst's rate over at least so many seconds
-Start = tuple[int, Burst] | None  # a batch size and its burst; None: not able
+Burst = Callable[[], int]  # does some work, returns its number of steps or frames
+Timer = Callable[[Burst, float], float]  # a burst's rate over at least the given seconds
+Start = tuple[int, Burst] | None  # a batch size and its burst; None if unable
 
 
 class Contender(Protocol):
-    """One that takes part in a race.
+    """A participant in a race.
 
     Attributes:
-        name, version, level: as the table shows it.
-        prepare: called in a process of its own; it may time bursts to settle how it runs.
+        name, version, level: as shown in the table.
+        prepare: called in a process of its own; may time bursts to choose how to run.
     """
 
     @property
     def name(self) -> str:
-        """As the table shows it."""
+        """As shown in the table."""
 
     @property
     def version(self) -> str:
-        """Likewise, of its package."""
+        """The version of its package."""
 
     @property
     def level(self) -> str:
-        """What it runs on."""
+        """The level that it runs on."""
 
     @property
     def prepare(self) -> Callable[[Timer], Start]:
-        """Gets ready; see above."""
+        """Prepares it; see above."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Speed:
-    """A contender's speed on one level: the rounds' steps per second."""
+    """A contender's speed on a level: each round's steps per second."""
 
     level: str
     name: str
@@ -75,7 +75,7 @@ class Speed:
 
 
 def installed_version(package: str) -> str:
-    """A package's version, "" where it is missing."""
+    """A package's version, "" if it is not installed."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
@@ -91,7 +91,7 @@ def time_burst(burst: Burst, seconds: float) -> float:
 
 
 def serve(pipe: Connection, prepare: Callable[[Timer], Start]) -> None:
-    """Get ready and send the batch size, 0 for unable; then a rate for each duration received."""
+    """Prepare and send the batch size, 0 if unable; then a rate for each duration received."""
     with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):  # upstream prints in resets
         size, burst = prepare(time_burst) or (0, None)
         pipe.send(size)
@@ -100,7 +100,7 @@ def serve(pipe: Connection, prepare: Callable[[Timer], Start]) -> None:
 
 
 class _Worker:
-    """A contender's process, the pipe to it, and what it has measured so far."""
+    """A contender's process, the pipe to it, and its measurements so far."""
 
     def __init__(self, contender: Contender) -> None:
         """Start the process and wait until it is ready."""
@@ -121,7 +121,7 @@ class _Worker:
         self.rounds.append(self.pipe.recv())
 
     def close(self) -> None:
-        """End the process, which waits for a duration; 0 ends it."""
+        """End the process, by sending it a duration of 0."""
         if self.num_envs and self.process.is_alive():
             self.pipe.send(0.0)
         self.process.join()
@@ -145,13 +145,13 @@ def race(contenders: Sequence[Contender], seconds: float, rounds: int) -> list[S
 
 
 def ratios(speeds: Sequence[Speed], reference: str) -> list[float]:
-    """Each one's speed over the reference's on the same level; NaN where that was not measured."""
+    """Each speed over the reference's on the same level; NaN if that was not measured."""
     known = {speed.level: speed.median for speed in speeds if speed.name == reference}
     return [speed.median / known.get(speed.level, math.nan) for speed in speeds]
 
 
 def table(speeds: Sequence[Speed], title: str, ratios: Sequence[float]) -> str:
-    """The measurements as text, with a last column of ratios under its title."""
+    """The measurements as text, with the ratios in a last column called `title`."""
     lines = [
         f"{'level':28}{'name':16}{'version':>10}{'envs':>8}{'per second':>14}"
         f"{'min':>14}{'max':>14}{title:>14}"
@@ -166,7 +166,7 @@ def table(speeds: Sequence[Speed], title: str, ratios: Sequence[float]) -> str:
 
 
 def as_json(speeds: Sequence[Speed]) -> list[dict[str, object]]:
-    """The measurements as plain values, a dictionary each."""
+    """The measurements as dictionaries of plain values."""
     return [
         {
             "level": speed.level,

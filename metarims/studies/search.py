@@ -1,8 +1,8 @@
-"""A search by Optuna: for each preset a study, of as many trials; all in one journal.
+"""A search with Optuna: one study per preset, with equally many trials, all in one journal.
 
-Whoever has the folder works on the same studies: a worker takes the next number of the preset that
-has the fewest trials, or a trial that its worker has left. A trial is a run on each of the levels,
-in a folder of its own; it is ended early where its success lags behind.
+Several workers can share a folder: a worker takes the next trial of the preset that has the fewest,
+or a trial that its worker has abandoned. A trial is a run on each of the levels, each in its own
+folder; it is stopped early if its success lags behind.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 SAMPLERS, PRUNERS = ("tpe", "random", "gp"), ("median", "hyperband", "none")
 JOURNAL, HELD = "search.journal", "held"
 SEED = 1  # of the trials' runs
-STARTING = 4  # trials of a study before any is ended early, the defaults among them
+STARTING = 4  # trials of a study before any is stopped early, including the defaults
 
 
 @dataclass(frozen=True)
@@ -44,10 +44,10 @@ class Point:
 
     Attributes:
         number: 0 for the preset's defaults.
-        settings: what it changes of them.
-        score: the mean success rate over its frames, as far as it came.
-        pruned: whether it was ended early.
-        frames: that it was trained for.
+        settings: those changed from the defaults.
+        score: mean success rate over its frames, as far as it got.
+        pruned: whether it was stopped early.
+        frames: frames it was trained for.
     """
 
     number: int
@@ -59,15 +59,15 @@ class Point:
 
 @dataclass(frozen=True)
 class Studies:
-    """What is searched, alike for each preset.
+    """What is searched, the same for each preset.
 
     Attributes:
         folder: of the journal and the runs.
         presets: with their levels and the frames of a run.
-        space: what is varied, all at once.
-        trials: of each preset, the defaults among them.
+        space: settings to vary, all at once.
+        trials: per preset, including the defaults.
         sampler, pruner: Optuna's, see SAMPLERS and PRUNERS.
-        seed: of what is drawn.
+        seed: of the sampler.
 
     Raises:
         UsageError: the folder holds another search, or its journal cannot be read.
@@ -92,18 +92,18 @@ class Studies:
 
     @property
     def levels(self) -> tuple[str, ...]:
-        """What each trial is trained on, one after the other."""
+        """The levels that each trial is trained on, one after another."""
         return self.presets[0].environment.env
 
     def work(self, finish: Finish, stopped: Callable[[], bool]) -> Iterator[str]:
-        """Make trials for as long as there are some to begin; a line for each that ends.
+        """Run trials while there are any to start; yields a line for each that ends.
 
         Args:
-            finish: makes a run, or ends it where its second argument says so, by a `UsageError`.
-            stopped: whether to end.
+            finish: trains a run, or stops it, by a `UsageError`, when its second argument says so.
+            stopped: whether to stop.
 
         Raises:
-            UsageError: a run failed, for another reason than its settings.
+            UsageError: a run failed for a reason other than its settings.
         """
         while not stopped():
             with refusals(self.folder), self._claimed() as claimed:
@@ -123,17 +123,18 @@ class Studies:
         return [self._point(name, trial) for trial in self._study(name).get_trials(states=states)]
 
     def finalists(self, name: str, count: int) -> list[Point]:
-        """The defaults, and the best of the others that were not ended early."""
+        """The defaults, and the best of the other trials that were not stopped early."""
         defaults, *others = self.points(name)
         whole = [point for point in others if not point.pruned]
         return [defaults, *sorted(whole, key=lambda point: -point.score)[:count]]
 
     def missing(self) -> int:
-        """How many trials have not ended yet."""
+        """Number of trials that have not ended yet."""
         return sum(max(self.trials - len(self.points(name)), 0) for name in self.names)
 
     def overview(self) -> str:
-        """One line on all of it: how many trials have ended, and each preset's best score."""
+        """One line on progress: the number of trials that have ended, and each preset's best score.
+        """
         words = [
             f"{self.trials * len(self.names) - self.missing()}/{self.trials * len(self.names)}"
         ]
@@ -146,7 +147,7 @@ class Studies:
     def config(
         self, name: str, number: int, level: str, settings: Mapping[str, Leaf], seed: int = SEED
     ) -> RunConfig:
-        """Of one of a trial's runs."""
+        """The configuration of one of a trial's runs."""
         out = self._home(name, number) / f"{level}-{seed}"
         own = {"env": (level,), "seed": seed, "out": str(out), "pictures": 0.0}
         return replace_at(self._preset(name), {**settings, **own})
@@ -156,7 +157,7 @@ class Studies:
         return open_journal(self.folder / JOURNAL)
 
     def _study(self, name: str, sampler: BaseSampler | None = None) -> Study:
-        """A preset's, as the journal has it by now."""
+        """A preset's study, as it now is in the journal."""
         from optuna import load_study
 
         return load_study(
@@ -167,7 +168,8 @@ class Studies:
         )
 
     def _begin(self, name: str) -> None:
-        """Make a preset's study, whose first trial is the defaults; refuse another search's."""
+        """Create a preset's study, with the defaults as its first trial; refuse another search's.
+        """
         from optuna import create_study, get_all_study_names
 
         if name not in get_all_study_names(self._storage):
@@ -188,7 +190,7 @@ class Studies:
 
     @contextmanager
     def _claimed(self) -> Iterator[tuple[str, Trial] | None]:
-        """A trial that nobody else makes meanwhile, and its preset; None where there is none."""
+        """A trial that no other worker is running, and its preset; None if there is none."""
         with ExitStack() as stack:
             for name, number, id in self._candidates():
                 home = make_folder(self._home(name, number))
@@ -199,8 +201,8 @@ class Studies:
             yield None
 
     def _candidates(self) -> Iterator[tuple[str, int, int]]:
-        """Preset, number and id of trials that run, which their workers may have left; then, for as
-        long as there are some, of new ones.
+        """Preset, number and id of running trials, which their workers may have abandoned; then,
+        while there are any, of new ones.
         """
         from optuna.trial import TrialState
 
@@ -216,11 +218,11 @@ class Studies:
             trial = study.ask()
             if sum(number < trial.number for number in self._begun(name)) < self.trials:
                 yield name, trial.number, trial._trial_id
-            else:  # another worker has begun the last one
+            else:  # another worker has started the last one
                 study.tell(trial, state=TrialState.FAIL)
 
     def _begun(self, name: str) -> list[int]:
-        """The numbers of a preset's trials that somebody makes or has made."""
+        """The numbers of a preset's trials that are running or have ended."""
         from optuna.trial import TrialState
 
         passed_over = (TrialState.WAITING, TrialState.FAIL)
@@ -232,7 +234,7 @@ class Studies:
         return not self._study(name).trials[number].state.is_finished()
 
     def _trial(self, name: str, number: int, id: int) -> Trial:
-        """It, drawn as its number has it, whoever makes it."""
+        """The trial, with a sampler seeded by its number, whoever runs it."""
         from optuna import Trial
 
         drawn = int(np.random.SeedSequence([self.seed, number]).generate_state(1)[0])
@@ -258,7 +260,7 @@ class Studies:
 
 
 def open_journal(path: Path) -> JournalStorage:
-    """Optuna's log of all studies, lines of JSON; a last line that was cut short is dropped.
+    """Optuna's journal of all studies, lines of JSON; a truncated last line is dropped.
 
     Raises:
         UsageError: it cannot be read, or Optuna is not installed.
@@ -285,7 +287,7 @@ def open_journal(path: Path) -> JournalStorage:
 
 
 def make_sampler(name: str, seed: int) -> BaseSampler:
-    """Optuna's of that name."""
+    """Optuna's sampler of that name."""
     from optuna import samplers
 
     kinds = {
@@ -298,7 +300,7 @@ def make_sampler(name: str, seed: int) -> BaseSampler:
 
 
 def make_pruner(name: str, levels: int) -> BasePruner:
-    """Optuna's of that name, for trials of so many levels."""
+    """Optuna's pruner of that name, for trials on that many levels."""
     from optuna import pruners
 
     if name == "median":

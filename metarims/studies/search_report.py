@@ -1,4 +1,4 @@
-"""What a search found: a table for each preset, and its best settings as flags."""
+"""The results of a search: a table for each preset, and its best settings as flags."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .trials import flags
 
 
 def as_markdown(search: Studies, finals: Finals) -> str:
-    """The report: effort, finalists, the best settings to be pasted."""
+    """The report: budget, finalists, and the best settings as a command to paste."""
     frames = search.presets[0].run.frames
     lines = [f"# Search: {', '.join(search.names)} on {', '.join(search.levels)}\n"]
     lines.append(
@@ -29,7 +29,7 @@ def as_markdown(search: Studies, finals: Finals) -> str:
 
 
 def as_csv(search: Studies, finals: Finals) -> str:
-    """A line a trial, with a column for each setting that one of them changed."""
+    """A row per trial, with a column for each setting that one of them changed."""
     points = {name: search.points(name) for name in search.names}
     varied = {path: None for each in points.values() for p in each for path in p.settings}
     titles = ["agent", "trial", "ended_early", "frames", "mean_success", "with_fresh_seeds"]
@@ -44,7 +44,7 @@ def as_csv(search: Studies, finals: Finals) -> str:
 
 
 def command(search: Studies, name: str, point: Point) -> str:
-    """What trains a point's agent."""
+    """The command that trains a point's agent."""
     words = ["python run.py train --agent", name, flags(point.settings)]
     words += ["--env", *search.levels, "--frames", str(search.presets[0].run.frames), "--out RUN"]
     return " ".join(filter(None, words))

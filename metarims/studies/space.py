@@ -10,12 +10,12 @@ from ..config import RunConfig
 from ..errors import UsageError, check_choice
 from ..settings import Leaf, flatten, replace_at
 
-DIGITS = 2  # of what is drawn from a range
+DIGITS = 2  # significant digits of values drawn from a range
 
 
 @dataclass(frozen=True)
 class Range:
-    """Numbers from `low` to `high`, alike in their logarithm; whole ones where both ends are."""
+    """Numbers from `low` to `high`, log-uniform; integers if both ends are."""
 
     low: float
     high: float
@@ -26,26 +26,26 @@ class Range:
 
     @property
     def is_whole(self) -> bool:
-        """Whether only whole numbers are meant."""
+        """Whether it is a range of integers."""
         return isinstance(self.low, int) and isinstance(self.high, int)
 
     def has(self, leaf: Leaf) -> bool:
-        """Whether a value lies in it."""
+        """Whether a value is in the range."""
         return isinstance(leaf, int | float) and self.low <= leaf <= self.high
 
     def rounded(self, drawn: float) -> float:
-        """As it is trained with, and told."""
+        """A drawn value as trained with and reported."""
         return drawn if self.is_whole else float(f"{drawn:.{DIGITS}g}")
 
 
 @dataclass(frozen=True)
 class Choice:
-    """Any of some values."""
+    """One of some values."""
 
     values: tuple[str | int | float | bool, ...]
 
     def has(self, leaf: Leaf) -> bool:
-        """Whether it is one of them."""
+        """Whether a value is one of them."""
         return leaf in self.values
 
 
@@ -53,12 +53,13 @@ Space = Mapping[str, Range | Choice]
 
 
 def one_of(*values: str | int | float | bool) -> Choice:
-    """Any of them alike."""
+    """Any of these values, equally likely."""
     return Choice(values)
 
 
 def read_space(words: Sequence[str]) -> Space:
-    """A space in words: ``PATH=LOW..HIGH`` or ``PATH=ONE,OTHER,...``; `UsageError` for others."""
+    """Parse a space, ``PATH=LOW..HIGH`` or ``PATH=ONE,OTHER,...``; `UsageError` if it is neither.
+    """
     return dict(_read(word) for word in words)
 
 
@@ -77,7 +78,7 @@ def _read(word: str) -> tuple[str, Range | Choice]:
 
 
 def _value(word: str) -> str | int | float | bool:
-    """The number or truth that a word spells, or the word."""
+    """The number or bool that a word spells, or else the word."""
     for kind in (int, float):
         try:
             return kind(word)
@@ -87,10 +88,10 @@ def _value(word: str) -> str | int | float | bool:
 
 
 def space_of(config: RunConfig, space: Space) -> dict[str, Range | Choice]:
-    """What of a space makes a difference to a preset.
+    """The part of a space that makes a difference to a preset.
 
     Raises:
-        UsageError: a value is not one that the setting may have.
+        UsageError: a value is invalid for its setting.
     """
     there, idle = flatten(config), () if config.loops.slow.groups else ("slow.",)
     own = {
@@ -106,7 +107,7 @@ def space_of(config: RunConfig, space: Space) -> dict[str, Range | Choice]:
 
 
 def check_space(configs: Sequence[RunConfig], space: Space) -> None:
-    """Refuse a setting that none of the presets has, and values that it may not have."""
+    """Refuse a setting that none of the presets has, and invalid values."""
     known = {path for config in configs for path in flatten(config)}
     for path in space:
         check_choice("setting", path, known)

@@ -1,4 +1,4 @@
-"""Runs against levels that they have not seen: one matrix, with intervals over seeds."""
+"""Runs on levels that they have not seen: one matrix, with intervals over seeds."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from ..statistics import (
 from ..tables import csv_table, markdown_table
 from .compare import agent_of
 
-ALL = "all"  # of the levels together
+ALL = "all"  # levels together
 THRESHOLDS = np.linspace(0, 1, 51)  # of a performance profile
-# What is told of scores: title, factor and digits.
+# Tables of scores: title, factor and digits.
 TABLES = {
     "success_rate": ("Success in %", 100, 1),
     "mean_return": ("Mean return", 1, 2),
@@ -37,8 +37,8 @@ TABLES = {
 
 @dataclass(frozen=True)
 class Score:
-    """What one run, by its folder, did on one level, with what of its modules switched off: the
-    mean success rate, return and length of its episodes.
+    """One run's result on one level, with some of its modules switched off or none: the mean
+    success rate, return and length of its episodes. `run` is its folder.
     """
 
     run: str
@@ -54,31 +54,31 @@ class Score:
 
     @property
     def column(self) -> str:
-        """Of a matrix."""
+        """Its column in a matrix."""
         return ", ".join(filter(None, (self.level, self.knocked_out)))
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A number with its 95 % interval, which one run alone does not have: NaN."""
+    """A number with its 95 % interval, NaN for a single run."""
 
     value: float
     low: float
     high: float
 
     def text(self, scale: float, digits: int) -> str:
-        """For a table."""
+        """As a table cell."""
         value, low, high = (scale * x for x in (self.value, self.low, self.high))
         own = f"{value:.{digits}f}"
         return own if math.isnan(low) else f"{own} ({low:.{digits}f} – {high:.{digits}f})"
 
 
 NO_INTERVAL = math.nan, math.nan
-NO_FIGURE = "–"  # where a row has none, as of modules switched off where there are none
+NO_FIGURE = "–"  # where a row has none, such as an agent without modules to switch off
 
 
 def middle(*strata: Sequence[float]) -> Figure:
-    """The interquartile mean of runs with its 95 % interval, on one level or several together."""
+    """The interquartile mean of runs with its 95 % interval, on one or several levels."""
     alone = max(map(len, strata)) == 1
     return Figure(stratified_mean(strata), *(NO_INTERVAL if alone else stratified_interval(strata)))
 
@@ -88,8 +88,8 @@ Matrix = Mapping[Row, Mapping[str, Figure]]
 
 
 def evaluation_file(folder: Path, run: Run, flags: Sequence[str]) -> Path:
-    """Where a run's evaluation is kept: another one for other flags (levels, episodes), and for a
-    run that has gone on since, or was made anew.
+    """The file for a run's evaluation, specific to the flags (levels, episodes) and to the run's
+    newest checkpoint.
     """
     path = run.path.resolve()
     asked = json.dumps([str(path), fingerprint(path / CHECKPOINTS), list(flags)]).encode()
@@ -97,7 +97,7 @@ def evaluation_file(folder: Path, run: Run, flags: Sequence[str]) -> Path:
 
 
 def read_scores(file: Path, run: Run) -> list[Score]:
-    """A run's, a level each."""
+    """A run's scores, one per level."""
     source, agent, seed = run.config.environment.label, agent_of(run), run.config.run.seed
     return [
         Score(
@@ -117,8 +117,8 @@ def read_scores(file: Path, run: Run) -> list[Score]:
 
 
 def matrix(scores: Iterable[Score], what: str) -> Matrix:
-    """Interquartile means over seeds, of the levels each and of all of them together, by agents
-    that are whole.
+    """Interquartile means over seeds, for each level and for all of them together, the latter for
+    intact agents.
 
     Args:
         scores: of runs on levels.
@@ -134,12 +134,12 @@ def matrix(scores: Iterable[Score], what: str) -> Matrix:
 
 
 def _of_whole(scores: Iterable[Score]) -> list[Score]:
-    """Those of agents none of whose modules is switched off."""
+    """The scores of intact agents, with no module switched off."""
     return [score for score in scores if not score.knocked_out]
 
 
 def _samples(scores: Iterable[Score], what: str) -> dict[Row, dict[str, list[float]]]:
-    """A number a run, by row and column."""
+    """A number per run, by row and column."""
     table: dict[Row, dict[str, list[float]]] = {}
     for score in scores:
         cells = table.setdefault((score.source, score.agent), {})
@@ -148,8 +148,8 @@ def _samples(scores: Iterable[Score], what: str) -> dict[Row, dict[str, list[flo
 
 
 def improvements(scores: Sequence[Score]) -> dict[tuple[str, str, str], dict[str, Figure]]:
-    """How probably a run of one agent succeeds more often than one of another's, trained on the
-    same levels: by source, agent and other, a level each.
+    """The probability that a run of one agent succeeds more often than a run of another, trained on
+    the same levels: by source, agent and other, for each level.
     """
     samples: dict[tuple[str, str], dict[str, list[float]]] = {}
     for score in scores:
@@ -164,15 +164,15 @@ def improvements(scores: Sequence[Score]) -> dict[tuple[str, str, str], dict[str
 
 
 def over(ours: Sequence[float], theirs: Sequence[float]) -> Figure:
-    """How probably a run of ours is better than one of theirs."""
+    """The probability that a run of ours is better than one of theirs."""
     alone = len(ours) == len(theirs) == 1
     interval = NO_INTERVAL if alone else improvement_interval(ours, theirs)
     return Figure(improvement(ours, theirs), *interval)
 
 
 def profiles(scores: Iterable[Score]) -> dict[str, dict[str, Profile]]:
-    """The share of runs and levels on which success is above each of `THRESHOLDS`, an agent each
-    (Agarwal et al. 2021): by what they were trained on.
+    """The share of runs and levels with success above each of `THRESHOLDS` (Agarwal et al. 2021),
+    for each agent, by training levels.
     """
     found: dict[str, dict[str, Profile]] = {}
     for (source, agent), levels in _samples(_of_whole(scores), "success_rate").items():
@@ -182,12 +182,12 @@ def profiles(scores: Iterable[Score]) -> dict[str, dict[str, Profile]]:
 
 
 def as_csv(scores: Iterable[Score]) -> str:
-    """A line a run and level."""
+    """A row per run and level."""
     return csv_table([field.name for field in fields(Score)], map(astuple, scores))
 
 
 def as_markdown(scores: Sequence[Score]) -> str:
-    """Success rates and returns, and who is better than whom."""
+    """Success rates, returns and lengths, and the probabilities that one agent is better."""
     episodes = max(score.episodes for score in scores)
     seeds: dict[Row, set[int]] = {}
     for score in scores:
@@ -210,7 +210,7 @@ def as_markdown(scores: Sequence[Score]) -> str:
 
 
 def columns(rows: Matrix) -> list[str]:
-    """What any of the rows has a figure of, all together last."""
+    """The columns of all rows, that of all levels together last."""
     named = dict.fromkeys(column for cells in rows.values() for column in cells)
     return sorted(named, key=lambda column: column == ALL)
 
@@ -220,7 +220,7 @@ def _text(figure: Figure | None, scale: float, digits: int) -> str:
 
 
 def matrix_table(rows: Matrix, scale: float, digits: int) -> str:
-    """A line a row, a column a level."""
+    """A line per row, a column per level."""
     levels = columns(rows)
     lines = [
         [source, agent, *(_text(cells.get(level), scale, digits) for level in levels)]

@@ -1,4 +1,4 @@
-"""A trial of a search: settings that Optuna draws, and the runs that they are worth."""
+"""A trial of a search: settings drawn by Optuna, and the runs that score them."""
 
 from __future__ import annotations
 
@@ -16,30 +16,30 @@ from .space import Choice, Range
 if TYPE_CHECKING:
     from optuna import Trial
 
-MARKS = 10  # of a run, at which it is looked at whether it lags behind
-WARM_UP = 3  # marks before which none is ended
+MARKS = 10  # of a run, at which it is checked for lagging behind
+WARM_UP = 3  # marks before a trial can be stopped
 
 Finish = Callable[[RunConfig, Callable[[], bool]], object]
 
 
 class MakeConfig(Protocol):
-    """Gives the configuration of a trial's run on a level."""
+    """Makes the configuration of a trial's run on a level."""
 
     def __call__(self, level: str, settings: Mapping[str, Leaf]) -> RunConfig:
         """With some settings changed."""
 
 
 class Measurement:
-    """A trial as it is made: its runs, and how their success grows.
+    """A trial in progress: its runs, and their growing success.
 
-    Its score at each mark is the mean success rate over the frames so far, the levels one after the
-    other; at the last one it is that over all.
+    Its score at each mark is the mean success rate over the frames so far, the levels one after
+    another; at the last mark, over all frames.
 
     Args:
         trial: Optuna's.
-        preset: what its settings change.
-        space: what is varied.
-        config: of its runs.
+        preset: the preset that its settings change.
+        space: settings to vary.
+        config: makes its runs' configurations.
     """
 
     def __init__(
@@ -56,12 +56,12 @@ class Measurement:
         self._lags = False
 
     def make(self, levels: Sequence[str], finish: Finish, stopped: Callable[[], bool]) -> str:
-        """Make its runs; in a few words what it came to.
+        """Make its runs; returns the outcome in a few words.
 
         Args:
-            levels: one after the other.
-            finish: makes a run, or ends it where its second argument says so, by a `UsageError`.
-            stopped: whether to end at once, by a `UsageError`.
+            levels: one after another.
+            finish: trains a run, or stops it, by a `UsageError`, when its second argument says so.
+            stopped: whether to stop at once, by a `UsageError`.
         """
         from optuna.trial import TrialState
 
@@ -81,7 +81,7 @@ class Measurement:
         return f"{score:.3f}{', ended early' if ended else ''}  {flags(settings) or 'defaults'}"
 
     def _draw(self) -> dict[str, Leaf]:
-        """What it changes of the preset: nothing, where it is the first."""
+        """The settings that it changes from the preset: none for the first trial."""
         drawn: dict[str, Leaf] = {}
         for path, values in self._space.items():
             if self._trial.number == 0 and not values.has(self._defaults[path]):
@@ -105,7 +105,7 @@ class Measurement:
         finish: Finish,
         stopped: Callable[[], bool],
     ) -> bool:
-        """Make a run; whether it came to its end, and was not ended for its success or for its
+        """Make a run; whether it reached its end, and was not stopped for lagging or for its
         gradients.
         """
         try:
@@ -118,7 +118,7 @@ class Measurement:
         return True
 
     def _is_behind(self, config: RunConfig, number: int, before: float) -> bool:
-        """Whether the pruner would end it; the defaults are never ended."""
+        """Whether the pruner would stop the trial; the defaults are never stopped."""
         if not self._lags and self._note(config, number, before) and self._trial.number:
             self._lags = self._trial.should_prune()
         return self._lags
@@ -140,7 +140,7 @@ class Measurement:
 
 
 def flags(settings: Mapping[str, Leaf]) -> str:
-    """Settings as they are typed."""
+    """Settings as command-line flags."""
     return " ".join(_flag(path.replace("_", "-"), leaf) for path, leaf in settings.items())
 
 
