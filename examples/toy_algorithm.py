@@ -33,9 +33,7 @@ class Reinforce(AlgorithmConfig):
     value_weight: float = 0.5
 
     def targets(self, rollout: Rollout) -> tuple[Tensor, Tensor]:
-        """Returns, bootstrapped with V at the rollout's end (GAE with λ = 1): less the values, and
-        whole.
-        """
+        """Returns, bootstrapped with V at the end (GAE, λ = 1), with and without the baseline."""
         rewards, ends = self.rewards(rollout), (rollout.terminated, rollout.truncated)
         values = rollout.values, rollout.next_values
         advantages = generalized_advantages(rewards, *values, *ends, self.discount, 1.0)

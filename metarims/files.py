@@ -86,7 +86,7 @@ def refusals(path: Path) -> Iterator[None]:
 
 @contextmanager
 def held(path: Path, wait: bool = False) -> Iterator[bool]:
-    """Lock a file, creating it if missing; whether it was free (with `wait`: once it is)."""
+    """Lock a file, creating it if missing; yields whether that succeeded (with `wait`, always)."""
     with refusals(path):
         file = path.open("a")
     with file:

@@ -220,9 +220,7 @@ def collect_rollout(
 
 
 def counts_rows(device: torch.device, runs: int) -> bool:
-    """Whether to compute only the rows that need it, which have to be counted: that makes a GPU
-    wait.
-    """
+    """Whether only the rows that need it are computed; counting them would make a GPU wait."""
     return device.type == "cpu" and runs == 1
 
 

@@ -89,8 +89,7 @@ class Training:
         return figures | diagnose(iteration.rollouts[-1])
 
     def after(self, iteration: Iteration, cursor: Cursor, figures: Row, seconds: float) -> Row:
-        """Account for an iteration of `seconds` that ended at `cursor`; returns its row of metrics.
-        """
+        """Count an iteration of `seconds` that ended at `cursor`; returns its row of metrics."""
         self.cursor = cursor
         self.updates += iteration.updates
         row = figures | _means_over_loops(figures, list(iteration.figures))

@@ -85,7 +85,7 @@ def make_env(
     part: tuple[int, int] = (0, 1),
     max_steps: int | None = None,
 ) -> Stage:
-    """Make environments, and set up the process for their device; `UsageError` if they refuse."""
+    """Make environments, and set up the process for their device; `UsageError` if invalid."""
     if device == "cpu":  # small matrix products gain nothing from more threads
         torch.set_num_threads(1)
         keep_freed_memory()

@@ -51,8 +51,8 @@ class Bench:
 
     Attributes:
         what: "envs" (steps per second of the simulators), "agents" (frames per second of recurrent
-            cells, forward and backward) or "train" (frames per second of training and, on a CPU,
-            its share of a core's speed).
+            cells, forward and backward) or "train" (frames per second of training; on a CPU also
+            FLOP/s and where the time goes).
         env: level ids (default: three for "envs", DoorKey-5x5 for "train").
         num_envs: batch size of the engine in "envs".
         seconds: length of a round.

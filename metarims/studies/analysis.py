@@ -66,9 +66,7 @@ class EventUse:
 
 
 def use_by_event(mask: Tensor, events: Mapping[str, Tensor]) -> dict[str, EventUse]:
-    """Events with at least 30 steps, and 30 without: mask bool [T, B, n], events bool [T, B] by
-    name.
-    """
+    """Events with 30 steps or more, and 30 without: mask bool [T, B, n], events bool [T, B]."""
     mask = mask.flatten(0, 1).double()
     found = {}
     for name, event in events.items():

@@ -60,8 +60,7 @@ def count_flops(config: RunConfig, env: Environment, agent: Agent) -> float:
 
 
 def start_products(timer: Timer) -> Start:
-    """A burst of torch.mm of two square matrices, which returns its FLOP; on one core, as learning.
-    """
+    """A burst of torch.mm of two square matrices, returning its FLOP; on one core, as learning."""
     torch.set_num_threads(1)
     a, b = torch.randn(2, SIDE, SIDE).unbind()
     return 1, lambda: 2 * len(torch.mm(a, b)) ** 3

@@ -1,5 +1,4 @@
-"""Experiments as data: what is trained, on which levels and for how long, and how it is evaluated.
-"""
+"""Experiments as data: what is trained on what, for how long, and how it is evaluated."""
 
 from __future__ import annotations
 
@@ -53,8 +52,7 @@ class Experiment:
         knock_out: numbers of active modules to switch off in evaluations on `targets`.
         unseen: levels for zero-shot evaluation during training.
         watched: whether to look at the agents' values, and at their modules at events.
-        until: a run stops once this share of the last 200 episodes succeeds; 0 trains for all
-            frames.
+        until: stop once this share of the last 200 episodes succeeds; 0 trains for all frames.
         paper: what the paper reports, in Markdown.
     """
 
@@ -77,7 +75,8 @@ class Experiment:
         return (*self.sources, *self.onto, *self.targets, *self.unseen)
 
     def with_settings(self, settings: Mapping[str, Leaf]) -> Experiment:
-        """The experiment with some settings of every arm changed; its runs have their own folders.
+        """The experiment with some settings of every arm changed; its runs have folders of their
+        own.
         """
         arms = tuple(replace(arm, settings={**arm.settings, **settings}) for arm in self.arms)
         return replace(self, arms=arms)
@@ -104,8 +103,7 @@ class Experiment:
     def _config(
         self, arm: Arm, levels: tuple[str, ...], seed: int, scale: Scale, out: str
     ) -> RunConfig:
-        """A run on the last of some levels, starting from the arm's run of that seed on the others.
-        """
+        """A run on the last of some levels, from the arm's run of that seed on those before."""
         own: dict[str, Leaf] = {
             "env": levels[-1:],
             "frames": scale.frames,

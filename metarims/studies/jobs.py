@@ -73,8 +73,7 @@ def evaluate_all(
 
 @contextmanager
 def workers(jobs: int) -> Iterator[tuple[ThreadPoolExecutor, threading.Event]]:
-    """A pool of threads, and an event that tells their work to stop; an exception within sets it.
-    """
+    """A pool of threads, and an event that stops their work; an exception within sets it."""
     stop = threading.Event()
     with told_to_repeat(), ThreadPoolExecutor(jobs) as pool:
         try:

@@ -38,7 +38,7 @@ def launch(program: Path, arguments: Sequence[str], ranks: int) -> None:
                 check(workers, errors)
                 time.sleep(GLANCE)
         except Stopped:
-            for each in workers:  # all at once; on leaving, one after another
+            for each in workers:  # signal all of them before waiting for any
                 each.terminate()
             raise
         check(workers, errors)

@@ -133,8 +133,7 @@ class Studies:
         return sum(max(self.trials - len(self.points(name)), 0) for name in self.names)
 
     def overview(self) -> str:
-        """One line on progress: the number of trials that have ended, and each preset's best score.
-        """
+        """One line on progress: how many trials have ended, and each preset's best score."""
         words = [
             f"{self.trials * len(self.names) - self.missing()}/{self.trials * len(self.names)}"
         ]
@@ -168,8 +167,7 @@ class Studies:
         )
 
     def _begin(self, name: str) -> None:
-        """Create a preset's study, with the defaults as its first trial; refuse another search's.
-        """
+        """Create a preset's study, the defaults its first trial; refuse another search's."""
         from optuna import create_study, get_all_study_names
 
         if name not in get_all_study_names(self._storage):

@@ -58,8 +58,7 @@ def one_of(*values: str | int | float | bool) -> Choice:
 
 
 def read_space(words: Sequence[str]) -> Space:
-    """Parse a space, ``PATH=LOW..HIGH`` or ``PATH=ONE,OTHER,...``; `UsageError` if it is neither.
-    """
+    """A space from words, ``PATH=LOW..HIGH`` or ``PATH=ONE,OTHER,...``; `UsageError` for others."""
     return dict(_read(word) for word in words)
 
 
