@@ -139,7 +139,7 @@ class Captured:
         self._captured: tuple[Iteration, Cursor, Callable[[], None]] | None = None
 
     def iterate(self, env: Environment, cursor: Cursor) -> tuple[Iteration, Cursor]:
-        """As `Learner.iterate`, always in the same environments; the next call overwrites the
+        """As `Learner.iterate`, in the same environments every time; the next call overwrites the
         result.
 
         Raises:

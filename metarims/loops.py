@@ -20,7 +20,7 @@ class Loop:
             trains ("encoder", "modules", "attention", "policy", "value"); all others stay
             unchanged, bit for bit. With none, the loop is left out.
         span: length of truncated backpropagation through time, in steps.
-        learning_rate: Adam's.
+        learning_rate: Adam's learning rate.
         attention_rate: factor on the learning rate of the group "attention".
         epochs: passes over the data.
         minibatches: minibatches per pass.
@@ -106,7 +106,7 @@ class Loops:
         return sum(loop.data == "fresh" for _, loop in self.turns())
 
     def check_learning(self, groups: Mapping[str, Sequence[nn.Parameter]]) -> None:
-        """Refuse a loop whose loss reaches none of an agent's parameters."""
+        """Refuse a loop whose loss reaches no parameter of the groups that it trains."""
         for name, loop in self.turns():
             reached = loop.groups if loop.value_loss else {*loop.groups} - {"value"}
             if not any(groups.get(group) for group in reached):

@@ -24,7 +24,7 @@ def log_barrier_of(log_probs: Tensor) -> Tensor:
     """KL(uniform ‖ π) in nats, Agarwal et al. 2021's log barrier: log-probabilities [..., A] of all
     actions to [...].
 
-    Its gradient on an action that has become rare persists; the entropy's vanishes with the action.
+    Its gradient for an action that has become rare persists, while the entropy's vanishes.
     """
     return -log_probs.mean(-1) - math.log(log_probs.shape[-1])
 
@@ -63,7 +63,7 @@ def policy_loss_of(
     The gradient is computed with the loss, as autograd would take longer than both. With an
     action's pull its ratio times its advantage, or 0 where that is clipped, the derivative by a
     logit z_k is −pull · (1[k = a] − π_k) + entropy · π_k (log π_k + S) + barrier · (π_k − 1/A),
-    over the number of elements.
+    divided by the number of elements.
 
     Args:
         logits: [..., A].

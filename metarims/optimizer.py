@@ -114,8 +114,7 @@ class GroupedAdam:
         return [part for x in tensors for part in x.unbind()] if self._runs else tensors
 
     def moments(self) -> dict[nn.Parameter, Moments]:
-        """Of each parameter that has stepped: step count, [] or [runs], and moments of its shape.
-        """
+        """Per parameter that has stepped: step count, [] or [runs], and moments of its shape."""
         found = {}
         for name, state in self._moments.items():
             parameters = self.groups[name]

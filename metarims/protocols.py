@@ -307,4 +307,4 @@ class Simulator(Protocol):
         """Raise `ValueError` if there is no such level."""
 
     def find_events(self, obs: Observation) -> dict[str, Tensor]:
-        """Events visible in observations [T, B, ...], such as facing a door; bool [T, B] each."""
+        """Events visible in observations [T, B, ...], e.g. facing a door, bool [T, B] by name."""

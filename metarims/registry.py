@@ -84,9 +84,7 @@ def name_of(kind: str, entry: object) -> str:
 
 
 def import_modules(package: str) -> None:
-    """Import every module of a package, so that its entries are registered; a new file is found
-    automatically.
-    """
+    """Import every module of a package, new files included, so that its entries are registered."""
     for found in pkgutil.iter_modules(sys.modules[package].__path__, f"{package}."):
         importlib.import_module(found.name)
 

@@ -45,8 +45,7 @@ class Rollout:
     """T steps of B environments.
 
     Attributes:
-        obs, starts, actions, log_probs, values: observations, actions and the agent's outputs, [T,
-            B, ...].
+        obs, starts, actions, log_probs, values: observations, actions and outputs, [T, B, ...].
         states: hidden states before the steps 0, stride, 2·stride ..., [T / stride, B, ...].
         stride: steps between them.
         next_values: V of the state that each step led to, [T, B].

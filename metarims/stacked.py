@@ -163,9 +163,7 @@ class StackedLearner(Learner):
         return [learner.generator for learner in self.learners]
 
     def give_back(self) -> None:
-        """Copy the number of frames and the optimisers' moments to the learners; they share all
-        else already.
-        """
+        """Copy the frame count and optimisers' moments to the learners, which share the rest."""
         moments, stacked = self.optimizer.moments(), self.agent.parameters_by_name
         for k, learner in enumerate(self.learners):
             own = {
@@ -253,8 +251,7 @@ def stackable() -> Iterator[None]:
     """Refuse what cannot be mapped over.
 
     Raises:
-        UsageError: something within it has data-dependent control flow, draws at random or the
-            like.
+        UsageError: something within has data-dependent control flow, draws at random or the like.
     """
     try:
         yield

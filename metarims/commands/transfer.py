@@ -34,8 +34,7 @@ class Transfer:
         env: level ids.
         episodes: episodes of each run on each level.
         temperature: temperature of the policies, see `evaluate`.
-        knock_out: also evaluate with modules switched off, see `evaluate`, agents that have
-            modules.
+        knock_out: also evaluate agents that have modules with some switched off, see `evaluate`.
         jobs: parallel evaluations (default: one per core).
         out: folder for scores.csv, transfer.md, transfer.png, profiles.png and the evaluations.
     """

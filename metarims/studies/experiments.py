@@ -75,9 +75,7 @@ class Experiment:
         return (*self.sources, *self.onto, *self.targets, *self.unseen)
 
     def with_settings(self, settings: Mapping[str, Leaf]) -> Experiment:
-        """The experiment with some settings of every arm changed; its runs have folders of their
-        own.
-        """
+        """The experiment with settings of every arm changed; its runs have folders of their own."""
         arms = tuple(replace(arm, settings={**arm.settings, **settings}) for arm in self.arms)
         return replace(self, arms=arms)
 

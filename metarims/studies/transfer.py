@@ -88,9 +88,7 @@ Matrix = Mapping[Row, Mapping[str, Figure]]
 
 
 def evaluation_file(folder: Path, run: Run, flags: Sequence[str]) -> Path:
-    """The file for a run's evaluation, specific to the flags (levels, episodes) and to the run's
-    newest checkpoint.
-    """
+    """The file for a run's evaluation, by the flags (levels, episodes) and newest checkpoint."""
     path = run.path.resolve()
     asked = json.dumps([str(path), fingerprint(path / CHECKPOINTS), list(flags)]).encode()
     return folder / f"{'-'.join(path.parts[-3:])}-{hashlib.sha256(asked).hexdigest()[:8]}.json"

@@ -105,9 +105,7 @@ class Measurement:
         finish: Finish,
         stopped: Callable[[], bool],
     ) -> bool:
-        """Make a run; whether it reached its end, and was not stopped for lagging or for its
-        gradients.
-        """
+        """Make a run; whether it reached its end, not stopped for lagging or for its gradients."""
         try:
             finish(config, lambda: stopped() or self._is_behind(config, number, before))
         except UsageError:
