@@ -1,4 +1,4 @@
-"""Agents: one encoder and heads for all, a core found by its name, and presets."""
+"""Agents: a shared encoder and heads, a core chosen by name, and presets."""
 
 from .experiments import EXPERIMENTS
 from .kernels.compiling import definitions

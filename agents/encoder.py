@@ -1,4 +1,4 @@
-"""What the agent sees, and its mission, as one vector: shared by every agent."""
+"""The encoder that all agents share: the view and the mission as one vector, or as slots."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ class EncoderConfig:
     """Sizes of the encoder.
 
     Attributes:
-        features: D, what it gives.
+        features: D, of the output, or of each slot.
         cell: features of a cell.
-        hidden: units of the layer that all cells and the mission go into.
+        hidden: units of the layer that combines all cells and the mission; without slots only.
         width: features of the mission.
         words: features of a word.
-        slots: each cell of the view, and the mission, is an input of its own to attend to.
+        slots: each cell of the view, and the mission, is a separate slot to attend to.
     """
 
     features: int = 128
@@ -52,8 +52,12 @@ class EncoderConfig:
     def build(
         self, vocabulary: int, image: tuple[int, ...] = SYMBOLS, one_mission: bool = False
     ) -> Encoder | SlotEncoder:
-        """The encoder with fresh parameters, for missions of so many words, or for a single one,
-        and images of a shape: symbols [7, 7, 3] or pixels [7 T, 7 T, 3].
+        """The encoder with fresh parameters.
+
+        Args:
+            vocabulary: number of words.
+            image: shape of the images, symbols [7, 7, 3] or pixels [7 T, 7 T, 3].
+            one_mission: whether all frames have the same mission.
         """
         encoder = (SlotEncoder if self.slots else Encoder)(self, vocabulary, image)
         encoder.one_mission = one_mission
@@ -61,8 +65,8 @@ class EncoderConfig:
 
 
 class Cells(nn.Module):
-    """Every cell by itself, under the mission: its type, color and state, or the pixels of its
-    picture, have a vector each, whose sum the mission scales and shifts.
+    """Each cell on its own, under the mission: its type, color and state, or its pixels, have a
+    vector each, whose sum the mission scales and shifts.
     """
 
     def __init__(self, config: EncoderConfig, vocabulary: int, image: tuple[int, ...]) -> None:
@@ -73,13 +77,13 @@ class Cells(nn.Module):
         self.film = nn.Linear(config.width, 2 * config.cell)
 
     def ask(self, mission: Tensor) -> tuple[Tensor, Tensor]:
-        """Missions int16 [M, L] read [M, width], and the scale and shift of each [M, 2 C]."""
+        """Missions int16 [M, L] encoded, [M, width], and the scale and shift of each, [M, 2 C]."""
         read = self.instruction(mission)
         return read, self.film(read)
 
     def forward(self, image: Tensor, which: Tensor, film: Tensor) -> Tensor:
-        """The vectors [N, 49 + 1, C] of the cells of images uint8 [N, ...] under the missions at
-        int64 [N], and their largest numbers.
+        """Images uint8 [N, ...], each under mission `which` int64 [N], to vectors of the cells and
+        their maximum, [N, 49 + 1, C].
         """
         scale, shift = film.chunk(2, 1)
         cells, descriptions = self.view(image)
@@ -88,22 +92,22 @@ class Cells(nn.Module):
 
 
 class Once(nn.Module):
-    """Encodes what is alike once: of the steps it is given, and of all that a memory has. On a GPU,
-    where to know what is alike would wait, that is the mission where there is only one.
+    """Encodes equal frames only once, among those given and those in a memory. On a GPU, where
+    finding equal frames would synchronise, only a mission that all frames share is encoded once.
     """
 
     one_mission = False
 
     def ask(self, mission: Tensor) -> Tensor:
-        """Missions int16 [M, L] to all that `see` wants of each, [M, E]."""
+        """Missions int16 [M, L] to all that `see` needs of each, [M, E]."""
         raise NotImplementedError
 
     def see(self, image: Tensor, which: Tensor, asked: Tensor) -> Tensor:
-        """Images uint8 [N, ...] under the missions at int64 [N]: what is made of each."""
+        """Encode images uint8 [N, ...], each under mission `which` int64 [N]."""
         raise NotImplementedError
 
     def forward(self, obs: Observation, memory: Memory | None = None) -> Frames:
-        """Of images uint8 [T, B, ...] and missions int16 [T, B, L]; with a memory no gradients."""
+        """Encode images uint8 [T, B, ...] and missions int16 [T, B, L]; a memory takes no gradients."""
         shape = obs["image"].shape[:2]
         image, mission = obs["image"].flatten(0, 1), obs["mission"].flatten(0, 1)
         if not has_kernels(image):
@@ -127,8 +131,8 @@ class Once(nn.Module):
 class Encoder(Once):
     """Cells and mission to features.
 
-    Cells stay apart until each has passed under the mission. A layer then has weights for every
-    place, others for the two that an agent acts on, and a third kind for what is anywhere.
+    The mission first scales and shifts each cell on its own. One layer then combines them, with
+    weights for every position, more for the two cells an agent acts on, and more for the maximum.
     """
 
     def __init__(self, config: EncoderConfig, vocabulary: int, image: tuple[int, ...]) -> None:
@@ -142,12 +146,12 @@ class Encoder(Once):
         self.project = _orthogonal(hidden, config.features)
 
     def ask(self, mission: Tensor) -> Tensor:
-        """Missions int16 [M, L] to what they scale, shift and add, [M, 2 C + H]."""
+        """Missions int16 [M, L] to scales, shifts and terms to add, [M, 2 C + H]."""
         read, film = self.cells.ask(mission)
         return torch.cat([film, self.mission(read) + self.places.bias], 1)
 
     def see(self, image: Tensor, which: Tensor, asked: Tensor) -> Tensor:
-        """Images uint8 [N, ...] under the missions at int64 [N] to features [N, D]."""
+        """Images uint8 [N, ...], each under mission `which` int64 [N], to features [N, D]."""
         film, added = asked.split([self.cells.film.out_features, self.mission.out_features], 1)
         seen = self.cells(image, which, film)
         placed = F.linear(seen[:, :-1].flatten(1), self.places.weight)
@@ -157,9 +161,9 @@ class Encoder(Once):
 
 
 class SlotEncoder(Once):
-    """Cells and mission to slots, for modules that attend to what they need of them.
+    """Cells and mission to slots, for modules that attend to what they need.
 
-    A slot for each cell of the view, by what it is and where, and one for the mission.
+    There is a slot for each cell of the view, by content and position, and one for the mission.
     """
 
     def __init__(self, config: EncoderConfig, vocabulary: int, image: tuple[int, ...]) -> None:
@@ -170,12 +174,12 @@ class SlotEncoder(Once):
         self.mission = nn.Linear(config.width, config.features)
 
     def ask(self, mission: Tensor) -> Tensor:
-        """Missions int16 [M, L] to what they scale and shift, and their slots, [M, 2 C + D]."""
+        """Missions int16 [M, L] to scales, shifts and their own slots, [M, 2 C + D]."""
         read, film = self.cells.ask(mission)
         return torch.cat([film, self.mission(read)], 1)
 
     def see(self, image: Tensor, which: Tensor, asked: Tensor) -> Tensor:
-        """Images uint8 [N, ...] under the missions at int64 [N] to slots [N, 50, D]."""
+        """Images uint8 [N, ...], each under mission `which` int64 [N], to slots [N, 50, D]."""
         film, own = asked.split([self.cells.film.out_features, self.mission.out_features], 1)
         seen = self.cells(image, which, film)[:, :-1]
         mission = of_each(own, which).unsqueeze(1)
@@ -183,7 +187,7 @@ class SlotEncoder(Once):
 
 
 def _orthogonal(inputs: int, outputs: int) -> nn.Linear:
-    """A layer before a rectifier, of a gain of √2."""
+    """An orthogonally initialised layer for a ReLU after it: gain √2."""
     layer = nn.Linear(inputs, outputs)
     nn.init.orthogonal_(layer.weight, 2**0.5)
     nn.init.zeros_(layer.bias)

@@ -25,11 +25,11 @@ class PolicyConfig(AgentConfig):
     """An encoder, a core and heads.
 
     Attributes:
-        core: what remembers.
-        encoder: what turns observations into features.
-        hidden_state: "reset" at an episode's start, or "carry" over, with the last action, reward
-            and end as inputs.
-        head: units of either head's hidden layer.
+        core: the recurrent part.
+        encoder: turns observations into features.
+        hidden_state: "reset" at each episode's start, or "carry" across episodes, with the last
+            action, its reward and whether it ended an episode as further inputs.
+        head: units of each head's hidden layer.
     """
 
     core: CoreConfig
@@ -56,7 +56,7 @@ class PolicyConfig(AgentConfig):
         return policy.to(spec.device)
 
     def lesions(self, count: int) -> dict[str, AgentConfig]:
-        """The core's."""
+        """The core's, each as a whole agent."""
         return {off: replace(self, core=core) for off, core in self.core.lesions(count).items()}
 
 
@@ -64,9 +64,9 @@ class RecurrentPolicy(nn.Module):
     """Encoder, core and heads; an `Agent`.
 
     Args:
-        config: of its parts.
+        config: settings of its parts.
         spec: the environments.
-        levels: the ids that it is trained on.
+        levels: ids of the levels that it is trained on.
     """
 
     encoder: Encoder | SlotEncoder
@@ -92,7 +92,7 @@ class RecurrentPolicy(nn.Module):
 
     @property
     def form(self) -> str:
-        """How the core runs here, where it says so."""
+        """The core's form, if it names one."""
         return getattr(self.core, "form", "")
 
     def initial_state(self, batch: int) -> State:
@@ -100,13 +100,13 @@ class RecurrentPolicy(nn.Module):
         return self.core.initial_state(batch)
 
     def acting(self) -> Act:
-        """As `metarims.protocols.Agent` says: it remembers what it encoded."""
+        """As `metarims.protocols.Agent` has it: with a memory of what was encoded."""
         return partial(self.forward, memory=Memory())
 
     def forward(
         self, obs: Observation, state: State, starts: Tensor, memory: Memory | None = None
     ) -> Output:
-        """As `metarims.protocols.Agent` says; with a memory, see `Memory`, without gradients."""
+        """As `metarims.protocols.Agent` has it; with a `Memory`, without gradients only."""
         frames = as_frames(self.encoder(obs, memory))
         if self.last is not None:
             x, last = frames.spread(), self.last(obs, starts)
@@ -117,7 +117,7 @@ class RecurrentPolicy(nn.Module):
         return Output(logits, values, core.state, core.diagnostics, core.replay, core.loss)
 
     def groups(self) -> dict[str, list[nn.Parameter]]:
-        """The parameters by what the loops tell apart."""
+        """The parameters by the groups that loops train."""
         return {
             "encoder": [
                 *self.encoder.parameters(),
@@ -131,7 +131,7 @@ class RecurrentPolicy(nn.Module):
 
 
 class Last(nn.Module):
-    """Features of the step before: its action, its reward, whether it ended an episode."""
+    """Features of the previous step: its action, its reward, and whether it ended an episode."""
 
     def __init__(self, actions: int, features: int) -> None:
         super().__init__()
@@ -139,7 +139,7 @@ class Last(nn.Module):
         self.outcome = nn.Linear(2, features, bias=False)
 
     def forward(self, obs: Observation, starts: Tensor) -> Tensor:
-        """Of actions int64, rewards and starts [T, B]: [T, B, features]."""
+        """Last actions int64, last rewards and starts, [T, B] each, to [T, B, features]."""
         outcome = torch.stack([obs["last_reward"], starts.to(obs["last_reward"].dtype)], -1)
         x: Tensor = self.actions(obs["last_action"]) + self.outcome(outcome)
         return x

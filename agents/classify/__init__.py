@@ -1,1 +1,1 @@
-"""Multi-task classification: routing networks beside the baselines of Rosenbaum et al. 2018."""
+"""Multi-task classification: routing networks and the baselines of Rosenbaum et al. 2018."""

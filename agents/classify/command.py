@@ -15,12 +15,12 @@ from .reports import REPORTS
 
 @dataclass(frozen=True)
 class Classify(ClassifyConfig):
-    """Train routing networks as multi-task classifiers, beside their baselines.
+    """Train routing networks as multi-task classifiers, and the baselines for them.
 
     Attributes:
-        what: "compare" trains every method with every seed; "cost" times training steps from 2 to
-            20 function blocks; "estimators" is a study of their gradients; "collapse",
-            "optimisers" and "split" are studies of what a router needs, and a stopped one goes on.
+        what: "compare" trains every method with every seed; "cost" times training steps with 2 to
+            20 function blocks; "estimators" studies gradient estimators; "collapse", "optimisers"
+            and "split" study what a router needs, and continue if interrupted.
         out: folder for tables and figures.
     """
 
@@ -30,12 +30,12 @@ class Classify(ClassifyConfig):
     out: Path = Path("runs/classify")
 
     def run(self, wiring: object) -> None:
-        """Print the tables and leave the figures."""
+        """Print the tables and write tables and figures."""
         torch.set_num_threads(1)
         REPORTS[self.what](self.settings(), self.out)
         print(f"figures and tables in {self.out}")
 
     def settings(self) -> ClassifyConfig:
-        """What it has of a comparison's settings."""
+        """The comparison's settings alone."""
         own = {field.name: getattr(self, field.name) for field in fields(ClassifyConfig)}
         return ClassifyConfig(**own)

@@ -1,4 +1,4 @@
-"""The settings of a comparison of classifiers."""
+"""Settings of a comparison of classifiers."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ class ClassifyConfig:
     Attributes:
         data: "digits-rotated", "digits-permuted", "digits-few", "digits", "mnist", "cifar100" or
             "miniimagenet".
-        folder: where the files of the last three are.
-        methods: which heads to compare.
-        seeds: how many trainings of each.
+        folder: with the files of the last three.
+        methods: heads to compare.
+        seeds: number of trainings of each method.
         epochs: passes over the training samples.
-        batch: samples to a step.
+        batch: samples per step.
         width: units of each fully connected layer.
         blocks: function blocks at each depth; 0 means one for each task.
-        recursive: the first two routed layers share their blocks and PASS.
-        optimizer: of everything but the router, "sgd" or "adam".
-        learning_rate: its rate.
-        router_optimizer: the router's, "sgd" or "adam"; WPL moves its table by itself.
-        router_rate: its rate.
-        anneal_epochs: both rates are divided by 10 every so many epochs.
-        block_share: share of the training images that everything but the router learns from, and
-            the router from the others; at 1 both learn from all.
-        reward: "correct" (±1) or "loss" (its negative).
-        router: who decides on the routes, and how that is learnt.
+        recursive: the first two routed layers choose among the blocks of both, and PASS.
+        optimizer: of everything but the router: "sgd" or "adam".
+        learning_rate: of everything but the router.
+        router_optimizer: of the router: "sgd" or "adam"; WPL updates its table itself.
+        router_rate: learning rate of the router.
+        anneal_epochs: both learning rates are divided by 10 every so many epochs.
+        block_share: fraction of the training images that everything but the router learns from; the
+            router learns from the others. At 1 both learn from all.
+        reward: of the router: "correct" (±1) or "loss" (the negative loss).
+        router: what decides on the routes, and how that is learnt.
     """
 
     data: str = "digits-rotated"

@@ -17,10 +17,10 @@ SIDE, CHANNELS = 8, 1  # of the images that costs are measured with
 def measure_steps(
     config: ClassifyConfig, sizes: tuple[int, ...], methods: tuple[str, ...], rounds: int = 60
 ) -> list[dict[str, float | str]]:
-    """Milliseconds of the processor for a training step, for so many function blocks and tasks.
+    """CPU milliseconds of a training step, for each number of function blocks and tasks.
 
-    Each task is given its own block, as in Rosenbaum et al. 2018, Fig. 13; images are random ones
-    of 8×8. Methods and sizes take turns, step by step, and the least time counts.
+    There are as many blocks as tasks, as in Rosenbaum et al. 2018, Fig. 13; images are random, 8×8.
+    Methods and sizes take turns, step by step, and the least time counts.
     """
     generator = torch.Generator().manual_seed(0)
     trainers, times = {}, {}

@@ -1,4 +1,4 @@
-"""Multi-task classification data: scikit-learn's digits in four ways, and MNIST, CIFAR-100 and
+"""Multi-task classification data: scikit-learn's digits in four variants, and MNIST, CIFAR-100 and
 mini-ImageNet from a local folder in their standard formats."""
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from torch import Tensor
 
 from metarims.errors import UsageError, check_choice
 
-DIGITS = 10  # and as many tasks are made of them
-FEW = 20  # images of either answer that a task of digits-few is learnt from
+DIGITS = 10  # classes, and as many tasks
+FEW = 20  # training images of either answer to a task of digits-few
 MNIST_FILES = "{train,t10k}-images-idx3-ubyte[.gz] and {train,t10k}-labels-idx1-ubyte[.gz]"
 MINI_SIDE = 84
 
@@ -28,9 +28,9 @@ class Samples:
 
     Attributes:
         images: float32 [M, C, H, W].
-        image: int64 [N], each sample's.
-        tasks: int64 [N], what is asked about it.
-        labels: int64 [N], the answer.
+        image: int64 [N], each sample's image.
+        tasks: int64 [N], each sample's task.
+        labels: int64 [N], the right answer.
     """
 
     images: Tensor
@@ -59,23 +59,23 @@ def load(name: str, folder: Path | None, seed: int) -> MultiTask:
     Args:
         name: one of `DATA`.
         folder: where its files are; digits need none.
-        seed: of the split, where there is none to go by.
+        seed: of whatever is random: the split, the tasks.
 
     Raises:
-        UsageError: an unknown name, or files that are not there or not what they should be.
+        UsageError: an unknown name, or missing or malformed files.
     """
     check_choice("data", name, DATA)
     return DATA[name](folder, seed)
 
 
 def load_digits(folder: Path | None, seed: int) -> MultiTask:
-    """MNIST-MTL in small: ten one-against-rest tasks on 1,797 digits of 8×8, 540 to test on."""
+    """A small MNIST-MTL: ten one-against-rest tasks on 1,797 digits of 8×8, 540 to test on."""
     train, test = (against_the_rest(*part, DIGITS) for part in digit_images(seed))
     return MultiTask("digits", train, test, DIGITS, 2)
 
 
 def load_few(folder: Path | None, seed: int) -> MultiTask:
-    """Ten one-against-rest tasks with `FEW` images of either answer each; chance is one half."""
+    """Ten one-against-rest tasks, `FEW` training images of either answer each; chance is 50 %."""
     train, test = digit_images(seed)
     random = np.random.default_rng(seed)
     samples = halves(*train, random, FEW), halves(*test, random)
@@ -83,7 +83,7 @@ def load_few(folder: Path | None, seed: int) -> MultiTask:
 
 
 def load_rotated(folder: Path | None, seed: int) -> MultiTask:
-    """Which digit is it? Each of ten tasks has a tenth of the images, turned by 36° more."""
+    """Which digit is it? Each of ten tasks has a tenth of the images, rotated by 36° more."""
 
     def turn(images: Tensor, task: int) -> Tensor:
         angle = 360 * task / DIGITS
@@ -95,7 +95,7 @@ def load_rotated(folder: Path | None, seed: int) -> MultiTask:
 
 
 def load_permuted(folder: Path | None, seed: int) -> MultiTask:
-    """Which digit is it? Each of ten tasks has a tenth of the images and an order of pixels."""
+    """Which digit is it? Each of ten tasks has a tenth of the images, its pixels permuted."""
     random = np.random.default_rng(seed)
     orders = [torch.from_numpy(random.permutation(64)) for _ in range(DIGITS)]
 
@@ -107,7 +107,7 @@ def load_permuted(folder: Path | None, seed: int) -> MultiTask:
 
 
 def load_mnist(folder: Path | None, seed: int) -> MultiTask:
-    """MNIST-MTL (Rosenbaum et al. 2018, Table 1): 1,000 images a class; 200 in all for testing."""
+    """MNIST-MTL (Rosenbaum et al. 2018, Table 1): 1,000 images per class; 200 in all to test."""
     parts = []
     for part, each in (("train", 1000), ("t10k", 20)):
         images = _read_idx(_found(folder, f"{part}-images-idx3-ubyte", "mnist", MNIST_FILES), 3)
@@ -146,7 +146,7 @@ def load_cifar(folder: Path | None, seed: int) -> MultiTask:
 
 
 def load_mini(folder: Path | None, seed: int) -> MultiTask:
-    """MIN-MTL: 50 labels of mini-ImageNet at random, ten tasks of five; 50 images each to test."""
+    """MIN-MTL: 50 random labels of mini-ImageNet, ten tasks of five; 50 images each to test."""
     from PIL import Image
 
     wanted = "train.csv, val.csv or test.csv (filename, label) and the folder images/"
@@ -188,7 +188,7 @@ DATA: dict[str, Callable[[Path | None, int], MultiTask]] = {
 
 def digit_images(seed: int) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
     """scikit-learn's digits, 1,257 to train and 540 to test on: images float32 [M, 1, 8, 8] from 0
-    to 1, and which digit each is, int64 [M].
+    to 1, and labels int64 [M].
     """
     try:
         from sklearn import datasets
@@ -205,7 +205,7 @@ def digit_images(seed: int) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor
 
 
 def against_the_rest(images: Tensor, labels: Tensor, classes: int) -> Samples:
-    """For each class the task to tell it from the others, on all images."""
+    """For each class the task of telling it from the others, on all images."""
     tasks = torch.arange(classes).repeat_interleave(len(images))
     image = torch.arange(len(images)).repeat(classes)
     return Samples(images, image, tasks, (labels[image] == tasks).long())
@@ -214,8 +214,8 @@ def against_the_rest(images: Tensor, labels: Tensor, classes: int) -> Samples:
 def halves(
     images: Tensor, labels: Tensor, random: np.random.Generator, each: int | None = None
 ) -> Samples:
-    """For each digit the task to tell it from the others, on as many of it as of them: `each`, or
-    all that there are, drawn for every task anew.
+    """For each digit the task of telling it from the others, on as many of it as of them: `each`,
+    or as many as there are of it, drawn anew for every task.
     """
     rows: list[Tensor] = []
     for digit in range(DIGITS):
@@ -231,7 +231,7 @@ def halves(
 
 
 def shared_out(images: Tensor, labels: Tensor, change: Callable[[Tensor, int], Tensor]) -> Samples:
-    """Every tenth image for each task, as `change` has it for the task."""
+    """Every tenth image for each task, transformed by `change` for that task."""
     tasks = torch.arange(len(images)) % DIGITS
     changed = torch.empty_like(images)
     for task in range(DIGITS):
@@ -261,7 +261,7 @@ def _read_idx(path: Path, dimensions: int) -> np.ndarray:
 
 
 def _found(folder: Path | None, name: str, data: str, wanted: str) -> Path:
-    """The file, or its compressed form."""
+    """The file, or its gzipped form."""
     for path in () if folder is None else (folder / name, folder / f"{name}.gz"):
         if path.is_file():
             return path

@@ -15,7 +15,7 @@ from ..cores.routing.makers.reinforce import BaselineConfig, ReinforceConfig
 from ..cores.routing.makers.relax import RELAXConfig
 from ..cores.routing.trace import Space, Trace
 
-# An entropy bonus would be a bias of what is studied.
+# An entropy bonus would bias the gradients that are studied.
 ESTIMATORS = (
     ReinforceConfig(entropy=0.0),
     BaselineConfig(entropy=0.0),
@@ -30,11 +30,11 @@ class StudyConfig:
 
     Attributes:
         estimators: decision makers that learn by gradients of their scores.
-        dimensions: how many choices there are.
-        pairs: random rewards and policies for each (the paper's 22).
-        samples: of each pair's gradient for every choice (the paper's 22 tell too little of bias).
-        warm: steps by which baselines and control variates are fitted to a pair beforehand.
-        seed: of everything.
+        dimensions: numbers of choices.
+        pairs: pairs of random rewards and policy for each (the paper's 22).
+        samples: gradients sampled per pair and choice (the paper's 22 are too few to tell bias).
+        warm: steps for which baselines and control variates are fitted to a pair beforehand.
+        seed: of everything random.
     """
 
     estimators: tuple[MakerConfig, ...] = ESTIMATORS
@@ -55,8 +55,8 @@ class Quality:
     Attributes:
         error: mean squared error of single samples' gradients against the exact one.
         variance: of single samples' gradients.
-        bias: squared distance of their mean from the exact gradient; what sampling that often
-            adds to it on average is taken off, so it may be a little below 0.
+        bias: squared distance of their mean from the exact gradient, less what sampling noise adds
+            to it on average; so it may be a little below 0.
     """
 
     estimator: str
@@ -98,10 +98,10 @@ def sample_gradients(
     """Estimates of `exact_gradient` from single decisions, [samples, K].
 
     Args:
-        maker: what learns; its baseline or control variate is left as it is.
+        maker: the decision maker; its baseline is updated, but only after use.
         scores, reward: [K].
-        samples: how many.
-        generator: of the decisions.
+        samples: number of estimates.
+        generator: for the decisions.
     """
     rows = scores.expand(samples, -1).clone().requires_grad_()
     gain = samples * _gain(maker, rows, reward, generator)
@@ -116,13 +116,13 @@ def fitted(
     config: StudyConfig,
     generator: torch.Generator,
 ) -> DecisionMaker:
-    """A decision maker whose baseline or control variate has seen the pair for a while.
+    """A decision maker whose baseline or control variate is fitted to the pair.
 
     Args:
         estimator: its settings.
         scores, reward: [K].
-        config: of the study.
-        generator: of the decisions.
+        config: settings of the study.
+        generator: for the decisions.
     """
     count = len(scores)
     available = torch.ones(1, count, dtype=torch.bool)
@@ -144,7 +144,7 @@ def fitted(
 def _gain(
     maker: DecisionMaker, scores: Tensor, reward: Tensor, generator: torch.Generator
 ) -> Tensor:
-    """What the maker would raise, the mean over samples: scores [N, K], reward [K] to a scalar."""
+    """The maker's objective, averaged over samples: scores [N, K], reward [K] to a scalar."""
     count, choices = scores.shape
     noise = torch.rand(count, maker.draws, choices, generator=generator, dtype=scores.dtype)
     with torch.no_grad():

@@ -20,12 +20,12 @@ class HeadConfig:
     """Sizes of the fully connected layers, and the router's settings.
 
     Attributes:
-        features: of the convolutions.
-        hidden: of each layer.
-        tasks, classes, samples: of the data.
-        blocks: at each depth.
-        recursive: the first two layers choose among the blocks of both, PASS included.
-        router: only the routed head's.
+        features: outputs of the convolutions.
+        hidden: units of each layer.
+        tasks, classes, samples: how many the data has.
+        blocks: function blocks at each depth.
+        recursive: the first two layers choose among the blocks of both, and PASS.
+        router: of the routed head only.
     """
 
     features: int
@@ -39,17 +39,17 @@ class HeadConfig:
 
 
 class Head(nn.Module):
-    """What turns features into answers."""
+    """From features to answers."""
 
     def forward(
         self, x: Tensor, tasks: Tensor, keys: Tensor, noise: Tensor | None
     ) -> tuple[Tensor, Routed | None]:
-        """The logits [N, classes], and what was routed.
+        """The logits [N, classes], and the routing, if there is any.
 
         Args:
             x: features float32 [N, D].
-            tasks, keys: int64 [N]; a key tells the sample.
-            noise: uniform, what decisions are drawn with.
+            tasks, keys: int64 [N]; a key identifies the sample.
+            noise: uniform numbers to draw decisions with; None takes the best.
         """
         raise NotImplementedError
 
@@ -75,13 +75,13 @@ class RoutedHead(Head):
     def forward(
         self, x: Tensor, tasks: Tensor, keys: Tensor, noise: Tensor | None
     ) -> tuple[Tensor, Routed | None]:
-        """As `Head.forward`; routed, and without noise by the best choices."""
+        """As `Head.forward`; routed."""
         routed = self.network(self.project(x), tasks, keys, noise)
         return routed.output, routed
 
 
 class TaskSpecificAll(Head):
-    """task-specific-all-fc: each task has all layers of its own."""
+    """task-specific-all-fc: each task has its own layers."""
 
     def __init__(self, config: HeadConfig) -> None:
         super().__init__()
@@ -97,7 +97,7 @@ class TaskSpecificAll(Head):
 
 
 class TaskSpecificOne(Head):
-    """task-specific-1-fc: each task has a last layer of its own."""
+    """task-specific-1-fc: each task has its own last layer."""
 
     def __init__(self, config: HeadConfig) -> None:
         super().__init__()
@@ -117,9 +117,9 @@ class TaskSpecificOne(Head):
 
 
 class CrossStitch(Head):
-    """cross-stitch-all-fc (Misra et al. 2016): a column for each task, mixed after each layer.
+    """cross-stitch-all-fc (Misra et al. 2016): a column for each task, mixed after either hidden layer.
 
-    A sample is computed in every column; its answer is its own task's.
+    A sample goes through every column; its answer is its own task's.
     """
 
     def __init__(self, config: HeadConfig) -> None:
@@ -183,9 +183,9 @@ def columns(config: HeadConfig) -> tuple[Dense, Dense, Dense]:
 
 
 def convolutions(channels: int, side: int, filters: int = 32) -> tuple[nn.Sequential, int]:
-    """SimpleConvNet's four 3×3 convolutions, and how many features they end with.
+    """SimpleConvNet's four 3×3 convolutions, and how many features they give.
 
-    Each is followed by batch normalisation, ReLU and, while four pixels a side are left, pooling.
+    Each is followed by batch normalisation, ReLU and, while the side is at least 4, max pooling.
     """
     layers: list[nn.Module] = []
     for _ in range(4):

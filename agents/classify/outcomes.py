@@ -1,4 +1,4 @@
-"""How trainings went: accuracies, figures of the routes, and their summary."""
+"""Outcomes of trainings: accuracies, figures of the routes, and their summary."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from metarims.statistics import entropy, module_figures
 
 from ..cores.routing.network import Routed
 
-COLLAPSE = ("selection_entropy", "blocks", "H_A", "information")  # of a depth, and on average
+COLLAPSE = ("selection_entropy", "blocks", "H_A", "information")  # for each depth, and on average
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How one training went.
+    """The outcome of one training.
 
     Attributes:
-        method, seed: which.
+        method, seed: of the training.
         accuracy: on the test samples after each epoch.
         seconds: of training.
         history: `routing_figures` on the test samples after each epoch, empty without routes.
@@ -39,15 +39,15 @@ class Outcome:
 
     @property
     def figures(self) -> dict[str, float]:
-        """Of the routing after the last epoch."""
+        """Those of the routing after the last epoch."""
         return self.history[-1]
 
 
 def routing_figures(routed: Routed) -> dict[str, float]:
-    """How varied the routes are at each depth and on average, and how many paths there are.
+    """How varied the routes are at each depth and on average, and the number of distinct paths.
 
-    See Kirsch et al. 2018 and Rosenbaum et al. 2019, §5; ``selection_entropy`` is that of the
-    blocks taken, in nats; 0 is collapse. ``blocks`` is how many of them are in use.
+    See Kirsch et al. 2018 and Rosenbaum et al. 2019, §5. ``selection_entropy`` is that of the
+    blocks taken, in nats; 0 is collapse. ``blocks`` is the number of them in use.
     """
     choices, probabilities = routed.trace.choices, routed.probabilities
     layers = []
@@ -63,15 +63,15 @@ def routing_figures(routed: Routed) -> dict[str, float]:
 
 
 def by_task(values: Tensor, tasks: Tensor, count: int) -> Tensor:
-    """Mean of values [N, ...] over each task's samples, [tasks, ...]; 0 for one without."""
+    """Mean of values [N, ...] over each task's samples, [tasks, ...]; 0 for a task without any."""
     sums = values.new_zeros(count, *values.shape[1:]).index_add_(0, tasks, values)
     sizes = tasks.bincount(minlength=count).clamp_min(1).to(values)
     return sums / sizes.view(-1, *[1] * (values.dim() - 1))
 
 
 def summary(outcomes: list[Outcome]) -> list[dict[str, float | str]]:
-    """For each method the mean test accuracy over seeds, its deviation, NaN of one alone, how many
-    they are and their time.
+    """For each method the mean final test accuracy over seeds, its standard deviation (NaN with one
+    seed), the number of seeds and their mean time.
     """
     rows: list[dict[str, float | str]] = []
     for method in dict.fromkeys(outcome.method for outcome in outcomes):

@@ -1,4 +1,4 @@
-"""What `classify` prints and leaves behind: tables, figures, TensorBoard."""
+"""What `classify` prints and writes: tables, figures, TensorBoard."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from .trials import as_csv, as_markdown, plan, read_results, train_missing
 
 COSTS = (2, 5, 10, 20)  # function blocks
 COST_METHODS = ("routing", "cross-stitch", "soft-mixture")
-POINTS = 100  # of a policy over time in TensorBoard
+POINTS = 100  # of a policy's curve in TensorBoard
 
 
 def report_comparison(config: ClassifyConfig, out: Path) -> None:
@@ -64,7 +64,7 @@ def report_comparison(config: ClassifyConfig, out: Path) -> None:
 
 
 def report_cost(config: ClassifyConfig, out: Path) -> None:
-    """What a training step costs from 2 to 20 function blocks."""
+    """What a training step costs with 2 to 20 function blocks."""
     rows = measure_steps(config, COSTS, COST_METHODS)
     print("milliseconds of a training step, and how many times those with the fewest blocks")
     print("blocks".ljust(16) + "".join(f"{size:>16}" for size in COSTS))
@@ -90,7 +90,7 @@ def report_estimators(config: ClassifyConfig, out: Path) -> None:
 
 
 def report_study(name: str, config: ClassifyConfig, out: Path) -> None:
-    """One of `STUDIES`: the trainings that are missing, then table, CSV and figure."""
+    """One of `STUDIES`: run the missing trainings, then write table, CSV and figure."""
     study = STUDIES[name]
     trials = plan(study, config)
     runs = make_folder(out / "runs")
@@ -112,7 +112,7 @@ REPORTS: dict[str, Callable[[ClassifyConfig, Path], None]] = {
 
 
 def _collapse(figures: Mapping[str, float]) -> str:
-    """How varied the routes are, in words, if there are any."""
+    """How varied the routes are, in words, if anything is routed."""
     if not figures:
         return ""
     depths = [value for name, value in figures.items() if name.endswith("/selection_entropy")]
@@ -120,7 +120,7 @@ def _collapse(figures: Mapping[str, float]) -> str:
 
 
 def _log(outcome: Outcome, folder: Path) -> None:
-    """One training for TensorBoard."""
+    """Log one training for TensorBoard."""
     from torch.utils.tensorboard import SummaryWriter  # slow to import
 
     with SummaryWriter(str(folder)) as writer:

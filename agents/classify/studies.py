@@ -1,4 +1,4 @@
-"""What Rosenbaum et al. 2019, §5, ask of routing, as data: `run.py classify NAME`."""
+"""The questions of Rosenbaum et al. 2019, §5, about routing, as data: `run.py classify NAME`."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ Settings = Mapping[str, Leaf]  # by path
 
 @dataclass(frozen=True)
 class Axis:
-    """What is compared side by side.
+    """One comparison.
 
     Attributes:
         about: what differs.
-        arms: who is compared, under a label each: settings beside the study's.
-        paper: what the paper finds of it, in a line.
+        arms: what is compared, by label: settings in addition to the study's.
+        paper: the paper's finding, in a line.
     """
 
     about: str
@@ -30,8 +30,8 @@ class Study:
     """A study.
 
     Attributes:
-        about: what it asks, in a line.
-        settings: what all arms share and the command line does not change.
+        about: its question, in a line.
+        settings: shared by all arms; the command line cannot change them.
         axes: comparisons.
     """
 
@@ -41,18 +41,18 @@ class Study:
 
     @property
     def settled(self) -> set[str]:
-        """The paths of all that its rows say."""
+        """The paths of all settings that the study or its arms fix."""
         arms = [arm for axis in self.axes for arm in axis.arms.values()]
         return {path for settings in (self.settings, *arms) for path in settings}
 
 
 def each(path: str, values: Sequence[Leaf], beside: Settings) -> dict[str, Settings]:
-    """An arm for each value of one setting, with the same settings beside it."""
+    """An arm for each value of one setting, with the same settings otherwise."""
     return {str(value): {**beside, path: value} for value in values}
 
 
 def stepping(part: str, rows: Sequence[tuple[str, float]], beside: Settings) -> dict[str, Settings]:
-    """An arm for each optimiser and rate of the "blocks" or the "router"."""
+    """An arm for each optimiser and learning rate of the "blocks" or the "router"."""
     optimizer, rate = OPTIMISED[part]
     return {
         f"{SPELT[name]} {value:g}": {**beside, optimizer: name, rate: value} for name, value in rows
@@ -66,7 +66,7 @@ OPTIMISED = {
 
 SPELT = {"sgd": "SGD", "adam": "Adam"}
 
-# Rates at which some hundred steps are enough; the paper's networks have CIFAR-100 and more epochs.
+# Rates at which a few hundred steps suffice; the paper has CIFAR-100 and more epochs.
 BASE: Settings = {"methods": ("routing",), "learning_rate": 0.2}
 Q: Settings = {"router.maker": "q", "router.maker.half_life": 100}
 BY_TASK: Settings = {"router.layout": "task", "router_rate": 3.0}

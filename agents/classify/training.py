@@ -15,7 +15,7 @@ from .data import MultiTask, Samples, load
 from .heads import HEADS, HeadConfig, RoutedHead, convolutions
 from .outcomes import Outcome, by_task, routing_figures
 
-BLOCKS, ROUTER = "blocks", "router"  # who learns: all that transforms, and what decides
+BLOCKS, ROUTER = "blocks", "router"  # what learns: all that transforms, and what decides
 Learners = tuple[str, ...]
 
 
@@ -25,7 +25,7 @@ class Classifier(nn.Module):
     Args:
         method: the head's name.
         config: the comparison's settings.
-        data: tells tasks, classes and the images' shape.
+        data: for the numbers of tasks and classes and the images' shape.
     """
 
     def __init__(self, method: str, config: ClassifyConfig, data: MultiTask) -> None:
@@ -48,24 +48,24 @@ class Classifier(nn.Module):
     def forward(
         self, images: Tensor, tasks: Tensor, keys: Tensor, noise: Tensor | None
     ) -> tuple[Tensor, Routed | None]:
-        """Images [N, C, H, W] to logits [N, classes], and what was routed."""
+        """Images [N, C, H, W] to logits [N, classes], and the routing, if any."""
         logits, routed = self.head(self.convolutions(images), tasks, keys, noise)
         return logits, routed
 
     def router_parameters(self) -> list[nn.Parameter]:
-        """Those that decide."""
+        """The router's, if there is one."""
         head = self.head
         return head.network.router_parameters() if isinstance(head, RoutedHead) else []
 
     def noise(self, count: int, generator: torch.Generator) -> Tensor | None:
-        """What decisions of N samples are drawn with, [N, decisions, draws, K], if any are."""
+        """Uniform numbers to draw N samples' decisions with, [N, decisions, draws, K], if any."""
         if not isinstance(self.head, RoutedHead):
             return None
         return torch.rand(count, *self.head.network.noise_shape, generator=generator)
 
 
 class Trainer:
-    """A classifier and all that its training takes."""
+    """A classifier and all that is needed to train it."""
 
     def __init__(self, method: str, config: ClassifyConfig, data: MultiTask, seed: int) -> None:
         self.config, self.data = config, data
@@ -96,7 +96,7 @@ class Trainer:
             schedule.step()
 
     def batches(self) -> list[tuple[Tensor, Learners]]:
-        """Rows int64 [≤ batch] in random order, and who learns from them."""
+        """Minibatches in random order: rows int64 [≤ batch], and what learns from them."""
         samples = self.data.train
         order = torch.randperm(len(samples), generator=self.generator)
         found = [
@@ -128,7 +128,7 @@ class Trainer:
 
     @torch.no_grad()
     def test(self) -> tuple[float, Routed | None]:
-        """Accuracy on the test samples, decisions being the best, and how they were routed."""
+        """Accuracy on the test samples with the best decisions, and their routing, if any."""
         self.model.eval()
         samples = self.data.test
         keys = torch.zeros(len(samples), dtype=torch.int64)
@@ -138,18 +138,18 @@ class Trainer:
 
 
 def make_optimizer(parameters: list[nn.Parameter], name: str, rate: float) -> torch.optim.Optimizer:
-    """One of `OPTIMIZERS`, at a learning rate."""
+    """One of `OPTIMIZERS`, with a learning rate."""
     optimizer: torch.optim.Optimizer = OPTIMIZERS[name](parameters, lr=rate, fused=True)
     return optimizer
 
 
 def split_images(count: int, share: float, generator: torch.Generator) -> dict[Learners, Tensor]:
-    """Which of the images teach whom, bool [count] (Rosenbaum et al. 2019, §4.4).
+    """Which images each of the learners learns from, bool [count] (Rosenbaum et al. 2019, §4.4).
 
     Args:
-        count: how many there are.
-        share: of the blocks, and the router has the others; at 1 both have all.
-        generator: of the drawing.
+        count: number of images.
+        share: fraction for the blocks; the others are for the router. At 1 both have all.
+        generator: for drawing them.
     """
     if share == 1:
         return {(BLOCKS, ROUTER): torch.ones(count, dtype=torch.bool)}
@@ -158,7 +158,7 @@ def split_images(count: int, share: float, generator: torch.Generator) -> dict[L
 
 
 def compare(config: ClassifyConfig) -> Iterator[Outcome]:
-    """Train every method with every seed on the same data, an outcome after each."""
+    """Train every method with every seed, all methods on the same data; an outcome after each."""
     for seed in range(1, config.seeds + 1):
         data = load(config.data, config.folder, seed)
         for method in config.methods:

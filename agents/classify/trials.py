@@ -1,4 +1,4 @@
-"""A study's trainings: which there are, those that are missing, and what they show."""
+"""A study's trainings: planning them, running the missing ones, and tables of the results."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from .outcomes import Outcome
 from .studies import Study
 from .training import train_classifier
 
-Epoch = Mapping[str, float]  # what there is after it, by the names of `COLUMNS`
+Epoch = Mapping[str, float]  # figures after it, by the names of `COLUMNS`
 
 COLUMNS = {
     "accuracy": "test accuracy, %",
@@ -55,19 +55,19 @@ class Result:
     epochs: Sequence[Epoch]
 
     def curve(self, name: str) -> list[float]:
-        """A figure after each epoch; NaN where it is not there, for nothing was routed."""
+        """A figure after each epoch; NaN if it is missing, as nothing was routed."""
         return [epoch.get(name, math.nan) for epoch in self.epochs]
 
 
 def plan(study: Study, config: ClassifyConfig) -> list[Trial]:
-    """All trainings of a study, a seed of all arms after the other.
+    """All trainings of a study, seed by seed.
 
     Args:
-        study: its rows.
-        config: what they do not settle.
+        study: the study.
+        config: for the settings that the study does not fix.
 
     Raises:
-        UsageError: `config` changes what the study settles.
+        UsageError: `config` changes what the study fixes.
     """
     clash = sorted(study.settled & differences(config, ClassifyConfig()).keys())
     if clash:
@@ -81,15 +81,15 @@ def plan(study: Study, config: ClassifyConfig) -> list[Trial]:
 
 
 def trial_file(trial: Trial, folder: Path) -> Path:
-    """Where a training is kept: another one for other settings, the same one for the same."""
+    """The file of a training, named by its settings and seed."""
     asked = json.dumps([as_json(trial.config), trial.seed], sort_keys=True).encode()
     return folder / f"{hashlib.sha256(asked).hexdigest()[:16]}.json"
 
 
 def train_missing(trials: Sequence[Trial], folder: Path) -> None:
-    """Train what is not in the folder yet; a line for each that is done."""
+    """Train what is not in the folder yet; print a line after each."""
     wanted: dict[Path, Trial] = {}
-    for trial in trials:  # what is in several axes is trained once
+    for trial in trials:  # those in several axes are trained once
         wanted.setdefault(trial_file(trial, folder), trial)
     missing = {file: trial for file, trial in wanted.items() if not file.exists()}
     cached, begun = lru_cache(maxsize=1)(load), time.monotonic()
@@ -121,10 +121,10 @@ def _brief(epoch: Epoch) -> str:
 
 
 def read_results(trials: Iterable[Trial], folder: Path) -> list[Result]:
-    """How the trials went.
+    """The trials' results.
 
     Raises:
-        UsageError: a file is not what `train_missing` wrote.
+        UsageError: a file is missing or damaged.
     """
     return [Result(trial, _read_epochs(trial_file(trial, folder))) for trial in trials]
 
@@ -141,7 +141,7 @@ def _read_epochs(file: Path) -> list[Epoch]:
 
 
 def as_csv(results: Iterable[Result]) -> str:
-    """A line a trial, after its last epoch."""
+    """A line for each trial: its figures after the last epoch."""
     rows = [
         [trial.axis, trial.arm, trial.seed, *(result.epochs[-1].get(name, "") for name in COLUMNS)]
         for result in results

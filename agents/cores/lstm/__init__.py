@@ -1,4 +1,4 @@
-"""The vanilla core: one LSTM whose state is reset inside a span."""
+"""The vanilla core: an LSTM whose state is reset within a span."""
 
 from .cell import LSTM, LSTMConfig
 

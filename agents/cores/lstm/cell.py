@@ -1,4 +1,4 @@
-"""One LSTM whose state is reset inside a span: its definition."""
+"""An LSTM whose state is reset within a span: settings and definition."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class LSTMConfig(CoreConfig):
     """The LSTM's size.
 
     Attributes:
-        hidden: d, features of its state.
+        hidden: d, number of units.
     """
 
     takes_frames: ClassVar[bool] = True
@@ -42,7 +42,7 @@ class LSTMConfig(CoreConfig):
 
 
 class LSTM(nn.Module):
-    """One LSTM over a span of T steps, with a learnt first state; state is argument and result.
+    """One LSTM over a span of T steps, with a learnt initial state; state is passed in and out.
 
     State: ``(h [B, d], c [B, d])``.
     """
@@ -59,7 +59,7 @@ class LSTM(nn.Module):
 
     @property
     def form(self) -> str:
-        """How it runs here."""
+        """The form that it runs by here."""
         return f"LSTM {find_form(self)[0]}"
 
     def module_parameters(self) -> list[nn.Parameter]:
@@ -71,7 +71,7 @@ class LSTM(nn.Module):
         return []
 
     def initial_state(self, batch: int) -> State:
-        """The learnt first state for `batch` environments, without gradient."""
+        """The learnt initial state for `batch` environments, without gradient."""
         h = self.start.detach().expand(batch, -1).clone()
         return h, torch.zeros_like(h)
 
@@ -84,12 +84,12 @@ class LSTM(nn.Module):
         return CoreOutput(outputs, last)
 
 
-# A span, from a state, with starts bool [T, B]: h after each step [T, B, d], and the last h and c.
+# Runs a span from a state, with starts bool [T, B]: h after each step [T, B, d], last h and c.
 Run = Callable[[LSTM, Frames, State, Tensor], tuple[Tensor, tuple[Tensor, Tensor]]]
 
 
 def find_form(cell: LSTM) -> tuple[str, Run]:
-    """The fastest form that there is where the cell is: its name, and itself."""
+    """The fastest form on the cell's device: its name and function."""
     if has_kernels(cell.start):
         return "compiled", compiled.run
     if has_fused(cell.start):
@@ -102,7 +102,7 @@ def find_form(cell: LSTM) -> tuple[str, Run]:
 def run_by_definition(
     cell: LSTM, frames: Frames, state: State, starts: Tensor
 ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-    """Step by step: h after each [T, B, d], and the last h and c [B, d]."""
+    """Step by step: h after each step [T, B, d], and the last h and c [B, d]."""
     h, c = state
     x, outputs = frames.spread(), []
     for from_input, start in zip(cell.input(x).unbind(), starts.unsqueeze(2).unbind(), strict=True):

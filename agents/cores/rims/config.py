@@ -22,23 +22,24 @@ class RIMsConfig(CoreConfig):
     """Sizes and variants of the cell.
 
     Attributes:
-        modules: n.
-        active: k, how many modules step at a time.
+        modules: n, the number of modules.
+        active: k, how many modules are updated at each step.
         hidden: d, state size of one module.
-        attention: "sparse" (softmax across modules, the (k+1)-th probability subtracted) or "null"
-            (RIMs v1: softmax between the slots and an empty one).
-        dynamics: "lstm" or "gru".
-        choice: "top" (the k best), "random" (k drawn anew each step) or "fixed" (the first k).
-        heads: of input attention.
-        key: features of one of its heads' keys and queries.
-        value: features of one of its heads' values.
-        communication_heads: of the attention between modules.
-        communication_key: features of one of its heads' keys and queries.
-        least_use: share of steps; a module that is active in fewer learns to attend more, by a loss
-            of the core's own (`idle_loss`). It costs some runs what they learn; 0 for none.
-        knock_out: how many of the active modules, drawn anew each step, stand still all the same
+        attention: to the input: "sparse" (softmax across modules minus the (k+1)-th probability) or
+            "null" (RIMs v1: softmax over the slots and an empty one).
+        dynamics: of each module: "lstm" or "gru".
+        choice: of the active modules: "top" (the k that attend most), "random" (k drawn anew each
+            step) or "fixed" (the first k).
+        heads: heads of input attention.
+        key: features of keys and queries in each of its heads.
+        value: features of values in each of its heads.
+        communication_heads: heads of the attention between modules.
+        communication_key: features of keys, queries and values in each of its heads.
+        least_use: fraction of steps below which an auxiliary loss (`idle_loss`) makes a module
+            attend more; 0 for none. It keeps some runs from learning.
+        knock_out: how many of the active modules, drawn anew each step, are not updated after all
             (Meta-RIMs, Fig. 9).
-        disabled: a module that always stands still, counted from 0; -1 for none.
+        disabled: index of a module that is never updated; -1 for none.
     """
 
     takes_slots: ClassVar[bool] = True

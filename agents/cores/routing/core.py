@@ -1,4 +1,4 @@
-"""A core whose features are routed: a routing network, then an LSTM or nothing."""
+"""The routing core: a routing network, then an LSTM or nothing."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ class RoutingConfig(CoreConfig):
 
     Attributes:
         blocks: function blocks at each depth.
-        depth: decisions in a row.
-        recursive: the same blocks at every depth.
-        skip: PASS is a choice, too.
-        recurrent: an LSTM follows the routing network.
-        hidden: d, features of the LSTM's state.
+        depth: number of decisions in a row.
+        recursive: use the same blocks at every depth.
+        skip: add PASS, the identity, to the choices.
+        recurrent: follow the routing network with an LSTM.
+        hidden: d, units of the LSTM.
         meta: the router's meta-information: "none", "task" (the level) or "verb" (the first word of
             the instruction).
-        router: who decides, by which scores, and how that is learnt.
+        router: what decides, by which scores, and how that is learnt.
     """
 
-    stacks: ClassVar[bool] = False  # which block is run depends on what is chosen
+    stacks: ClassVar[bool] = False  # which block runs depends on the choices
     encoder_first: ClassVar[bool] = True
 
     blocks: int = 5
@@ -61,7 +61,7 @@ class RoutingConfig(CoreConfig):
         """As `CoreConfig.build`.
 
         Raises:
-            UsageError: the router goes by tasks, and the environments have one that it has not been
+            UsageError: `meta` is "task", and the environments have a level that the router was not
                 trained on.
         """
         tasks = torch.zeros(len(spec.level_ids), dtype=torch.int64)
@@ -72,20 +72,20 @@ class RoutingConfig(CoreConfig):
 
 
 class RoutingCore(nn.Module):
-    """Takes its features through function blocks chosen at every step, and remembers by an LSTM.
+    """Routes features through function blocks chosen at every step, then through an LSTM, if any.
 
-    What was chosen while acting is repeated when learning from it, so PPO's ratio begins at 1; the
-    router's final reward is the step's advantage. Its router's parameters are the group
-    "attention", the blocks' and the LSTM's "modules".
+    Choices made while acting are repeated when learning from them, so PPO's ratio begins at 1; the
+    router's final reward is the step's advantage. The router's parameters are the group
+    "attention", those of the blocks and the LSTM "modules".
 
     State: the LSTM's, if there is one, and ``streams`` int64 [B], the random streams that choices
     are drawn from.
 
     Args:
-        config: of its parts.
-        inputs: D, the features of what it is given.
-        tasks: int64, for each of the environments' levels the router's number of it.
-        count: how many values the meta-information has.
+        config: settings of its parts.
+        inputs: D, number of input features.
+        tasks: int64, the router's number of each of the environments' levels.
+        count: number of values of the meta-information.
     """
 
     tasks: Tensor
@@ -153,10 +153,10 @@ class RoutingCore(nn.Module):
 
 
 def number_levels(levels: Sequence[str], trained: Sequence[str]) -> Tensor:
-    """Each level's place among those the router was trained on, int64 [levels].
+    """Each level's index among those the router was trained on, int64 [levels].
 
     Raises:
-        UsageError: there is one it was not.
+        UsageError: it was not trained on one of them.
     """
     for level in levels:
         if level not in trained:
@@ -165,8 +165,7 @@ def number_levels(levels: Sequence[str], trained: Sequence[str]) -> Tensor:
 
 
 def uniform(streams: Tensor, steps: int, shape: tuple[int, ...]) -> Tensor:
-    """Uniform numbers float32 [T, B, *shape] of the streams at int64 [B], the same again for the
-    same."""
+    """Uniform numbers float32 [T, B, *shape], a function of the streams' states int64 [B]."""
     count = torch.Size(shape).numel()
     ticks = streams + torch.arange(steps, device=streams.device).unsqueeze(1)
     seeds = ticks.unsqueeze(2) * count + torch.arange(count, device=streams.device)
@@ -174,7 +173,7 @@ def uniform(streams: Tensor, steps: int, shape: tuple[int, ...]) -> Tensor:
 
 
 def _diagnostics(routed: Routed, starts: Tensor) -> Diagnostics:
-    """Who was chosen and how likely, [T, B, depth, K]."""
+    """Which blocks were chosen, and with what probability, [T, B, depth, K]."""
     probabilities = routed.probabilities.view(*starts.shape, *routed.probabilities.shape[1:])
     mask = nn.functional.one_hot(routed.trace.choices, probabilities.shape[-1]).bool()
     return {"module_mask": mask.view_as(probabilities), "module_probabilities": probabilities}

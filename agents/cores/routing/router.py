@@ -26,18 +26,18 @@ class RouterConfig:
 
     Attributes:
         maker: how decisions are made and learnt.
-        layout: "single" (one routing agent, one function for all depths), "depth" (one routing
-            agent, a function for each depth), "task" (a routing agent for each task) or
-            "dispatched" (`routing_agents` of them; one more assigns samples to them).
+        layout: "single" (one routing agent, whose approximator serves all depths), "depth" (one
+            routing agent, an approximator for each depth), "task" (a routing agent for each task)
+            or "dispatched" (`routing_agents` of them, and one more that assigns samples to them).
         policy: "table" (scores by routing agent and depth) or "approximator" (MLPs of the
             representation and the task).
-        routing_agents: how many there are in the dispatched layout.
-        dispatcher: how the one that assigns samples learns; by a policy's gradient.
-        hidden: units of the approximators.
-        collaboration: ρ in [−1, 1]; a decision earns ρ / depth times the average probability of
-            its block over all samples so far.
-        squash: κ; on a path with a share s of exploratory choices the blocks' gradient is scaled by
-            (1 − s)^κ (2019, eq. 1).
+        routing_agents: number of routing agents in the dispatched layout.
+        dispatcher: how the one that assigns samples learns; must be by policy gradient.
+        hidden: hidden units of the approximators.
+        collaboration: ρ in [−1, 1]; a decision is rewarded with ρ / depth times the running average
+            of its block's probability.
+        squash: κ; on a path with a fraction s of exploratory choices the blocks' gradient is scaled
+            by (1 − s)^κ (2019, eq. 1).
         discount: γ between decisions.
     """
 
@@ -82,8 +82,8 @@ class Table(nn.Module):
 class Approximator(nn.Module):
     """MLPs with one hidden layer of the representation and the task's one-hot vector.
 
-    There is one for each routing agent and depth; a `shared` one serves all depths and sees which
-    it is.
+    There is one for each routing agent and depth; a `shared` one serves all depths, with the depth
+    as a further input.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class Approximator(nn.Module):
         self.output = Dense(functions, hidden, outputs, relu=False)
 
     def forward(self, x: Tensor, tasks: Tensor, routing_agents: Tensor, depth: int) -> Tensor:
-        """Scores [N, C]; the representation learns nothing from them."""
+        """Scores [N, C]; no gradient flows to the representation."""
         x = F.pad(x.detach(), (0, self.features - x.shape[1]))
         seen = [x, F.one_hot(tasks, self.tasks).to(x)]
         if self.shared:
@@ -123,8 +123,8 @@ class Decision:
         scores: [N, C], with gradient.
         probabilities: [N, K], what choices are drawn from.
         choices: int64 [N].
-        log_probs: [N], the logarithms of the choices' probabilities.
-        explored: bool [N], the choice is not the policy's best.
+        log_probs: [N], of the choices.
+        explored: bool [N], whether the choice is not the policy's best.
     """
 
     scores: Tensor
@@ -138,11 +138,11 @@ class Decider(nn.Module):
     """A decision maker and the scores that it draws from and learns.
 
     Args:
-        config: the router's settings; of the layout only "single" matters.
-        space: how much there is to decide.
-        features: the widest representation.
-        tasks: how many.
-        available: bool [depth, K], the choices that are there.
+        config: the router's settings; of the layouts only "single" makes a difference.
+        space: the numbers of decisions, choices and so on.
+        features: of the widest representation.
+        tasks: number of tasks.
+        available: bool [depth, K], the choices that exist.
     """
 
     missing: Tensor
@@ -167,7 +167,7 @@ class Decider(nn.Module):
 
     @property
     def table(self) -> Tensor | None:
-        """The parameter that scores are read from, if they are."""
+        """The parameter that scores are read from, if it is a table."""
         return self.source.values if isinstance(self.source, Table) else None
 
     def scores(self, x: Tensor, tasks: Tensor, routing_agents: Tensor, depth: int) -> Tensor:
@@ -179,7 +179,7 @@ class Decider(nn.Module):
     def decide(self, scores: Tensor, noise: Tensor | None, given: Tensor | None) -> Decision:
         """Choose by scores [N, C] and uniform numbers [N, draws, K].
 
-        Without noise the policy's best is taken; choices `given` stand where they are not −1.
+        Without noise the policy's best is taken; choices `given` take precedence where not −1.
         """
         probabilities = self.maker.behaviour(scores)
         best = self.maker.policy(scores).argmax(-1)

@@ -1,5 +1,5 @@
-"""Decision makers: each one's settings and its update, found by name; a new file here, or one of a
-user's own, has both::
+"""Decision makers: settings and update rule, found by name. A new file, here or of your own, has
+both::
 
     @register("decision maker", "mine")
     @dataclass(frozen=True)
@@ -9,8 +9,8 @@ user's own, has both::
         def build(self, space, available):
             return MyMaker(self, space)
 
-A decision maker says how a choice is drawn from its scores, and learns from a trace of decisions.
-Learning never moves the function blocks; how they learn is the caller's affair.
+A decision maker draws choices by its scores, and learns from a trace of decisions. It never updates
+the function blocks; training them is up to the caller.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What every decision maker is."""
+"""The interface of decision makers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class MakerConfig(Variant):
     """A decision maker's settings, which build it.
 
     Attributes:
-        tabular: whether it learns a table only.
+        tabular: whether it learns tables only.
     """
 
     kind: ClassVar[str] = "decision maker"
@@ -29,19 +29,19 @@ class MakerConfig(Variant):
         """The decision maker with fresh parameters.
 
         Args:
-            space: how much there is to decide.
-            available: bool [depth, K], the choices that are there.
+            space: the numbers of decisions, choices and so on.
+            available: bool [depth, K], the choices that exist.
         """
         raise NotImplementedError
 
 
 class DecisionMaker(nn.Module):
-    """How to choose by scores, and how to learn from what choices earned.
+    """How to choose by scores, and how to learn from the rewards.
 
     Attributes:
-        extra: scores beside one for each choice.
-        draws: uniform numbers for each choice that a decision takes.
-        relaxed: whether blocks are weighted by `weights`, so that the loss teaches the scores.
+        extra: number of scores besides one for each choice.
+        draws: uniform numbers that a decision takes for each choice.
+        relaxed: whether blocks are weighted by `weights`, so that the loss trains the scores.
     """
 
     extra = 0
@@ -53,15 +53,15 @@ class DecisionMaker(nn.Module):
         self.config, self.space = config, space
 
     def first_scores(self, available: Tensor) -> Tensor:
-        """A table's row at first, [depth, C], for bool [depth, K], the choices that are there."""
+        """A table's initial rows [depth, C], for the choices that exist, bool [depth, K]."""
         return torch.zeros(*available.shape[:-1], available.shape[-1] + self.extra)
 
     def policy(self, scores: Tensor) -> Tensor:
-        """The probabilities that are learnt, [..., C] to [..., K]."""
+        """The probabilities that are learnt: scores [..., C] to [..., K]."""
         return scores.softmax(-1)
 
     def behaviour(self, scores: Tensor) -> Tensor:
-        """The probabilities that choices are drawn from, [..., C] to [..., K]."""
+        """The probabilities that choices are drawn from: scores [..., C] to [..., K]."""
         return self.policy(scores)
 
     def choose(self, scores: Tensor, noise: Tensor) -> Tensor:
@@ -69,7 +69,7 @@ class DecisionMaker(nn.Module):
         return draw(self.behaviour(scores), noise[:, 0])
 
     def propose(self, keys: Tensor, noise: Tensor) -> Tensor | None:
-        """Paths int64 [N, depth] to take whatever the scores say, −1 where they decide.
+        """Paths int64 [N, depth] to take whatever the scores, −1 where scores decide; None if none.
 
         Args:
             keys: int64 [N].
@@ -78,9 +78,9 @@ class DecisionMaker(nn.Module):
         return None
 
     def weights(self, scores: Tensor, choices: Tensor, noise: Tensor) -> Tensor:
-        """What the blocks' outputs are weighted with, [N, K]: one for each of choices int64 [N]."""
+        """Weights [N, K] of the blocks' outputs: one-hot at the choices int64 [N]."""
         return F.one_hot(choices, scores.shape[-1] - self.extra).to(scores)
 
     def learn(self, trace: Trace) -> Tensor:
-        """The loss to descend by gradient; tables that have a rule of their own move at once."""
+        """The loss to minimise; tables with an update rule of their own are updated at once."""
         raise NotImplementedError

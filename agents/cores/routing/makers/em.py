@@ -20,8 +20,8 @@ class EMConfig(MakerConfig):
     """Settings of expectation maximisation.
 
     Attributes:
-        top: paths that it remembers for each key.
-        average: the share of the new when a remembered path is taken again.
+        top: number of paths remembered for each key.
+        average: weight of the new return when a remembered path is taken again.
     """
 
     top: int = 1
@@ -39,9 +39,9 @@ class EMConfig(MakerConfig):
 class EM(DecisionMaker):
     """Hard expectation maximisation with a buffer of the best paths (Kirsch et al. 2018).
 
-    E: each key remembers the `top` paths with the highest return; one that is taken again has its
-    return averaged, so luck is forgotten. M: log π of remembered paths rises. Half of the samples
-    take a remembered path, so that blocks are trained on it too.
+    E: each key remembers the `top` paths with the highest returns; when one is taken again its
+    returns are averaged, so that luck is forgotten. M: raise log π of remembered paths. Half of the
+    samples take a remembered path, so that blocks are trained on it too.
     """
 
     config: EMConfig
@@ -58,7 +58,7 @@ class EM(DecisionMaker):
         self.register_buffer("powers", powers, persistent=False)
 
     def propose(self, keys: Tensor, noise: Tensor) -> Tensor | None:
-        """For half of the samples a remembered path, any of the key's alike."""
+        """For half of the samples one of the key's remembered paths, drawn uniformly."""
         paths, u = self.paths[keys], noise[:, 0, 1]
         known = (paths >= 0).sum(1)
         which = (u[:, 1] * known).long().unsqueeze(1)
@@ -66,7 +66,7 @@ class EM(DecisionMaker):
         return torch.where(((u[:, 0] < 0.5) & (known > 0)).unsqueeze(1), path, -1)
 
     def learn(self, trace: Trace) -> Tensor:
-        """−log π of those paths, among the samples', that are remembered."""
+        """−log π of those of the samples' paths that are remembered."""
         paths = (trace.choices * self.powers).sum(1)
         if trace.scores.requires_grad:
             self._remember(trace.keys, paths, trace.returns[:, 0])
@@ -75,7 +75,7 @@ class EM(DecisionMaker):
 
     @torch.no_grad()
     def _remember(self, keys: Tensor, paths: Tensor, returns: Tensor) -> None:
-        """Put each key's paths with those it remembers, and keep the best: int64 and float [N]."""
+        """Merge paths int64 [N] and returns [N] with those that keys remember; keep the best."""
         base = self.space.choices**self.space.depth
         new, which = torch.unique(keys * base + paths, return_inverse=True)
         means = mean_by(which, returns, len(new))[0].to(self.returns)

@@ -33,10 +33,10 @@ class GumbelConfig(MakerConfig):
 
 
 class Gumbel(DecisionMaker):
-    """Gumbel-softmax, straight through (Jang et al. 2016; Maddison et al. 2016).
+    """Straight-through Gumbel-softmax (Jang et al. 2016; Maddison et al. 2016).
 
-    The hard choice goes forward and the softened one backward, so the network's own loss teaches
-    the scores; every block is computed.
+    The forward pass takes the hard choice, the backward pass the soft one, so the network's own
+    loss trains the scores; every block is computed.
     """
 
     config: GumbelConfig
@@ -48,5 +48,5 @@ class Gumbel(DecisionMaker):
         return super().weights(scores, choices, noise) + soft - soft.detach()
 
     def learn(self, trace: Trace) -> Tensor:
-        """Nothing beside the network's loss."""
+        """0: the network's loss is enough."""
         return trace.scores.new_zeros(())

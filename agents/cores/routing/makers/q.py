@@ -20,10 +20,10 @@ class QConfig(MakerConfig):
     """Settings of Q-learning.
 
     Attributes:
-        epsilon: share of uniform choices at first.
-        half_life: steps of learning by which that share halves.
-        trace_decay: λ; 0 is Watkins' own, which a table has no use for: its states do not tell the
-            block before, so every first choice has the same target.
+        epsilon: initial fraction of uniform choices.
+        half_life: learning steps in which that fraction halves.
+        trace_decay: λ; 0 is Watkins' original, useless with a table: its states do not tell which
+            block came before, so every first choice has the same target.
     """
 
     epsilon: float = 0.4
@@ -50,7 +50,7 @@ class QLearning(DecisionMaker):
         self.register_buffer("learnt", torch.zeros(()))
 
     def policy(self, scores: Tensor) -> Tensor:
-        """All on the best choice."""
+        """All probability on the best choice."""
         return all_on_best(scores)
 
     def behaviour(self, scores: Tensor) -> Tensor:
@@ -60,7 +60,7 @@ class QLearning(DecisionMaker):
         return torch.lerp(all_on_best(scores), there / there.sum(-1, keepdim=True), epsilon)
 
     def targets(self, best: Tensor, trace: Trace) -> Tensor:
-        """y, [N, depth], for the best choices' values [N, depth]."""
+        """Targets y [N, depth] from the best choices' values [N, depth]."""
         return q_targets(best, trace, self.config.trace_decay)
 
     def learn(self, trace: Trace) -> Tensor:
@@ -82,15 +82,15 @@ class AdvantageConfig(QConfig):
 
 
 class AdvantageLearning(QLearning):
-    """Learns V and A = Q − V apart (Rosenbaum et al. 2019, §4.1.3).
+    """Learns V and A = Q − V separately (Rosenbaum et al. 2019, §4.1.3).
 
-    V, the last score, takes in what all blocks gain by training; A compares blocks only.
+    V, the last score, absorbs what all blocks gain by training; A only compares blocks.
     """
 
     extra = 1
 
     def policy(self, scores: Tensor) -> Tensor:
-        """All on the best advantage."""
+        """All probability on the best advantage."""
         return super().policy(scores[..., :-1])
 
     def behaviour(self, scores: Tensor) -> Tensor:
@@ -112,7 +112,7 @@ def q_targets(best: Tensor, trace: Trace, trace_decay: float) -> Tensor:
     """y_i = r_i + γ ((1 − λ) max_a Q(s_{i+1}, a) + λ y_{i+1}), r_i + r_final at the path's end.
 
     Args:
-        best: [N, depth], the best choice's value at each decision.
+        best: [N, depth], value of the best choice at each decision.
         trace: the decisions.
         trace_decay: λ.
 

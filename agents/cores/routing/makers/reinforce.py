@@ -21,7 +21,7 @@ class ReinforceConfig(MakerConfig):
     """Settings of REINFORCE.
 
     Attributes:
-        entropy: weight of the policy's entropy in the gradient.
+        entropy: weight of the entropy bonus.
     """
 
     entropy: float = 0.01
@@ -56,7 +56,7 @@ class BaselineConfig(ReinforceConfig):
     """Settings of REINFORCE with a baseline.
 
     Attributes:
-        average: the share of the new in the running averages of returns.
+        average: weight of the new in the running averages of returns.
     """
 
     average: float = 0.1
@@ -72,7 +72,7 @@ class BaselineConfig(ReinforceConfig):
 
 
 class ReinforceBaseline(Reinforce):
-    """REINFORCE less a running average r̂ ← (1 − α) r̂ + α R (Rosenbaum et al. 2019, Fig. 9)."""
+    """REINFORCE with the baseline r̂ ← (1 − α) r̂ + α R (Rosenbaum et al. 2019, Fig. 9)."""
 
     def __init__(self, config: BaselineConfig, space: Space) -> None:
         super().__init__(config, space)
@@ -91,7 +91,7 @@ class GreedyConfig(BaselineConfig):
     """Settings of ε-greedy REINFORCE.
 
     Attributes:
-        greedy: ε, the share of greedy choices.
+        greedy: ε, the fraction of greedy choices.
     """
 
     greedy: float = 0.5
@@ -106,10 +106,10 @@ class GreedyConfig(BaselineConfig):
 
 
 class GreedyReinforce(ReinforceBaseline):
-    """REINFORCE that takes the best choice ε of the time (Rosenbaum et al. 2019, §5.1).
+    """REINFORCE that takes the best choice with probability ε (Rosenbaum et al. 2019, §5.1).
 
-    What it earned is weighted by π(a) / b(a), b being the probabilities it was drawn from (Precup
-    et al. 2000).
+    Advantages are weighted by π(a) / b(a), where b is what choices are drawn from (Precup et al.
+    2000).
     """
 
     config: GreedyConfig
@@ -130,7 +130,7 @@ class PPOConfig(BaselineConfig):
     """Settings of REINFORCE with PPO's ratio.
 
     Attributes:
-        clip: ε of the ratio.
+        clip: ε, how far the ratio may be from 1.
     """
 
     clip: float = 0.2
@@ -145,7 +145,7 @@ class PPOConfig(BaselineConfig):
 
 
 class ClippedReinforce(ReinforceBaseline):
-    """PPO's clipped ratio, for passing over the same decisions again (Chang et al. 2019)."""
+    """PPO's clipped ratio, for several passes over the same decisions (Chang et al. 2019)."""
 
     config: PPOConfig
 

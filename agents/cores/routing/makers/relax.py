@@ -21,7 +21,7 @@ class RELAXConfig(MakerConfig):
     """Settings of RELAX.
 
     Attributes:
-        temperature: τ of what the control variate sees.
+        temperature: τ of the softmax that the control variate takes.
     """
 
     temperature: float = 0.5
@@ -35,11 +35,11 @@ class RELAXConfig(MakerConfig):
 
 
 class RELAX(DecisionMaker):
-    """RELAX (Grathwohl et al. 2018): REINFORCE less a learnt control variate c.
+    """RELAX (Grathwohl et al. 2018): REINFORCE with a learnt control variate c.
 
-    g = (R − c(z̃)) ∇ log π(a) + ∇ c(z) − ∇ c(z̃), with z the scores and their Gumbel numbers and
-    z̃ drawn again given the choice; c, a small network on softmax(z / τ), descends the variance of
-    g. Unbiased for the decisions that `noise` led to.
+    g = (R − c(z̃)) ∇ log π(a) + ∇ c(z) − ∇ c(z̃), where z is log π plus Gumbel noise and z̃ is z
+    redrawn given the choice; c, a small network on softmax(z / τ), minimises the variance of g.
+    Unbiased for decisions drawn with `noise`.
     """
 
     config: RELAXConfig
@@ -54,7 +54,7 @@ class RELAX(DecisionMaker):
         nn.init.zeros_(self.output.bias)
 
     def learn(self, trace: Trace) -> Tensor:
-        """A loss with gradient −g for the scores, and E[g²] for the control variate."""
+        """A loss with gradient −g for the scores, plus E[g²] for the control variate."""
         scores = trace.scores.detach().requires_grad_()
         with torch.enable_grad():
             gain = self.gradient(scores, trace)
@@ -78,7 +78,7 @@ class RELAX(DecisionMaker):
 
 
 def redrawn(log_policy: Tensor, choices: Tensor, noise: Tensor) -> Tensor:
-    """Scores with Gumbel numbers given which is the largest, [..., K] (Tucker et al. 2017, app. C).
+    """log π plus Gumbel noise given which is the largest, [..., K] (Tucker et al. 2017, app. C).
 
     Args:
         log_policy: [..., K].

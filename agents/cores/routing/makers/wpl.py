@@ -21,8 +21,8 @@ class WPLConfig(MakerConfig):
     """Settings of the weighted policy learner.
 
     Attributes:
-        rate: its learning rate λ_π.
-        weighting: "algorithm" (Algorithm 3) or "appendix" (§7.4).
+        rate: learning rate λ_π, also of the running averages of returns.
+        weighting: of policy changes: "algorithm" (Algorithm 3) or "appendix" (§7.4).
     """
 
     tabular: ClassVar[bool] = True
@@ -44,8 +44,8 @@ class WPL(DecisionMaker):
 
     Its scores are the policy itself, a table. The paper weights changes in two opposite ways:
     Algorithm 3 positive ones by π(a) and negative ones by 1 − π(a), §7.4 (and Abdallah & Lesser)
-    the other way round. Of a batch, the mean change of a routing agent's choices is weighted; of a
-    batch of one this is Algorithm 3, line by line.
+    the other way round. In a batch, the mean change of a routing agent's choices is weighted; with
+    a batch of one this is Algorithm 3, line by line.
     """
 
     config: WPLConfig
@@ -61,12 +61,12 @@ class WPL(DecisionMaker):
         return project(available.float(), available)
 
     def policy(self, scores: Tensor) -> Tensor:
-        """The scores [..., K] themselves; 0 for choices that are not there."""
+        """The scores [..., K] themselves; 0 for choices that do not exist."""
         return scores.clamp_min(0)
 
     @torch.no_grad()
     def learn(self, trace: Trace) -> Tensor:
-        """Lines 1 to 13; the loss left to descend is 0."""
+        """Lines 1 to 13; the loss left to minimise is 0."""
         table = trace.table
         if table is not None and table.requires_grad:
             surprise = trace.returns - self.averages.follow(trace)  # lines 5 and 7
