@@ -1,8 +1,8 @@
-"""Frames per second of recurrent cells, forward and backward; and where a cell's time goes.
+"""Frames per second of recurrent cells, forward and backward, and where a cell's time goes.
 
-All cells take 256 sequences of 32 steps of 256 features, remember 320 numbers and have as many
+All cells take 256 sequences of 32 steps of 256 features, have a state of 320 units and as many
 parameters as one LSTM of that size: the RIMs have the public package's sizes but for the width of
-what a module reads.
+the values that a module reads.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from .cores.rims import RIMs, RIMsConfig
 BATCH, STEPS, INPUTS = 256, 32, 256
 MODULES, ACTIVE, HIDDEN = 5, 3, 64
 COMMUNICATION_KEY = 16
-VALUE = 363  # of our RIMs: as many parameters as an LSTM of 320
-PUBLIC_VALUE = 244  # of the public one: likewise
+VALUE = 363  # in our RIMs: as many parameters as an LSTM of 320 units
+PUBLIC_VALUE = 244  # in the public ones, likewise
 PUBLIC, LOOP = "public RIMs", "nn.LSTMCell"
 PUBLIC_REPOSITORY = "github.com/dido1998/Recurrent-Independent-Mechanisms"
 
-# What PyTorch's operators do, by the beginning of their names; others are "elementwise".
+# PyTorch's operators by how their names begin; all others are "elementwise".
 KINDS = {
     "matrix products": ("bmm", "baddbmm", "addmm", "mm", "mkldnn_rnn_layer"),
     "copies": ("copy_", "cat", "stack", "clone", "fill_", "zero_", "empty", "index", "scatter"),
@@ -47,18 +47,18 @@ SHARES = ("matrix products", "elementwise", "sums, softmax and top-k", "copies",
 
 @dataclass(frozen=True)
 class Cell:
-    """A module and how it runs over x [T, B, D], giving [T, B, features]."""
+    """A module and how it runs over x [T, B, D], to [T, B, features]."""
 
     module: nn.Module
     run: Callable[[Tensor], Tensor]
 
     @property
     def parameters(self) -> int:
-        """How many numbers it learns."""
+        """Number of learnt parameters."""
         return sum(parameter.numel() for parameter in self.module.parameters())
 
     def train_once(self, x: Tensor) -> None:
-        """Forward and backward, gradients of x included."""
+        """Forward and backward, including the gradient of x."""
         self.module.zero_grad()
         y = self.run(x)
         y.backward(torch.ones_like(y))
@@ -94,7 +94,7 @@ def torch_lstm() -> Cell:
 
 
 def torch_lstm_cells() -> Cell:
-    """A loop over PyTorch's LSTM cell, as most recurrent agents have it."""
+    """A loop over PyTorch's LSTM cell, as in most recurrent agents."""
     module = nn.LSTMCell(INPUTS, MODULES * HIDDEN)
 
     def run(x: Tensor) -> Tensor:
@@ -153,7 +153,7 @@ def cells(rims_repo: Path | None) -> dict[str, Callable[[], Cell]]:
 def race_cells(
     rims_repo: Path | None, device: str, seconds: float, rounds: int
 ) -> list[dict[str, object]]:
-    """Time recurrent cells in turn; print a table and, on the CPU, where each one's time goes."""
+    """Time recurrent cells in turn; print a table and, on a CPU, where each one's time goes."""
     makers = cells(rims_repo)
     entries = [
         Entry(name, "", "", partial(start_cell, make, device)) for name, make in makers.items()
@@ -179,7 +179,7 @@ def race_cells(
 
 
 def start_cell(make: Callable[[], Cell], device: str, timer: Timer) -> Start:
-    """The batch, and a burst that learns from its frames once and gives their number."""
+    """The batch size, and a burst that trains on a batch once and returns its number of frames."""
     keep_freed_memory()
     with torch.device(device):
         cell, x = make(), torch.randn(STEPS, BATCH, INPUTS, requires_grad=True)
@@ -195,9 +195,9 @@ def start_cell(make: Callable[[], Cell], device: str, timer: Timer) -> Start:
 
 
 def time_shares(make: Callable[[], Cell], times: int = 5) -> dict[str, float]:
-    """Where a cell's time goes: shares, summing to 1, by the names in `SHARES`.
+    """Where a cell's time goes: fractions that sum to 1, by the names in `SHARES`.
 
-    "calls" is what passes outside of PyTorch's operators: Python, autograd and their bookkeeping.
+    "calls" is time outside PyTorch's operators: Python, autograd and their bookkeeping.
     """
     cell, x = make(), torch.randn(STEPS, BATCH, INPUTS, requires_grad=True)
     cell.train_once(x)
@@ -213,7 +213,7 @@ def time_shares(make: Callable[[], Cell], times: int = 5) -> dict[str, float]:
 
 @contextmanager
 def _silent_stderr() -> Iterator[None]:
-    """The profiler's C++ part logs every start and stop, whatever its log level."""
+    """Silence stderr: the profiler's C++ part logs every start and stop at any log level."""
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
     try:
@@ -235,7 +235,7 @@ def _kind(operator: str) -> str:
 
 
 def table(rates: Mapping[str, Sequence[float]], parameters: Mapping[str, int]) -> str:
-    """Each cell's parameters, frames per second, and its ratios to the public RIMs and the loop."""
+    """Each cell's parameters, frames per second, and ratios to the public RIMs and the loop."""
     middle = {name: median(rounds) for name, rounds in rates.items()}
     references = [name for name in (PUBLIC, LOOP) if name in middle]
     head = f"{'cell':14}{'parameters':>12}{'frames/s':>12}{'min':>12}{'max':>12}"

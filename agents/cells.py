@@ -1,7 +1,7 @@
-"""Cells of the view under a mission: what a cell is, scaled and shifted by what is asked for.
+"""Vectors of the view's cells, scaled and shifted by the mission (FiLM, Perez et al. 2018).
 
-A cell's vector depends on what it is (its type, color and state, or its picture) and on the mission
-alone (FiLM, Perez et al. 2018), wherever it lies.
+A cell's vector depends only on what it is (its type, color and state, or its pixels) and on the
+mission, not on where it is.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from .kernels.compiling import has_kernels, inlined, kernel, share, type_of
 from .kernels.lanes import WIDTH, above, choose, fma, load, nothing, rows, store
 from .kernels.tiles import padding
 
-TYPES, COLORS, STATES = 11, 6, 4  # of a cell, upstream's
+TYPES, COLORS, STATES = 11, 6, 4  # of cells, as in MiniGrid
 TRAITS = TYPES + COLORS + STATES
 CODES = TYPES * COLORS * STATES
 COPIES = 64  # of the table, on a GPU
 
 
 def traits_of_codes() -> Tensor:
-    """Which traits a code stands for: ones in [CODES, TRAITS]."""
+    """The traits that each code stands for, as ones in [CODES, TRAITS]."""
     code = torch.arange(CODES)
     kind, color, state = code // (COLORS * STATES), code // STATES % COLORS, code % STATES
     which = torch.stack([kind, TYPES + color, TYPES + COLORS + state], 1)
@@ -34,16 +34,17 @@ def traits_of_codes() -> Tensor:
 
 
 def look(cells: Tensor, which: Tensor, table: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-    """relu(scale · vector + shift) of every cell, and their largest numbers: [N, K + 1, C].
+    """relu(scale · vector + shift) of every cell, then their maximum: [N, K + 1, C].
 
     Args:
-        cells: types, colors and states uint8 [N, K, 3], or int64 [N, K], rows of the table.
+        cells: types, colors and states uint8 [N, K, 3], or indices of rows of the table,
+            int64 [N, K].
         which: int64 [N], each frame's mission.
-        table: a vector for each code [CODES, C], or for whatever there is of cells.
+        table: a vector for each code [CODES, C], or for each kind of cell.
         scale, shift: of each mission [M, C].
 
     Raises:
-        ValueError: there is no such type, color or state.
+        ValueError: a type, color or state is out of range (only the compiled form checks).
     """
     if not has_kernels(cells):
         return look_by_definition(cells, which, table, scale, shift)
@@ -56,7 +57,7 @@ def look(cells: Tensor, which: Tensor, table: Tensor, scale: Tensor, shift: Tens
 def look_by_definition(
     cells: Tensor, which: Tensor, table: Tensor, scale: Tensor, shift: Tensor
 ) -> Tensor:
-    """As `look`, by torch."""
+    """As `look`, in PyTorch."""
     if cells.dim() == 3:
         kind, color, state = cells.int().unbind(2)  # [N, K]
         cells = (kind * COLORS + color) * STATES + state
@@ -77,8 +78,8 @@ def in_copies(cells: Tensor, table: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def of_each(made: Tensor, which: Tensor) -> Tensor:
-    """What was made of missions, [M, E], for frames under those at int64 [N]: [N, E]; of a single
-    mission it is all frames'.
+    """Rows [N, E] for frames, of what was made of missions [M, E], by their missions int64 [N]; the
+    row of a single mission serves all frames.
     """
     return made.expand(len(which), -1) if len(made) == 1 else F.embedding(which, made)
 
@@ -86,8 +87,8 @@ def of_each(made: Tensor, which: Tensor) -> Tensor:
 def _look(
     cells: Tensor, which: Tensor, table: Tensor, scale: Tensor, shift: Tensor
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """The same, compiled, and what the way back needs: a vector is some rows of lanes, filled up
-    with zeros.
+    """`look` compiled, and what the backward pass needs; vectors are zero-padded to whole rows of
+    lanes.
     """
     width, cells, which = table.shape[1], cells.contiguous(), which.contiguous()
     table, scale, shift = map(whole_rows, (table, scale, shift))
@@ -114,13 +115,13 @@ class _Look(torch.autograd.Function):
         found = tuple(torch.zeros_like(x) for x in (table, scale, shift))
         memory = tuple(x.data_ptr() for x in (seen, arrived, table, scale, *found))
         arguments = (table.shape[1] // WIDTH, cells.numpy(), which.numpy(), memory)
-        # All frames add to the same rows: no threads.
+        # All frames add to the same rows: one thread.
         look_back(0, len(cells), *arguments, type_of(table.dtype))
         return None, None, *(x[:, : ctx.width] for x in found)
 
 
 def whole_rows(x: Tensor) -> Tensor:
-    """x [..., C] in one piece, its last axis filled up with zeros to rows of lanes."""
+    """x [..., C], contiguous, its last axis zero-padded to whole rows of lanes."""
     more = padding(x.shape[-1])
     return (pad(x, (0, more)) if more else x).contiguous()
 
@@ -129,7 +130,7 @@ def whole_rows(x: Tensor) -> Tensor:
 def look_at_rows(
     start: int, end: int, width: int, cells: np.ndarray, which: Any, memory: Any, kind: Any
 ) -> None:
-    """Of frames `start` to `end`: fills in every cell's vector and the largest numbers."""
+    """For frames `start` to `end`: fill in every cell's vector and their maximum."""
     seen, table, scale, shift = rows(memory, kind)
     count, zero = cells.shape[1], nothing(seen)
     for n in range(start, end):
@@ -148,7 +149,7 @@ def look_at_rows(
 def look_back(
     start: int, end: int, width: int, cells: np.ndarray, which: Any, memory: Any, kind: Any
 ) -> None:
-    """Of frames `start` to `end`: adds to the gradients of table, scale and shift."""
+    """For frames `start` to `end`: add to the gradients of table, scale and shift."""
     seen, arrived, table, scale, d_table, d_scale, d_shift = rows(memory, kind)
     count, zero = cells.shape[1], nothing(seen)
     for n in range(start, end):
@@ -160,7 +161,7 @@ def look_back(
             for k in range(count):
                 place, code = here + k * width, code_of(cells, n, k) * width + e
                 x = load(seen, place)
-                taken = choose(above(top, x), zero, left)  # by the first of the largest ones
+                taken = choose(above(top, x), zero, left)  # by the first that is the maximum
                 left = left - taken
                 got = choose(x, load(arrived, place) + taken, zero)
                 of_shift = of_shift + got
@@ -172,7 +173,7 @@ def look_back(
 
 @inlined
 def code_of(cells: np.ndarray, n: int, k: int) -> Any:
-    """The row of the table of a frame's cell."""
+    """The table's row for a frame's cell."""
     if cells.ndim == 2:
         return cells[n, k]
     type_, color, state = cells[n, k, 0], cells[n, k, 1], cells[n, k, 2]

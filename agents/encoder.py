@@ -107,7 +107,7 @@ class Once(nn.Module):
         raise NotImplementedError
 
     def forward(self, obs: Observation, memory: Memory | None = None) -> Frames:
-        """Encode images uint8 [T, B, ...] and missions int16 [T, B, L]; a memory takes no gradients."""
+        """Encode images uint8 [T, B, ...], missions int16 [T, B, L]; no gradients with a memory."""
         shape = obs["image"].shape[:2]
         image, mission = obs["image"].flatten(0, 1), obs["mission"].flatten(0, 1)
         if not has_kernels(image):

@@ -1,5 +1,5 @@
-"""What Madan et al. 2021 show, and what they ask of one family of levels asked of six others, as
-experiments: `run.py reproduce NAME`.
+"""The experiments of Madan et al. 2021, and their transfer from easy to hard levels in six more
+families: `run.py reproduce NAME`.
 """
 
 from __future__ import annotations
@@ -9,26 +9,26 @@ from metarims.studies.experiments import Arm, Experiment, Scale
 
 
 def _three(*settings: dict[str, Leaf]) -> tuple[Arm, ...]:
-    """The three that are compared, by each of some settings."""
+    """The three agents that are compared, with each of the settings."""
     return tuple(Arm(preset, own) for own in settings for preset in ("lstm", "rims", "metarims"))
 
 
 def _at_rate(rate: float) -> dict[str, Leaf]:
-    """A learning rate, of both loops."""
+    """A learning rate for both loops."""
     return dict.fromkeys(("fast.learning_rate", "slow.learning_rate"), rate)
 
 
 THREE = _three({})
-PULLED = Arm("metarims", {"fast.value_loss": True})  # its value's loss teaches the features, too
-LOOPS = (  # what tells two loops from joint training, one at a time
+PULLED = Arm("metarims", {"fast.value_loss": True})  # the value loss also trains the features
+LOOPS = (  # how two loops differ from joint training, one difference at a time
     *map(Arm, ("metalstm", "slowlr", "slow1", "dense")),
     PULLED,
     Arm("rims", {"fast.span": 20}),
 )
 HALF, TWICE = _at_rate(0.65e-3), _at_rate(2.6e-3)
-# Each setting lowered and raised, the entropy bonus to a third and three times, for everyone alike.
+# The rate halved and doubled, the entropy bonus a third and three times, for all agents alike.
 TUNED = _three(HALF, TWICE, {"ppo.entropy": 0.005}, {"ppo.entropy": 0.045})
-CHOSEN = (  # what came out best of these, for each its own
+CHOSEN = (  # the best of these for each
     Arm("lstm", TWICE),
     Arm("rims", {"ppo.entropy": 0.005}),
     Arm("metarims", {"ppo.entropy": 0.045}),
@@ -39,10 +39,10 @@ CURIOUS_TUNED = _three(
     NOVELTY | HALF, NOVELTY | TWICE, {"ppo.novelty": 0.01}, {"ppo.novelty": 0.04}
 )
 DOORKEYS = tuple(f"MiniGrid-DoorKey-{size}-v0" for size in ("5x5", "6x6", "8x8", "16x16"))
-LEARNT = 0.98  # of the last 200 episodes: a source level that counts as learnt
+LEARNT = 0.98  # success rate over the last 200 episodes at which a level counts as learnt
 
 ABLATED = (DOORKEYS[1], "BabyAI-GoToRedBallGrey-v0")
-MEMORY = "MiniGrid-MemoryS7-v0"  # the paper's MemoryS13Random takes many times the frames
+MEMORY = "MiniGrid-MemoryS7-v0"  # the paper's MemoryS13Random takes many times as many frames
 LONGER = tuple(f"MiniGrid-Memory{size}-v0" for size in ("S9", "S11", "S13"))
 
 LAVA = tuple(f"MiniGrid-LavaCrossing{size}-v0" for size in ("S9N1", "S9N2", "S9N3", "S11N5"))
@@ -61,7 +61,7 @@ TRANSFERS = {"small": Scale(1_000_000, 10), "full": Scale(3_000_000, 30)}
 def _transfer(
     family: str, source: str, *harder: str, arms: tuple[Arm, ...] = (*THREE, PULLED)
 ) -> Experiment:
-    """Learnt on a level, then evaluated zero-shot on it and on harder ones of its kind."""
+    """Train on a level, then evaluate zero-shot on it and on harder ones of its family."""
     return Experiment(
         f"zero-shot transfer {family}",
         arms,
@@ -75,7 +75,7 @@ def _transfer(
 def _along(
     family: str, frames: int, source: str, *harder: str, arms: tuple[Arm, ...] = THREE
 ) -> Experiment:
-    """A level learnt and learnt on, and how harder ones of its kind go meanwhile."""
+    """Train on a level for all frames, evaluating harder ones of its family meanwhile."""
     return Experiment(
         f"zero-shot transfer {family}, along the training",
         arms,
@@ -93,7 +93,7 @@ def _onto(
     arms: tuple[Arm, ...] = THREE,
     scratch: bool = True,
 ) -> Experiment:
-    """A level learnt, and then harder ones of its kind one by one, beside these from scratch."""
+    """Learn a level, then harder ones of its family in turn; also these from `scratch`."""
     return Experiment(
         f"{family}, learnt after the easier level",
         arms,

@@ -1,7 +1,7 @@
-"""Frames that are alike: what an agent sees twice is worked out once.
+"""Equal frames: what an agent sees twice is computed once.
 
-Agents stand still, turn on the spot and walk the same rooms: of a minibatch's frames a tenth
-(DoorKey) to two fifths (GoToLocal) differ.
+Agents stand still, turn on the spot and walk the same rooms: only a tenth (DoorKey) to two fifths
+(GoToLocal) of a minibatch's frames are distinct.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from .kernels.lanes import numbers
 from .kernels.tiles import padding
 
 PRIME = 0x5851F42D4C957F2D
-ROOM = 2048  # frames that are remembered
+ROOM = 2048  # frames that a memory has room for, at least
 
 
 @dataclass(frozen=True)
 class Frames:
-    """Features of T steps of B environments, those of frames that are alike once.
+    """Features of T steps of B environments, once for equal frames.
 
     Attributes:
-        different: [M, D], or slots [M, S, D].
-        which: int64 [T, B], of the different ones.
-        each: whether every frame is taken for another one, in their order.
+        different: of distinct frames, [M, D], or slots [M, S, D].
+        which: int64 [T, B], each frame's index in `different`.
+        each: whether every frame has its own row in `different`, in order.
     """
 
     different: Tensor
@@ -41,11 +41,11 @@ class Frames:
 
     @classmethod
     def of(cls, x: Tensor, shape: tuple[int, ...]) -> Frames:
-        """Features [T · B, ...], each taken for another one, and T and B."""
+        """From features [T · B, ...], one row for each frame, and the shape (T, B)."""
         return cls(x, torch.arange(len(x), device=x.device).view(shape), True)
 
     def as_slots(self) -> Frames:
-        """The same as slots, one of each frame where there were none."""
+        """The same as slots; features without slots become a single one."""
         rows = self.different
         return self if rows.dim() == 3 else Frames(rows.unsqueeze(1), self.which, self.each)
 
@@ -54,13 +54,13 @@ class Frames:
         return self.of_every(self.different)
 
     def of_every(self, made: Tensor) -> Tensor:
-        """What was made of the different ones, [M, ...], for every frame: [T, B, ...]."""
+        """Expand what was made of distinct frames, [M, ...], to every frame: [T, B, ...]."""
         shape = *self.which.shape, *made.shape[1:]
         return (made if self.each else F.embedding(self.which, made.flatten(1))).reshape(shape)
 
     def rows(self, made: Tensor) -> Tensor:
-        """What was made of the different ones, [M, R], for all frames as kernels have it: each step
-        filled up to whole tiles, [T·B', R].
+        """Expand what was made of distinct frames, [M, R], to every frame in the kernels' layout:
+        each step padded to whole tiles, [T·B', R].
         """
         more = padding(self.which.shape[1])
         if self.each and not more:
@@ -69,16 +69,16 @@ class Frames:
 
 
 def as_frames(x: Tensor | Frames) -> Frames:
-    """A tensor's frames are taken for different ones."""
+    """Frames as they are; those of a tensor [T, B, ...] are taken as distinct."""
     return x if isinstance(x, Frames) else Frames.of(x.flatten(0, 1), x.shape[:2])
 
 
 class Numbers:
-    """Different rows by number, in the order in which they come; one that comes again keeps it.
+    """Numbers distinct rows in the order in which they come; a row that comes again keeps its own.
 
     Args:
-        rows: integers [N, ...], as there will be; there is room for so many, and for `ROOM`.
-        beside: others, [N, ...], if there will be any.
+        rows: an example of rows, integers [N, ...]; there is room for N, and at least for `ROOM`.
+        beside: an example of what is beside them, [N, ...], if anything is.
     """
 
     def __init__(self, rows: Tensor, beside: Tensor | None = None) -> None:
@@ -87,15 +87,15 @@ class Numbers:
         self._table = np.zeros(1 << (2 * self.room).bit_length(), np.int32)
 
     def has_room(self, more: int) -> bool:
-        """Whether so many rows may come, all of them new."""
+        """Whether so many new rows fit."""
         return self.count + more <= self.room
 
     def number(self, rows: Tensor, beside: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Their numbers, int64 [N], and where those that are new come first, int64 [M].
+        """The rows' numbers, int64 [N], and where each new one first occurs, int64 [M].
 
         Args:
-            rows: [N, ...], for which there is room.
-            beside: [N, ...]; rows are alike where these are, too.
+            rows: [N, ...], which must fit.
+            beside: [N, ...]; rows are equal only where these are, too.
         """
         rows, beside = rows.contiguous(), None if beside is None else beside.contiguous()
         which, new = torch.empty(2, len(rows), dtype=torch.int64).unbind()
@@ -109,7 +109,7 @@ class Numbers:
 
 
 def _widths(rows: Tensor, beside: Tensor | None) -> tuple[int, int]:
-    """How many bytes a row has, and what is beside it."""
+    """Bytes of a row, and of what is beside it."""
     return _width(rows), 0 if beside is None else _width(beside)
 
 
@@ -118,10 +118,10 @@ def _width(rows: Tensor) -> int:
 
 
 def find_different(rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Which of the different rows each of the rows is, and where each of these comes first.
+    """The rows' numbers among the distinct ones, and where each of these first occurs.
 
-    Where there are no kernels, as on a GPU, which one would have to wait for, every row is taken
-    for another one. As `Numbers.number`.
+    As `Numbers.number`. Without kernels, as on a GPU, where this would synchronise, every row is
+    taken as distinct.
     """
     if has_kernels(rows):
         return Numbers(rows).number(rows)
@@ -130,7 +130,7 @@ def find_different(rows: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class Store:
-    """What was made of different rows; of rows alike it is made once. See `Numbers`."""
+    """What was made of rows, once for equal ones. See `Numbers`."""
 
     def __init__(self, rows: Tensor, beside: Tensor | None = None) -> None:
         self.numbers, self._made = Numbers(rows, beside), torch.empty(0)
@@ -138,16 +138,16 @@ class Store:
     def recall(
         self, rows: Tensor, beside: Tensor | None, make: Callable[[Tensor], Tensor]
     ) -> tuple[Tensor, Tensor]:
-        """What was made so far, [M, ...], and which of it is each row's, int64 [N].
+        """All that was made so far, [M, ...], and each row's index in it, int64 [N].
 
         Args:
             rows, beside: as for `Numbers.number`.
-            make: of those at int64 [n].
+            make: makes what is missing, [n, ...], of the rows at int64 [n].
         """
         which, new = self.numbers.number(rows, beside)
         if len(new):
             made, count = make(new), self.numbers.count
-            if len(new) == count:  # the first: with its gradients, if there is nothing to come
+            if len(new) == count:  # the first; as it is, with its gradients, if there are any
                 room = count if torch.is_grad_enabled() else self.numbers.room
                 self._made = made if room == count else made.new_empty(room, *made.shape[1:])
             if self._made is not made:
@@ -156,10 +156,10 @@ class Store:
 
 
 class Memory:
-    """What frames and missions were encoded to, for as long as parameters stay as they are: whoever
-    makes a memory sees to that.
+    """Encodings of frames and missions, valid while parameters do not change, which is up to the
+    caller.
 
-    What is remembered depends, in its last bits, on what it was encoded beside.
+    In their last bits encodings depend on the batch in which they were computed.
     """
 
     images: Store
@@ -169,7 +169,7 @@ class Memory:
         self._begun = False
 
     def make_room(self, image: Tensor, mission: Tensor) -> None:
-        """For images [N, ...] and missions [N, L]; what does not fit is forgotten."""
+        """Make room for images [N, ...] and missions [N, L]; if they do not fit, forget all."""
         if not self._begun or not self.images.numbers.has_room(len(image)):
             self.images, self.missions, self._begun = Store(image, mission), Store(mission), True
 
@@ -189,9 +189,9 @@ def number_rows(
     kind: np.ndarray,
     kind_of_places: np.ndarray,
 ) -> int:
-    """Fills in which row each of the given ones is and where new ones come; how many there are.
+    """Fill in the given rows' numbers and where new ones first occur; return how many are known.
 
-    The table has, by their hash, numbers of rows plus one, in the next free place where two meet.
+    The table has rows' numbers plus one, by hash, with linear probing.
     """
     before, last, width = count, len(table) - 1, known.shape[1]
     (rows, beside), (which, new) = numbers(given, kind), numbers(places, kind_of_places)
@@ -221,14 +221,14 @@ def number_rows(
 
 @inlined
 def copy_bytes(row: np.ndarray, place: np.ndarray) -> None:
-    """One by one: all at once takes two seconds to compile."""
+    """Byte by byte: a slice assignment takes two seconds to compile."""
     for i in range(len(row)):
         place[i] = row[i]
 
 
 @inlined
 def is_same(row: np.ndarray, other: np.ndarray) -> bool:
-    """Whether no byte differs."""
+    """Whether all bytes are equal."""
     unlike = np.uint8(0)
     for i in range(len(row)):
         unlike |= row[i] ^ other[i]

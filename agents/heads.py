@@ -1,4 +1,4 @@
-"""The two heads of a policy, each of one hidden layer: for actions, and for the value."""
+"""A policy's two heads, for actions and for the value, each with one hidden layer."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from .kernels.compiling import has_kernels
 
 
 class Tanh(nn.Module):
-    """The hyperbolic tangent; on a CPU by the logistic function, in a sixth of torch's time."""
+    """The hyperbolic tangent; on a CPU by the sigmoid, in a sixth of `torch.tanh`'s time."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Of any shape."""
+        """Elementwise, of any shape."""
         return 2 * torch.sigmoid(2 * x) - 1 if x.device.type == "cpu" else torch.tanh(x)
 
 
 def make_head(features: int, hidden: int, outputs: int, gain: float) -> nn.Sequential:
-    """One hidden layer; a small last layer makes the first policy nearly uniform."""
+    """One hidden layer; a small `gain` of the last layer makes the first policy near uniform."""
     first, last = nn.Linear(features, hidden), nn.Linear(hidden, outputs)
     nn.init.orthogonal_(last.weight, gain)
     nn.init.zeros_(last.bias)

@@ -1,4 +1,4 @@
-"""What the agent is asked for, read word by word."""
+"""Encoding missions, word by word."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from .kernels.reading import read, reads
 
 
 class Instruction(nn.Module):
-    """An LSTM over the mission's words, torch's own: on a CPU it is twice as fast as its GRU.
+    """An LSTM over the mission's words, torch's: on a CPU it is twice as fast as torch's GRU.
 
-    A few missions are read by the kernels in `agents.kernels.reading`; on a GPU a fused LSTM reads
-    all of them, in the precision of all other products (cuDNN's would read in another one, alone).
+    On a CPU the kernels in `agents.kernels.reading` read a few missions at a time; on a GPU a fused
+    LSTM reads any number, in the precision of all other products (cuDNN has its own).
     """
 
     def __init__(self, vocabulary: int, words: int, width: int) -> None:
@@ -25,41 +25,41 @@ class Instruction(nn.Module):
         self.lstm = nn.LSTM(words, width)
 
     def _load_from_state_dict(self, state: dict[str, Tensor], prefix: str, *rest: object) -> None:
-        """Words that came after a checkpoint was written keep their first vectors."""
+        """Words that are newer than a checkpoint keep their initial vectors."""
         name, own = f"{prefix}words.weight", self.words.weight.detach()
         if name in state and len(state[name]) < len(own):
             state[name] = torch.cat([state[name], own[len(state[name]) :].to(state[name])])
         super()._load_from_state_dict(state, prefix, *rest)
 
     def forward(self, mission: Tensor) -> Tensor:
-        """Missions int16 [M, L] to the last state of each, [M, width]."""
+        """Missions int16 [M, L] to the last hidden state of each, [M, width]."""
         table, weights = self.words.weight, _weights(self.lstm)
         stacked, few = is_stacked(table), reads(len(mission), self.lstm.hidden_size)
         if few and has_kernels(table):
             return read(mission.contiguous(), table, *weights)
         lengths = (mission != 0).sum(1).clamp_min(1)
         if mission.device.type == "cpu" and not stacked:
-            # Elsewhere to know the longest would wait for the device.
+            # Not on a GPU, where reading the maximum would synchronise.
             mission = mission[:, : int(lengths.max())]
         words: Tensor = self.words(mission.T.int())  # [L, M, words]
         if has_fused(words):
             states = run_fused(weights, words)  # [L, M, width]
-        else:  # torch's own is none of what `torch.func.vmap` goes over
+        else:  # `torch.func.vmap` cannot batch torch's
             states = run_lstm(weights, words) if stacked else self.lstm(words)[0]
         return states[lengths - 1, torch.arange(len(lengths), device=lengths.device)]
 
 
 def single(mission: Tensor) -> Tensor:
-    """The mission that all of int16 [M, L] are, [1, L]; that they are is seen to where they are
-    looked at, and does not wait for it.
+    """The mission [1, L] that all of int16 [M, L] must be, which is asserted on the device, without
+    synchronising.
     """
-    if not is_stacked(mission):  # `torch.func.vmap` does not go over it
+    if not is_stacked(mission):  # `torch.func.vmap` cannot batch the assertion
         alike = (mission == mission[:1]).all()
         torch._assert_async(alike, "the agent was made for environments of one mission")
     return mission[:1]
 
 
-Weights = tuple[Tensor, Tensor, Tensor, Tensor]  # of words and of h, and their biases
+Weights = tuple[Tensor, Tensor, Tensor, Tensor]  # input and hidden weights, and their biases
 
 
 def _weights(lstm: nn.LSTM) -> Weights:
@@ -68,7 +68,7 @@ def _weights(lstm: nn.LSTM) -> Weights:
 
 
 def run_fused(weights: Weights, x: Tensor) -> Tensor:
-    """As `run_lstm`."""
+    """As `run_lstm`, fused."""
     from .kernels import fused_lstm  # needs Triton
 
     input_weight, hidden_weight, bias = map(
@@ -81,13 +81,13 @@ def run_fused(weights: Weights, x: Tensor) -> Tensor:
 
 
 def _candidate_last(x: Tensor) -> Tensor:
-    """Rows of the gates, which torch has in the order input, forget, candidate, output."""
+    """Move the candidate last: torch's gates are input, forget, candidate and output."""
     i, f, candidate, o = x.chunk(4)
     return torch.cat([i, f, o, candidate])
 
 
 def run_lstm(weights: Weights, x: Tensor) -> Tensor:
-    """What torch's own gives, word by word: x [L, M, E] to [L, M, width]."""
+    """The same as torch's, word by word: x [L, M, E] to hidden states [L, M, width]."""
     input_weight, hidden_weight, input_bias, hidden_bias = weights
     h = c = x.new_zeros(x.shape[1], hidden_weight.shape[1])
     states = []

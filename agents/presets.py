@@ -1,4 +1,4 @@
-"""Every agent by name: a preset is a run's configuration, and states what differs from defaults."""
+"""Every agent by name: a preset is a run's configuration, stating only what is not the default."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SLOW_RATE = replace(JOINT, fast=replace(JOINT.fast, attention_rate=0.25))
 
 
 def _slow_span(span: int) -> Loops:
-    """The slow loop's span, other than four times the fast one's."""
+    """`META` with a slow loop's span other than four times the fast one's."""
     return replace(META, slow=replace(SLOW, span=span), steps=max(META.steps, span))
 
 
@@ -59,7 +59,7 @@ register("preset", "routing")(
     )
 )
 
-# What `run.py search` varies, all at once; what a preset does not have costs it nothing.
+# What `run.py search` varies jointly; settings that a preset lacks are left out for it.
 SEARCH_SPACE: Space = {
     "fast.learning_rate": Range(3e-4, 3e-3),
     "slow.learning_rate": Range(3e-4, 3e-3),

@@ -1,7 +1,7 @@
-"""The cells of the view by what describes them: symbols by their traits, tiles by their pixels.
+"""The view's cells and their descriptions: symbols by their traits, tiles by their pixels.
 
-A view tells which cells are alike and describes each kind once, by numbers. What a cell is to the
-agent is a linear function of these, learnt: a vector for each trait, or for each pixel of a tile.
+A view gives each cell's kind, and describes each kind once, by numbers. A cell's vector is a learnt
+linear function of these: a vector for each trait, or for each pixel of a tile.
 """
 
 from __future__ import annotations
@@ -13,27 +13,27 @@ from metarims.errors import UsageError
 from .cells import TRAITS, traits_of_codes
 from .frames import find_different
 
-SIDE = 7  # cells of the view's side
-CELLS = SIDE**2  # the cell at (x, y) at 7 x + y
+SIDE = 7  # cells to a side of the view
+CELLS = SIDE**2  # cell (x, y) has index 7 x + y
 SYMBOLS = (SIDE, SIDE, 3)  # the shape of an image of types, colors and states
 
-BACKGROUND, BACKGROUND_SCALE = slice(4), 0.2  # unseen, empty, wall, floor: they are everywhere
-LIGHT = 0.1  # the mean square of pixels from 0 to 1, about
+BACKGROUND, BACKGROUND_SCALE = slice(4), 0.2  # unseen, empty, wall, floor: most cells
+LIGHT = 0.1  # about the mean square of pixels from 0 to 1
 
-Described = tuple[Tensor, Tensor]  # what each cell is, and a description of each kind [M, numbers]
+Described = tuple[Tensor, Tensor]  # each cell's kind, and each kind's description [M, numbers]
 
 
 def view_of(image_shape: tuple[int, ...]) -> Symbols | Tiles:
-    """What describes the cells of such images; `UsageError` if nothing does."""
+    """The view for images of that shape; `UsageError` if there is none."""
     return Symbols() if image_shape == SYMBOLS else Tiles(image_shape)
 
 
 class Symbols(nn.Module):
-    """Cells as types, colors and states, whose traits are ones in a description."""
+    """Cells as types, colors and states; descriptions are their traits, scaled for background."""
 
     descriptions: Tensor
     numbers = TRAITS
-    norm = 3**0.5  # of a description: ones for a type, a color and a state
+    norm = 3**0.5  # of a description: a one each for type, color and state
 
     def __init__(self) -> None:
         super().__init__()
@@ -47,19 +47,19 @@ class Symbols(nn.Module):
 
 
 class Tiles(nn.Module):
-    """Cells as tiles of pixels, which are all that a description has.
+    """Cells as tiles of pixels; a description is a tile's pixels.
 
-    It knows where one tile ends and the next begins, and nothing of types, colors and states. Tiles
-    are drawn alike where cells are alike, so each different one is described, and read, only once.
+    It knows where tiles begin, but nothing of types, colors and states. Equal cells are drawn as
+    equal tiles, so each distinct tile is described only once.
 
-    Pixels are scaled for descriptions of a norm about 1. From 0 to 1 they have one of 4 and more,
-    by which vectors go further with every step of Adam's: DoorKey-5x5 then takes longer to learn.
+    Pixels are scaled for descriptions with a norm of about 1. In [0, 1] they would have norms of 4
+    and more, and every step of Adam would change vectors more: DoorKey-5x5 then takes longer.
 
     Args:
         image_shape: [7 T, 7 T, 3], T a multiple of 4.
 
     Raises:
-        UsageError: it is another one.
+        UsageError: for any other shape.
     """
 
     norm = 1.0
@@ -76,8 +76,8 @@ class Tiles(nn.Module):
             )
 
     def forward(self, image: Tensor) -> Described:
-        """Images uint8 [N, 7 T, 7 T, 3], of rows from above, to the number of each cell's tile,
-        int64 [N, 49], and the different tiles' pixels, scaled, [M, 3 T²].
+        """Images uint8 [N, 7 T, 7 T, 3], top row first, to the number of each cell's tile,
+        int64 [N, 49], and the distinct tiles' pixels, scaled, [M, 3 T²].
         """
         tiles = self.cut(image)
         which, examples = find_different(tiles)

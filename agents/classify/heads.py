@@ -117,7 +117,7 @@ class TaskSpecificOne(Head):
 
 
 class CrossStitch(Head):
-    """cross-stitch-all-fc (Misra et al. 2016): a column for each task, mixed after either hidden layer.
+    """cross-stitch-all-fc (Misra et al. 2016): a column for each task, mixed after hidden layers.
 
     A sample goes through every column; its answer is its own task's.
     """

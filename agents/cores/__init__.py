@@ -1,6 +1,6 @@
-"""Cores: the part of an agent that remembers; each one file, or package, found by its name.
+"""Cores: the recurrent part of an agent; each is a file or package, found by name.
 
-A core is what its registered configuration builds. A file of one's own has both::
+A core is what its registered configuration builds. A file of your own has both::
 
     @register("core", "mine")
     @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What a core is given and gives."""
+"""The interface of cores."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from metarims.settings import Variant
 
 @dataclass(frozen=True)
 class CoreOutput:
-    """What a core makes of T steps.
+    """A core's output for T steps.
 
     Attributes:
         features: [T, B, F].
         state: after step T, a tuple of tensors [B, ...].
-        diagnostics, replay, loss: as `metarims.protocols.Output` has them.
+        diagnostics, replay, loss: as in `metarims.protocols.Output`.
     """
 
     features: Tensor
@@ -33,7 +33,7 @@ class Core(Protocol):
     """Features and state in, features and state out: a torch module.
 
     Attributes:
-        outputs: F, how many features it gives.
+        outputs: F, number of output features.
     """
 
     outputs: int
@@ -42,11 +42,11 @@ class Core(Protocol):
         """Run T steps.
 
         Args:
-            x: features [T, B, D], or slots [T, B, S, D] where its configuration takes them; as
-                `Frames` where it takes those.
+            x: features [T, B, D], or slots [T, B, S, D] if its configuration takes those; as
+                `Frames` if it takes frames.
             state: before the first step.
             starts: bool [T, B]; where true the state is reset before the step.
-            obs: what the features were made of, see `metarims.protocols.Agent`.
+            obs: what the features were made from, see `metarims.protocols.Agent`.
         """
 
     def initial_state(self, batch: int) -> State:
@@ -65,17 +65,17 @@ class CoreConfig(Variant):
 
     kind: ClassVar[str] = "core"
     takes_slots: ClassVar[bool] = False
-    takes_frames: ClassVar[bool] = False  # and works out once what is the same of frames alike
+    takes_frames: ClassVar[bool] = False  # and computes once what equal frames share
     stacks: ClassVar[bool] = True  # see `metarims.protocols.AgentConfig.stacks`
-    encoder_first: ClassVar[bool] = False  # whose first parameters are drawn first, for a seed
+    encoder_first: ClassVar[bool] = False  # whether its initial parameters are drawn first
 
     def build(self, inputs: int, spec: Spec, levels: Sequence[str]) -> Core:
         """The core with fresh parameters.
 
         Args:
-            inputs: D, the features of what it is given.
+            inputs: D, number of input features.
             spec: the environments.
-            levels: the ids that the agent is trained on.
+            levels: ids of the levels that the agent is trained on.
         """
         raise NotImplementedError
 

@@ -1,4 +1,4 @@
-"""What cores share: random numbers that are the same again."""
+"""What cores share: reproducible random numbers."""
 
 from __future__ import annotations
 

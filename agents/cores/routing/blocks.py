@@ -1,4 +1,4 @@
-"""Function blocks, the modules that a routing network chooses among, side by side."""
+"""Function blocks: the modules that a routing network chooses among."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from torch import Tensor, nn
 
 
 class Layer(nn.Module):
-    """What is chosen among at one depth: blocks [N, D] to [N, D'] of matching shapes."""
+    """The choices at one depth: blocks from [N, D] to [N, D']."""
 
     def __len__(self) -> int:
         """How many choices there are."""
         raise NotImplementedError
 
     def forward(self, x: Tensor, choices: Tensor) -> Tensor:
-        """Each row of x [N, D] through the block that is chosen for it, int64 [N].
+        """Each row of x [N, D] through the block chosen for it, int64 [N].
 
-        On the CPU a block sees its own rows only; on a GPU all of them, for counting who has which
-        would hold it up longer.
+        On a CPU a block sees its own rows only; on a GPU all of them, as waiting for the rows to be
+        counted would take longer.
         """
         if len(self) == 1 or x.device.type != "cpu":
             return self.every(x)[choices, torch.arange(len(x), device=x.device)]
@@ -34,7 +34,7 @@ class Layer(nn.Module):
         raise NotImplementedError
 
     def in_turn(self, x: Tensor, counts: Tensor) -> Tensor:
-        """The first rows of x [N, D] through the first block, and so on: int64 [K], how many."""
+        """The first rows of x [N, D] through the first block, and so on; `counts` int64 [K]."""
         raise NotImplementedError
 
 
@@ -54,12 +54,12 @@ class Blocks(Layer, nn.ModuleList):
 
 
 class Dense(Layer):
-    """Fully connected layers, in a few products for all of them.
+    """Fully connected layers, computed together in a few products.
 
     Args:
-        count: how many layers.
+        count: number of layers.
         inputs, outputs: D and D'.
-        relu: whether each ends with one.
+        relu: whether each ends with a ReLU.
         skip: whether PASS is one more choice, the last.
     """
 
@@ -82,7 +82,7 @@ class Dense(Layer):
         return torch.cat([y, x.unsqueeze(0)]) if self.skip else y
 
     def each(self, x: Tensor) -> Tensor:
-        """Rows of its own for each layer, [K, N, D] to [K, N, D']."""
+        """Each layer on rows of its own, [K, N, D] to [K, N, D']."""
         return self._finish(torch.baddbmm(self.bias.unsqueeze(1), x, self.weight))
 
     def in_turn(self, x: Tensor, counts: Tensor) -> Tensor:
@@ -101,12 +101,12 @@ class Dense(Layer):
 
 
 def _grouped_product(x: Tensor, weight: Tensor, counts: Tensor) -> Tensor:
-    """The first rows of x [N, D] times weight[0], and so on: [K, D, D'] and int64 [K]."""
-    if x.dtype == torch.float64:  # grouped_mm takes single precision at most
+    """The first rows of x [N, D] times weight[0], and so on; weight [K, D, D'], int64 [K]."""
+    if x.dtype == torch.float64:  # which grouped_mm does not take
         parts = zip(x.split(counts.tolist()), weight, strict=True)
         return torch.cat([rows @ matrix for rows, matrix in parts])
     inputs, outputs = weight.shape[1:]
-    # Rows have to begin at multiples of 16 bytes.
+    # Rows must begin at multiples of 16 bytes.
     short, missing = (-size % (16 // x.element_size()) for size in (inputs, outputs))
     if short or missing:
         x, weight = F.pad(x, (0, short)), F.pad(weight, (0, missing, 0, short))

@@ -1,4 +1,4 @@
-"""The routing network: a path of function blocks for every sample, chosen as it goes."""
+"""The routing network: a path of function blocks for every sample, chosen on the way."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .trace import Space, Trace
 
 @dataclass(frozen=True)
 class Replay:
-    """Decisions made before, to be made again: int64 and float [N, decisions]."""
+    """Earlier decisions to repeat: int64 and float [N, decisions]."""
 
     choices: Tensor
     log_probs: Tensor
@@ -26,13 +26,13 @@ class Replay:
 
 @dataclass(frozen=True)
 class Routed:
-    """What became of N samples.
+    """The routing of N samples.
 
     Attributes:
         output: [N, D'].
-        probabilities: [N, depth, K], what each block was chosen with.
-        trace: the decisions; its rewards are 0 yet.
-        dispatch: the dispatcher's, where there is one.
+        probabilities: [N, depth, K], of choosing each block.
+        trace: the decisions; rewards are still 0.
+        dispatch: the dispatcher's, if there is one.
     """
 
     output: Tensor
@@ -56,9 +56,9 @@ class RoutingNetwork(nn.Module):
     Args:
         layers: the function blocks of each depth; the same ones at several make it recursive.
         config: the router's settings.
-        features: the widest representation that is routed.
-        tasks: how many there are.
-        keys: how many samples, or groups of them, a decision maker may have to remember.
+        features: of the widest representation that is routed.
+        tasks: number of tasks.
+        keys: number of samples, or groups of them, that a decision maker may have to remember.
     """
 
     usage: Tensor
@@ -75,7 +75,7 @@ class RoutingNetwork(nn.Module):
         if not layers or not all(len(layer) for layer in layers):
             raise UsageError("a routing network needs a block at every depth")
         self.config = config
-        self.blocks = nn.ModuleList(dict.fromkeys(layers))  # those at several depths once
+        self.blocks = nn.ModuleList(dict.fromkeys(layers))  # each once, even if at several depths
         self.layers = [list(dict.fromkeys(layers)).index(layer) for layer in layers]
         widest = max(len(layer) for layer in layers)
         available = torch.stack([torch.arange(widest) < len(layer) for layer in layers])
@@ -91,19 +91,19 @@ class RoutingNetwork(nn.Module):
 
     @property
     def decisions(self) -> int:
-        """How many each sample takes, the dispatcher's included."""
+        """Decisions for each sample, including the dispatcher's."""
         return len(self.layers) + (self.dispatcher is not None)
 
     @property
     def noise_shape(self) -> tuple[int, int, int]:
-        """Uniform numbers that each sample takes: [decisions, draws, K]."""
+        """Shape of the uniform numbers that each sample takes: [decisions, draws, K]."""
         widest = self.usage.shape[1]
         if self.dispatcher is not None:
             widest = max(widest, self.config.routing_agents)
         return self.decisions, self.decider.maker.draws, max(2, widest)
 
     def router_parameters(self) -> list[nn.Parameter]:
-        """Those that decide; all others are the blocks'."""
+        """The parameters that decide; all others are the blocks'."""
         blocks = {id(parameter) for parameter in self.blocks.parameters()}
         return [parameter for parameter in self.parameters() if id(parameter) not in blocks]
 
@@ -121,7 +121,7 @@ class RoutingNetwork(nn.Module):
             x: [N, D].
             tasks, keys: int64 [N].
             noise: uniform [N, *noise_shape]; without it every decision is the best.
-            replay: decisions to take again.
+            replay: decisions to repeat.
         """
         decisions: list[Decision] = []
         skipped = self.decisions - len(self.layers)
@@ -143,7 +143,7 @@ class RoutingNetwork(nn.Module):
         return Routed(self._squash(x, decisions), probabilities, trace, dispatch)
 
     def learn(self, routed: Routed, final: Tensor) -> Tensor:
-        """The router's loss for final rewards [N]; tables with a rule of their own move at once."""
+        """The router's loss for final rewards [N]; tables with a rule of their own are updated."""
         used = routed.probabilities.mean(0).to(self.usage)
         self.usage.lerp_(used, 0.01)
         earned = self.usage.expand(len(final), -1, -1).gather(2, routed.trace.choices.unsqueeze(2))
@@ -157,7 +157,7 @@ class RoutingNetwork(nn.Module):
     def _routing_agents(
         self, x: Tensor, tasks: Tensor, noise: Tensor | None, replay: Replay | None
     ) -> tuple[Tensor, Trace | None]:
-        """Who routes each sample, int64 [N], and the dispatcher's trace."""
+        """Each sample's routing agent, int64 [N], and the dispatcher's trace, if any."""
         nobody = torch.zeros_like(tasks)
         if self.dispatcher is None:
             return tasks if self.config.layout == "task" else nobody, None
@@ -171,7 +171,7 @@ class RoutingNetwork(nn.Module):
         return decision.choices, trace
 
     def _path(self, keys: Tensor, noise: Tensor | None, replay: Replay | None) -> Tensor | None:
-        """Choices int64 [N, depth] that are settled beforehand, −1 where they are not."""
+        """Choices int64 [N, depth] that are fixed in advance, −1 where not; None if none are."""
         if replay is not None:
             return replay.choices[:, self.decisions - len(self.layers) :]
         return None if noise is None else self.decider.maker.propose(keys, noise)
@@ -179,7 +179,7 @@ class RoutingNetwork(nn.Module):
     def _transform(
         self, layer: Layer, x: Tensor, decision: Decision, noise: Tensor | None
     ) -> Tensor:
-        """The chosen blocks' outputs; all blocks, weighted, where the loss teaches the scores."""
+        """The chosen blocks' outputs; all blocks, weighted, if the loss trains the scores."""
         maker = self.decider.maker
         if noise is None or not (maker.relaxed and torch.is_grad_enabled()):
             return cast(Tensor, layer(x, decision.choices))
@@ -187,7 +187,7 @@ class RoutingNetwork(nn.Module):
         return torch.einsum("knd,nk->nd", layer.every(x), weights)
 
     def _squash(self, x: Tensor, decisions: list[Decision]) -> Tensor:
-        """The same values; the gradient of paths with exploratory choices is scaled down."""
+        """x itself, with a smaller gradient for paths with exploratory choices."""
         if not self.config.squash:
             return x
         explored = torch.stack([d.explored for d in decisions], 1).to(x).mean(1, keepdim=True)

@@ -1,4 +1,4 @@
-"""The router: who decides (its layout), by which scores, and with which decision maker."""
+"""The router: what decides (its layout), by which scores, and with which decision maker."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ class Decider(nn.Module):
 
     Args:
         config: the router's settings; of the layouts only "single" makes a difference.
-        space: the numbers of decisions, choices and so on.
+        space: the size of the routing problem.
         features: of the widest representation.
         tasks: number of tasks.
         available: bool [depth, K], the choices that exist.

@@ -8,18 +8,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-UNAVAILABLE = -1e9  # the score of a choice that is not there; infinity would make gradients NaN
+UNAVAILABLE = -1e9  # score of a choice that does not exist; infinity would make gradients NaN
 
 
 @dataclass(frozen=True)
 class Space:
-    """How much there is to decide.
+    """The size of a routing problem.
 
     Attributes:
-        routing_agents: how many decide, each for the samples that are its own.
-        depth: decisions in a row.
-        choices: the most that any decision has.
-        keys: samples, or groups of them, that paths are remembered for.
+        routing_agents: number of routing agents, each deciding for its own samples.
+        depth: number of decisions in a row.
+        choices: number of choices, at the depth with the most.
+        keys: number of samples, or groups of them, that paths are remembered for.
     """
 
     routing_agents: int = 1
@@ -30,15 +30,15 @@ class Space:
 
 @dataclass(frozen=True)
 class Trace:
-    """N samples' decisions and what they earned (Algorithm 2 of Rosenbaum et al. 2018).
+    """N samples' decisions and their rewards (Algorithm 2 of Rosenbaum et al. 2018).
 
     Attributes:
-        scores: [N, depth, C], the router's as it is now, with gradient; C is the choices and what
-            the decision maker has beside them.
+        scores: [N, depth, C], the current router's, with gradient; C is K and the decision maker's
+            `extra` ones.
         choices: int64 [N, depth].
         log_probs: [N, depth], of the choices when they were made.
         noise: [N, depth, draws, K], the uniform numbers that they were drawn with.
-        routing_agents: int64 [N], who decided.
+        routing_agents: int64 [N], which decided.
         keys: int64 [N], the sample, or its group.
         rewards: [N, depth], of each decision.
         final: [N], of the whole path.
@@ -78,7 +78,7 @@ class Trace:
 
 
 class Averages(nn.Module):
-    """A running average of the returns for each routing agent and depth, zero at first."""
+    """A running average of the returns for each routing agent and depth, initially 0."""
 
     values: Tensor
 
@@ -88,7 +88,7 @@ class Averages(nn.Module):
         self.register_buffer("values", torch.zeros(space.routing_agents * space.depth))
 
     def follow(self, trace: Trace) -> Tensor:
-        """Move towards the trace's mean return; the averages [N, depth] after it."""
+        """Move towards the trace's mean returns; return the new averages [N, depth]."""
         means, seen = mean_by(trace.rows, trace.returns, len(self.values))
         moved = torch.lerp(self.values, means.to(self.values), self.rate)
         self.values.copy_(torch.where(seen > 0, moved, self.values))
@@ -114,7 +114,7 @@ def gumbel(noise: Tensor) -> Tensor:
 
 
 def draw(probs: Tensor, noise: Tensor) -> Tensor:
-    """Choices int64 [...] from distributions and uniform numbers [..., K] (the Gumbel-max way)."""
+    """Choices int64 [...] from distributions and uniform numbers [..., K] (Gumbel-max trick)."""
     return (probs.clamp_min(1e-30).log() + gumbel(noise)).masked_fill(probs <= 0, -1e30).argmax(-1)
 
 

@@ -29,7 +29,7 @@ class MakerConfig(Variant):
         """The decision maker with fresh parameters.
 
         Args:
-            space: the numbers of decisions, choices and so on.
+            space: the size of the routing problem.
             available: bool [depth, K], the choices that exist.
         """
         raise NotImplementedError
