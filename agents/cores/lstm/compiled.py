@@ -1,7 +1,7 @@
-"""The LSTM compiled: a span, forward and backward, as two kernels over tiles of environments.
+"""The compiled LSTM: a span, forward and backward, as two kernels over tiles of environments.
 
-Others have a span as [T·B', ...], B' environments a step, whole tiles of sixteen. A tile goes
-through its steps as rows of sixteen numbers, one for each of its environments.
+Outside the kernels a span is [T·B', ...], with B' environments per step, whole tiles of sixteen.
+Inside, a tile goes through its steps as rows of sixteen numbers, one for each of its environments.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def run(
     (steps, batch), x = starts.shape, frames.different
     weight: Tensor = cell.input.weight
     bias: Tensor = cell.input.bias
-    if not frames.each:  # then there are fewer products to take before
+    if not frames.each:  # project the distinct frames, which are fewer, beforehand
         x, weight, bias = linear(x, weight, bias), weight[:0], bias[:0]
     given: tuple[Tensor, ...] = (
         fill(starts.unsqueeze(2).to(x.dtype)),
@@ -53,8 +53,8 @@ def run(
 
 
 class Sizes(NamedTuple):
-    """Of a span: T steps of tiles of sixteen environments, D, or 0 where what the gates get of the
-    input is given, and d; taped is 0 or 1.
+    """Of a span: T steps of tiles of sixteen environments, D, or 0 if the input comes projected to
+    the gates, and d; taped is 0 or 1.
     """
 
     steps: int
@@ -65,10 +65,10 @@ class Sizes(NamedTuple):
 
 
 class Forward(NamedTuple):
-    """What the kernel forward reads and fills in beside rows: the first h [d], weights [4·d, d],
-    those of the input [4·d, D] and its bias [4·d], the input [T·B', D] or what the gates get of it
-    [T·B', 4·d], h and c [B', d], what weights are multiplied with, the input and h before each step
-    [T·B', D + d], h after it [T·B', d], and c after the last [B', d].
+    """What the forward kernel reads and fills in besides rows: the initial h [d], hidden weights
+    [4·d, d], input weights [4·d, D] and bias [4·d], the input [T·B', D] or its projection to the
+    gates [T·B', 4·d], h and c before the span [B', d]; the factors of the weights, which are input
+    and h before each step [T·B', D + d], h after each step [T·B', d], c after the last [B', d].
     """
 
     first: Any
@@ -84,8 +84,8 @@ class Forward(NamedTuple):
 
 
 class Backward(NamedTuple):
-    """Likewise backward: gradients of h after each step and of the last c, and what is filled in:
-    those of the gates [T·B', 4·d], of the input, h and c [B', d].
+    """Likewise for backward: gradients of h after each step and of the last c; filled in, those of
+    the gates [T·B', 4·d], of the input, and of h and c before the span [B', d].
     """
 
     weight: Any
@@ -100,8 +100,8 @@ class Backward(NamedTuple):
 
 class Rows(NamedTuple):
     """Rows of both: starts [T, tiles], the tape [tiles, T, 6·d] (gates, tanh c, and c before), and
-    memory to work with, forward [tiles, 2·d + D] and backward [tiles, 8·d + D], whose first d
-    become the gradient of the first h.
+    working memory, forward [tiles, 2·d + D] and backward [tiles, 8·d + D], whose first d rows
+    become the gradient of the initial h.
     """
 
     starts: Any
@@ -121,7 +121,7 @@ def _go_forward(
     start: Tensor,
     weight: Tensor,
 ) -> tuple[tuple[Tensor, Tensor], tuple[Sizes, Tensor, Tensor]]:
-    """What `_Span` returns; and sizes, what weights were multiplied with, and the tape."""
+    """What `_Span` returns; and sizes, the factors of the weights, and the tape."""
     (batch, d), inputs = h.shape, matrix.shape[1] if len(matrix) else 0
     s = Sizes(steps, batch // WIDTH, inputs, d, taped)
     seen = scratch(x, len(x) * s.taped, inputs + d)
@@ -134,8 +134,8 @@ def _go_forward(
 
 
 class _Span(torch.autograd.Function):
-    """forward: T, starts [T, B', 1], the input, its weights and bias, or what the gates get of it
-    and none of these, h and c [B', d], and the other parameters. Returns h after each step
+    """forward: T, starts [T, B', 1], the input, its weights and bias (empty if the input comes
+    projected to the gates), h and c [B', d], and the other parameters. Returns h after each step
     [T·B', d] and c after the last [B', d].
     """
 

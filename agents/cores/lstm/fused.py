@@ -1,4 +1,4 @@
-"""The LSTM fused, on a GPU."""
+"""The fused LSTM, on a GPU."""
 
 from __future__ import annotations
 

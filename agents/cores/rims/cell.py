@@ -1,10 +1,10 @@
 """Recurrent Independent Mechanisms: modules that compete for the input and attend to one another.
 
 Goyal et al. 2019 (arXiv:1909.10893) as used by Madan et al. 2021 (Meta-RIMs, §2.1). Of n modules,
-each with a state of its own, k step at a time: those whose attention to the input is strongest.
+each with its own state, k are updated at a step: those that attend to the input most.
 
-In the shapes: T steps, B environments, n modules of d numbers, S slots of D numbers, H heads of the
-attention to the input, and A heads of e numbers of the attention between modules.
+In the shapes: T steps, B environments, n modules of d units, S slots of D features, H heads of
+input attention, and A heads of e features of the attention between modules.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from .lots import choice_order, knock_out_lots
 if TYPE_CHECKING:
     from .config import RIMsConfig
 
-# A span of a cell over slots [T, B, S, D], from a state, with starts bool [T, B]: states after each
-# step [T, B, n, d], the last ones, masks and probabilities [T, B, n].
+# Runs a cell over slots [T, B, S, D], from a state, with starts bool [T, B]: h after each step
+# [T, B, n, d], the last h and c, masks and probabilities [T, B, n].
 Spans = tuple[Tensor, tuple[Tensor, Tensor], Tensor, Tensor]
 Run = Callable[["RIMs", Frames, State, Tensor], Spans]
 
@@ -35,15 +35,15 @@ EPSILON = 1e-3  # bounds the slope of the sparse weights where the k + 1 best mo
 
 
 class RIMs(nn.Module):
-    """The cell over a span of T steps; hidden state is argument and result.
+    """The cell over a span of T steps; hidden state is passed in and out.
 
-    State: ``(h [B, n, d], c [B, n, d], draws int64 [B])``; c has width 0 for GRU dynamics, draws
-    counts the steps, for what is drawn at random in each.
+    State: ``(h [B, n, d], c [B, n, d], draws int64 [B])``; c has width 0 with GRU dynamics; draws
+    counts steps, as the seed of each step's random draws.
 
     Args:
         config: sizes and variants.
         inputs: D.
-        run: the form that it runs by; by default the definition.
+        run: the form to run by; the definition by default.
     """
 
     def __init__(self, config: RIMsConfig, inputs: int, run: Run | None = None) -> None:
@@ -54,7 +54,7 @@ class RIMs(nn.Module):
         query, value = config.heads * config.key, config.heads * config.value
         message = config.communication_heads * config.communication_key
         self.start = nn.Parameter(torch.randn(n, d) * 0.5)  # learnt: equal queries would tie
-        # The active modules share the input, each gets about a k-th of it.
+        # The active modules share the input: each gets about a k-th of it.
         self.input_weight = _uniform(n, gates * d, value, gain=config.active)
         self.hidden_weight = _uniform(n, gates * d, d)
         self.bias = nn.Parameter(torch.zeros(n, gates * d))
@@ -69,13 +69,13 @@ class RIMs(nn.Module):
 
     @property
     def form(self) -> str:
-        """How it runs here."""
-        from .forms import find_form  # which knows this form among others
+        """The form that it runs by here."""
+        from .forms import find_form  # which imports this module
 
         return f"RIMs {find_form(self)[0]}"
 
     def module_parameters(self) -> list[nn.Parameter]:
-        """The dynamics of the modules and their first state: what the fast loop learns."""
+        """The dynamics of the modules and their initial state: what the fast loop learns."""
         return [self.start, self.input_weight, self.hidden_weight, self.bias]
 
     def attention_parameters(self) -> list[nn.Parameter]:
@@ -90,7 +90,7 @@ class RIMs(nn.Module):
         ]
 
     def initial_state(self, batch: int) -> State:
-        """The learnt first state for `batch` environments, without gradient."""
+        """The learnt initial state for `batch` environments, without gradient."""
         h = self.start.detach().expand(batch, -1, -1).clone()
         c = h.new_zeros(batch, *_cell_shape(self.config))
         draws = torch.arange(batch, dtype=torch.int64, device=h.device) << 32
@@ -105,13 +105,13 @@ class RIMs(nn.Module):
             x: [T, B, D], or slots [T, B, S, D].
             state: as `initial_state` gives it.
             starts: bool [T, B]; where true the state is reset before the step.
-            obs: passed over.
+            obs: not used.
 
         Returns:
             The modules' states side by side [T, B, n·d], and as diagnostics ``module_mask`` bool
-            [T, B, n] (who was active) and ``module_probabilities`` [T, B, n] (the attention's
-            distribution over modules, summing to 1). The loss is `idle_loss`, where the choice
-            goes by attention.
+            [T, B, n] (which were active) and ``module_probabilities`` [T, B, n] (the attention's
+            distribution over modules, summing to 1). The loss is `idle_loss` if the choice goes by
+            attention and `least_use` is above 0.
         """
         slots = as_frames(x).as_slots()
         outputs, (h, c), mask, probabilities = self.run(self, slots, state, starts)
@@ -125,7 +125,7 @@ class RIMs(nn.Module):
     def step(
         self, key: Tensor, value: Tensor, h: Tensor, c: Tensor, tick: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """h and c after a step, who was active in it, and the distribution over modules."""
+        """h and c after a step, which modules it updated, and the distribution over modules."""
         config = self.config
         query = einsum("nqd,bnd->bnq", self.query, h) + self.query_bias  # [B, n, H·key]
         query = query.unflatten(2, (config.heads, -1))  # [B, n, H, key]
@@ -144,7 +144,7 @@ class RIMs(nn.Module):
         return h, c, mask, probabilities
 
     def communicate(self, h: Tensor) -> Tensor:
-        """What each module gets by attending to all of them, itself included: [B, n, d]."""
+        """Each module's update from attending to all modules, itself included: [B, n, d]."""
         heads, features = self.config.communication_heads, self.config.communication_key
         projected = einsum("nmd,bnd->bnm", self.communication, h)  # [B, n, 3·A·e]
         query, key, value = projected.unflatten(2, (3, heads, features)).unbind(2)  # [B, n, A, e]
@@ -173,16 +173,16 @@ def run_by_definition(cell: RIMs, frames: Frames, state: State, starts: Tensor) 
 
 
 def choose(order: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """The mask bool [B, n] of the k largest, and the one after them, [B, 1] or [B, 0]."""
+    """The mask bool [B, n] of the k largest, and the index of the next, [B, 1] or [B, 0]."""
     best = order.topk(min(k + 1, order.shape[1]), 1).indices  # [B, k + 1]
     return torch.zeros_like(order, dtype=torch.bool).scatter(1, best[:, :k], True), best[:, k:]
 
 
 def sparse(scores: Tensor, k: int, order: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-    """Softmax across modules, less the (k+1)-th probability, normalised (Meta-RIMs, §2.1).
+    """Softmax across modules, minus the (k+1)-th probability, normalised (Meta-RIMs, §2.1).
 
-    From scores [B, n, H, S] and, where the choice does not go by attention, its order [B, n]:
-    weights [B, n, H, S], the active modules [B, n], the distribution over modules [B, n].
+    From scores [B, n, H, S] and, unless the choice goes by attention, its order [B, n]: weights
+    [B, n, H, S], the active modules [B, n], the distribution over modules [B, n].
     """
     probabilities = scores.softmax(1).mean((2, 3))  # [B, n]
     mask, runner_up = choose(probabilities if order is None else order, k)
@@ -196,7 +196,7 @@ def sparse(scores: Tensor, k: int, order: Tensor | None) -> tuple[Tensor, Tensor
 
 
 def null(scores: Tensor, k: int, order: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-    """Softmax between the slots and an empty one, whose score is 0 (RIMs v1); as `sparse`."""
+    """Softmax over the slots and an empty one, whose score is 0 (RIMs v1); as `sparse`."""
     empty = torch.zeros_like(scores[..., :1])  # [B, n, H, 1]
     weights = torch.cat([scores, empty], 3).softmax(3)[..., :-1]  # [B, n, H, S]
     attended = weights.sum(3).mean(2)  # [B, n]
@@ -224,11 +224,11 @@ def gru(from_input: Tensor, from_state: Tensor, h: Tensor, c: Tensor) -> tuple[T
 
 
 DYNAMICS = {"lstm": lstm, "gru": gru}
-GATES = {"lstm": 4, "gru": 3}  # how many times d numbers go into a step
+GATES = {"lstm": 4, "gru": 3}  # how many times d values a step takes
 
 
 def knock_out(config: RIMsConfig, mask: Tensor, tick: Tensor) -> Tensor:
-    """The mask [B, n] of those that step; the others read what they would have read anyway."""
+    """The mask [B, n] of modules that are updated after all; what they read stays the same."""
     modules = torch.arange(config.modules, device=tick.device)
     mask = mask & (modules != config.disabled)
     if config.knock_out:
@@ -242,7 +242,7 @@ def _cell_shape(config: RIMsConfig) -> tuple[int, int]:
 
 
 def _uniform(*shape: int, gain: float = 1.0) -> nn.Parameter:
-    """Uniform in ±gain/√(last axis); with 1 as torch's linear layers begin, with √3 of gain one."""
+    """Uniform in ±gain/√(last axis): `nn.Linear`'s own with gain 1, variance-preserving with √3."""
     return nn.Parameter(torch.empty(shape).uniform_(*_bounds(shape[-1], gain)))
 
 

@@ -1,4 +1,4 @@
-"""How the cell runs: the forms there are of it, and which of them is for where it is."""
+"""The forms that the cell has, and which of them it runs by on its device."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from .cell import RIMs, Run, Spans, run_by_definition
 
 
 def run(cell: RIMs, frames: Frames, state: State, starts: Tensor) -> Spans:
-    """As `agents.cores.rims.cell.Run`, by the fastest form that there is."""
+    """As `agents.cores.rims.cell.Run`, by the fastest form available."""
     return find_form(cell)[1](cell, frames, state, starts)
 
 
 def find_form(cell: RIMs) -> tuple[str, Run]:
-    """That form's name, and itself."""
+    """The fastest form available: its name and function."""
     if cell.run is run and has_kernels(cell.start):
         return "compiled", compiled.run
     if cell.run is run and has_fused(cell.start):

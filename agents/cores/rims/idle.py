@@ -1,4 +1,4 @@
-"""What wakes modules that are hardly ever chosen: who is not does not learn what to attend to."""
+"""A loss for modules that are hardly ever chosen, and so do not learn what to attend to."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ WEIGHT = 0.1
 def idle_loss(
     cell: RIMs, slots: Tensor, first: Tensor, starts: Tensor, states: Tensor, mask: Tensor
 ) -> Tensor:
-    """The surprise at each module that is active in under `least_use` of a span's steps.
+    """`WEIGHT` times the surprisal of each module active in under `least_use` of a span's steps.
 
-    It is -log of the module's share in a softmax of scores over modules, the mean over steps, and
-    teaches queries alone. Raised by its own score alone a module stays behind, as the others' grow.
+    It is -log of the module's share in a softmax of scores over modules, averaged over steps, and
+    trains only queries. Raising its own score alone leaves a module behind, as the others' grow.
 
     Args:
         cell: the modules.
@@ -27,7 +27,7 @@ def idle_loss(
         first: h before the span, [B, n, d].
         starts: bool [T, B]; where true h was reset before the step.
         states: h after each step, [T, B, n, d].
-        mask: bool [T, B, n], who was active.
+        mask: bool [T, B, n], which modules were active.
     """
     idle = mask.to(states.dtype).mean((0, 1)) < cell.config.least_use  # [n]
     h = torch.cat([first.unsqueeze(0), states[:-1]])

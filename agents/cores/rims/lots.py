@@ -1,4 +1,4 @@
-"""What is decided by lot, the same again for the same step: random choices and knock-outs."""
+"""Random choices and knock-outs, reproducible for each step."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CHOICES = ("top", "random", "fixed")
 
 
 def choice_order(config: RIMsConfig, ticks: Tensor) -> Tensor | None:
-    """What the choice goes by instead of attention: for ticks [...], int64 [..., n]."""
+    """What the choice goes by if not by attention, highest first: ticks [...] to int64 [..., n]."""
     modules = torch.arange(config.modules, device=ticks.device)
     if config.choice == "random":
         return scramble(ticks.unsqueeze(-1) * config.modules + modules)
@@ -24,6 +24,6 @@ def choice_order(config: RIMsConfig, ticks: Tensor) -> Tensor | None:
 
 
 def knock_out_lots(config: RIMsConfig, ticks: Tensor) -> Tensor:
-    """The active modules with the highest stand still: for ticks [...], int64 [..., n]."""
+    """Lots of which the highest knock active modules out: ticks [...] to int64 [..., n]."""
     modules = torch.arange(config.modules, device=ticks.device)
     return scramble(~(ticks.unsqueeze(-1) * config.modules + modules))

@@ -1,4 +1,4 @@
-"""Input attention, and back: by which modules compete. Scores and weights are [TILE, n]."""
+"""Input attention, by which modules compete, and back. Scores and weights are [TILE, n]."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ LEAST = tl.constexpr(EPSILON)
 
 @triton.jit
 def there(s: tl.tuple, v: tl.tuple) -> tensor:
-    """Which modules there are, [1, n]."""
+    """Which modules exist, and are not padding, [1, n]."""
     return (v.each < s.modules)[None, :]
 
 
 @triton.jit
 def attention(s: tl.tuple, v: tl.tuple, scores: tensor, sparse: constexpr) -> tensor:
-    """Softmax over modules, or between each one's score and the empty slot's; 0 for no module."""
+    """Softmax over modules, or over each one's score and the empty slot's; 0 for padding."""
     scores = tl.where(there(s, v), scores, -float("inf"))
     if sparse:
         shifted = tl.exp(scores - tl.max(scores, 1)[:, None])
         return shifted / tl.sum(shifted, 1)[:, None]
-    else:  # noqa: RET505 (the compiler's way to choose)
+    else:  # noqa: RET505 (Triton's compile-time branch)
         return tl.sigmoid(scores)
 
 
@@ -33,7 +33,7 @@ def attention(s: tl.tuple, v: tl.tuple, scores: tensor, sparse: constexpr) -> te
 def rank(
     x: tl.tuple, s: tl.tuple, v: tl.tuple, scores: tensor, sparse: constexpr, ordered: constexpr
 ) -> tensor:
-    """How many modules are before each: as given, or with more attention (ties: the first)."""
+    """Each module's rank: as given, or by attention, the most first (ties: by index)."""
     if ordered:
         return take(x.ranks + v.now, s.modules, v.own, v.end, v.each, s.modules)
     else:  # noqa: RET505
@@ -46,7 +46,7 @@ def rank(
 
 @triton.jit
 def choose(s: tl.tuple, v: tl.tuple, place: tensor) -> tensor:
-    """1 of those that are active, else 0."""
+    """1 for active modules, else 0."""
     return tl.where((place < s.active) & there(s, v), 1.0, 0.0)
 
 
@@ -54,8 +54,8 @@ def choose(s: tl.tuple, v: tl.tuple, place: tensor) -> tensor:
 def share(
     s: tl.tuple, v: tl.tuple, attended: tensor, place: tensor, ordered: constexpr
 ) -> tl.tuple:
-    """Whose attention is the threshold, what that of the active exceeds it by, normalised, and what
-    it was divided by for that, [TILE, 1].
+    """Whose attention is the threshold, the active modules' excess over it, normalised, and what it
+    was divided by for that, [TILE, 1].
     """
     after = (place == s.active) & there(s, v) & (not ordered)
     threshold = tl.sum(tl.where(after, attended, 0.0), 1)[:, None]

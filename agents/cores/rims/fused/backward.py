@@ -1,4 +1,4 @@
-"""The kernel that takes gradients of tiles of environments back through a span."""
+"""The backward kernel: gradients of tiles of environments back through a span."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def arrived(x: tl.tuple, s: tl.tuple, v: tl.tuple, j: tensor) -> tensor:
 
 @triton.jit
 def receive_back(x: tl.tuple, s: tl.tuple, v: tl.tuple, mask: tensor, precision: constexpr) -> None:
-    """Gradients of what was added to h, and of messages."""
+    """Fill in gradients of what was added to h, and of messages."""
     d, m = s.hidden, s.talkers * s.features
     for j in range(s.modules):
         change = choose_each(column(mask, v.each, j) > 0, arrived(x, s, v, j), 0.0)
@@ -86,7 +86,7 @@ def receive_back(x: tl.tuple, s: tl.tuple, v: tl.tuple, mask: tensor, precision:
 
 @triton.jit
 def listen_back(x: tl.tuple, s: tl.tuple, v: tl.tuple, head: tensor) -> None:
-    """Gradients of one head's queries, keys and values."""
+    """Fill in gradients of one head's queries, keys and values."""
     e, m, stride = s.features, s.talkers * s.features, 3 * s.modules * s.talkers * s.features
     place, scale = v.now * 3 * m + head * e, 1 / tl.sqrt(tl.cast(s.features, tl.float32))
     query = take_all(x.projected + place, 3 * m, s, v) * scale
@@ -111,7 +111,7 @@ def listen_back(x: tl.tuple, s: tl.tuple, v: tl.tuple, head: tensor) -> None:
 
 @triton.jit
 def move_back(x: tl.tuple, s: tl.tuple, v: tl.tuple, mask: tensor, precision: constexpr) -> tensor:
-    """Gradients of gates, c, and in part h; those of the modules' weights, [TILE, n]."""
+    """Fill in gradients of gates, c and, in part, h; return the weights', [TILE, n]."""
     d, stride, d_weights = s.hidden, s.modules * s.hidden, tl.zeros_like(mask)
     for j in range(s.modules):
         dh = talk_back(x, s, v, arrived(x, s, v, j), j, precision)
@@ -137,7 +137,7 @@ def move_back(x: tl.tuple, s: tl.tuple, v: tl.tuple, mask: tensor, precision: co
 def talk_back(
     x: tl.tuple, s: tl.tuple, v: tl.tuple, dh: tensor, j: tensor, precision: constexpr
 ) -> tensor:
-    """The gradient of module j's h, with what comes by its queries, keys and values."""
+    """The gradient of module j's h, plus that through its queries, keys and values."""
     d, m = s.hidden, s.talkers * s.features
     for kind in range(3):
         given = x.d_projected + ((v.now + j) * 3 + kind) * m
@@ -149,7 +149,7 @@ def talk_back(
 
 @triton.jit
 def read_back(x: tl.tuple, s: tl.tuple, v: tl.tuple, d_gates: tl.tuple, j: tensor) -> tensor:
-    """Keeps the gates' gradients; that of module j's weight, [TILE]."""
+    """Store the gates' gradients; return that of module j's weight, [TILE]."""
     d, stride, place = s.hidden, 4 * s.modules * s.hidden, (v.now + j) * 4 * s.hidden
     put_gates(x.d_gates + place, stride, v.own, v.end, v.units, d, d_gates)
     i, f, o, g = take_gates(x.gains + place, stride, v.own, v.end, v.units, d)
@@ -159,7 +159,7 @@ def read_back(x: tl.tuple, s: tl.tuple, v: tl.tuple, d_gates: tl.tuple, j: tenso
 
 @triton.jit
 def ask_back(x: tl.tuple, s: tl.tuple, v: tl.tuple, d_scores: tensor) -> None:
-    """Gradients of h before the step, with what comes by the scores."""
+    """Fill in gradients of h before the step, including that through the scores."""
     d, stride = s.hidden, s.modules * s.hidden
     for j in range(s.modules):
         dh = take(x.d_partly + j * d, stride, v.own, v.end, v.units, d)

@@ -1,4 +1,4 @@
-"""The kernel that takes tiles of environments through all steps of a span."""
+"""The forward kernel: tiles of environments through all steps of a span."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def move(
     taped: constexpr,
     precision: constexpr,
 ) -> None:
-    """The step of the active modules; the others stay as they are."""
+    """Update the active modules; the others stay as they are."""
     d, stride = s.hidden, s.modules * s.hidden
     for j in range(s.modules):
         h = take_state(x, s, v, j)
@@ -119,7 +119,7 @@ def move(
 
 @triton.jit
 def read(x: tl.tuple, s: tl.tuple, v: tl.tuple, weight: tensor, j: tensor) -> tl.tuple:
-    """What a module's gates get of the input, by its weight [TILE], and their bias."""
+    """The input's part in a module's gates, by its weight [TILE], plus their bias."""
     d = s.hidden
     gains = x.gains + (v.now + j) * 4 * d
     i, f, o, g = take_gates(gains, 4 * s.modules * d, v.own, v.end, v.units, d)
@@ -133,7 +133,7 @@ def read(x: tl.tuple, s: tl.tuple, v: tl.tuple, weight: tensor, j: tensor) -> tl
 
 @triton.jit
 def talk(x: tl.tuple, s: tl.tuple, v: tl.tuple, precision: constexpr) -> None:
-    """Queries, keys and values between modules."""
+    """Compute queries, keys and values between modules."""
     d, m = s.hidden, s.talkers * s.features
     for j in range(s.modules):
         h = take(x.between + (v.kept + j) * d, s.modules * d, v.own, v.end, v.units, d)
@@ -147,13 +147,13 @@ def talk(x: tl.tuple, s: tl.tuple, v: tl.tuple, precision: constexpr) -> None:
 
 @triton.jit
 def rows_of_all(s: tl.tuple, v: tl.tuple) -> tensor:
-    """The modules of the tile's environments, counted through, [TILE, n]."""
+    """Flat indices of the modules of the tile's environments, [TILE, n]."""
     return (v.own[:, None] * s.modules + v.each[None, :]).to(tl.int64)
 
 
 @triton.jit
 def take_all(x: tensor, stride: tensor, s: tl.tuple, v: tl.tuple) -> tensor:
-    """One head's part of all modules, which are `stride` apart: [TILE, n, e]."""
+    """Load one head's part of all modules, which are `stride` apart: [TILE, n, e]."""
     here = ((v.own < v.end)[:, None] & there(s, v))[:, :, None]
     here = here & (v.part < s.features)[None, None, :]
     place = x + rows_of_all(s, v)[:, :, None] * stride + v.part[None, None, :]
@@ -162,7 +162,7 @@ def take_all(x: tensor, stride: tensor, s: tl.tuple, v: tl.tuple) -> tensor:
 
 @triton.jit
 def put_all(x: tensor, stride: tensor, s: tl.tuple, v: tl.tuple, value: tensor) -> None:
-    """To where `take_all` takes it from."""
+    """Store where `take_all` loads from."""
     here = ((v.own < v.end)[:, None] & there(s, v))[:, :, None]
     here = here & (v.part < s.features)[None, None, :]
     place = x + rows_of_all(s, v)[:, :, None] * stride + v.part[None, None, :]
@@ -171,7 +171,7 @@ def put_all(x: tensor, stride: tensor, s: tl.tuple, v: tl.tuple, value: tensor) 
 
 @triton.jit
 def listen(x: tl.tuple, s: tl.tuple, v: tl.tuple, head: tensor) -> None:
-    """What all modules read of all of them by one head: a softmax, added up as scores come."""
+    """All modules' messages from all modules by one head, by an online softmax."""
     e, m = s.features, s.talkers * s.features
     projected = x.projected + v.kept * 3 * m + head * e
     query = take_all(projected, 3 * m, s, v) / tl.sqrt(tl.cast(e, tl.float32))
@@ -194,9 +194,7 @@ def listen(x: tl.tuple, s: tl.tuple, v: tl.tuple, head: tensor) -> None:
 
 @triton.jit
 def receive(x: tl.tuple, s: tl.tuple, v: tl.tuple, mask: tensor, precision: constexpr) -> None:
-    """Adds to the active modules' h what they make of their messages, and resets it for the next
-    step.
-    """
+    """Add the projected messages to the active modules' h, and reset it for the next step."""
     d, m, stride = s.hidden, s.talkers * s.features, s.modules * s.hidden
     for j in range(s.modules):
         h = take(x.between + (v.kept + j) * d, stride, v.own, v.end, v.units, d)

@@ -1,4 +1,4 @@
-"""What the kernels are told of a span, and what memory they work on."""
+"""The kernels' sizes, and the memory that they work on."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ class Sizes(NamedTuple):
 
 
 class Forward(NamedTuple):
-    """What the kernel forward reads and fills in.
+    """What the forward kernel reads and fills in.
 
-    Given: starts bool [T + 1, B], ranks [T, B, n] or empty; of the input what scores are products
-    of [T, B, n, d] and what is added to them [T, B, n], and what gates get [T, B, n, 4·d];
-    parameters, [runs, n, ...]. Made: h after each step [T, B, n, d]; masks and probabilities
-    [T, B, n]; h before each step, after resets, and after the last [T + 1, B, n, d], c before
-    resets likewise (of the first step they are given); scores and weights [T, B, n]; gates
-    [T, B, n, 4·d], h between dynamics and communication [T, B, n, d], queries, keys and values
-    between modules [T, B, n, 3, A·e], messages [T, B, n, A·e], the logarithms of what attention
-    between modules is divided by [T, B, n, A].
+    Given: starts bool [T + 1, B]; ranks [T, B, n] or empty; from the input, what h is multiplied
+    with for scores [T, B, n, d], what is added to scores [T, B, n], and gains of the gates
+    [T, B, n, 4·d]; parameters, [runs, n, ...]. Made: h after each step [T, B, n, d]; masks and
+    probabilities [T, B, n]; h before each step and after the last, after resets [T + 1, B, n, d],
+    and c likewise, but before resets (both given for the first step); scores and weights [T, B, n];
+    gates [T, B, n, 4·d], h between dynamics and communication [T, B, n, d], queries, keys and
+    values between modules [T, B, n, 3, A·e], messages [T, B, n, A·e], the logarithms of the
+    normalisers of the attention between modules [T, B, n, A].
     """
 
     starts: Any
@@ -62,10 +62,10 @@ class Forward(NamedTuple):
 
 
 class Backward(NamedTuple):
-    """Likewise backward: gradients of h after each step [T, B, n, d], and what is filled in:
-    gradients of what was added to h [T, B, n, d], messages [B, n, A·e], queries, keys and values,
-    gates, scores; h before a step but for what comes by its scores [B, n, d]; and h and c before
-    each step, after resets, and after the last [T + 1, B, n, d].
+    """Likewise for backward: gradients of h after each step [T, B, n, d]; filled in, gradients of
+    what was added to h [T, B, n, d], of messages [B, n, A·e], queries, keys and values, gates,
+    scores, h before a step except through its scores [B, n, d], and h and c before each step, after
+    resets, and after the last [T + 1, B, n, d].
     """
 
     starts: Any
@@ -92,17 +92,16 @@ class Backward(NamedTuple):
     d_cells: Any
 
 
-GIVEN = Backward._fields[: Backward._fields.index("d_outputs")]  # as `Forward` has them
+GIVEN = Backward._fields[: Backward._fields.index("d_outputs")]  # as in `Forward`
 
 
 class Tile(NamedTuple):
-    """What a program works on, at a step.
+    """What a program works on at a step.
 
-    Indices: the environments [TILE], where its run's end, and its run's first module among all
-    runs'; the modules, a module's units, its message's numbers and one head's part of those. Places
-    of the step: how many modules of how many environments come before it in [T, B, n, ...], before
-    the next one, and before it on the tape. Flags [TILE]: whether an episode begins here, and
-    whether one does at the next step.
+    Indices: its environments [TILE], where its run's end, and its run's first module among all
+    runs'; the modules, a module's units, its message's features and one head's part of those.
+    Offsets in modules, [T, B, n, ...]: of the step, of the next one, and of the step on the tape.
+    Flags [TILE]: whether an episode begins at this step, and at the next.
     """
 
     own: Any
@@ -120,7 +119,7 @@ class Tile(NamedTuple):
 
 
 def kinds_of(config: RIMsConfig) -> dict[str, int]:
-    """What the kernels are compiled for: variants, and how wide tensors are that hold modules, the
+    """Compile-time constants of the kernels: variants, and the padded widths of the modules, the
     units of one, its message, and one head's part of that.
     """
     message = config.communication_heads * config.communication_key

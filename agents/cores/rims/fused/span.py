@@ -1,4 +1,4 @@
-"""How the kernels are called: a span of the cell as a function with gradients."""
+"""Calling the kernels: a span of the cell as a differentiable function."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ if TYPE_CHECKING:
     from ..cell import RIMs
     from ..config import RIMsConfig
 
-ATTENTIONS = ("sparse", "null")  # what the kernels have
-WIDEST = 128  # numbers of a module, and of its message
+ATTENTIONS = ("sparse", "null")  # supported by the kernels
+WIDEST = 128  # units of a module, and features of its message
 MOST = 16  # modules
 
 
 def covers(config: RIMsConfig) -> bool:
-    """Whether the kernels have these variants and sizes."""
+    """Whether the kernels support these variants and sizes."""
     return (
         config.attention in ATTENTIONS
         and config.dynamics == "lstm"
@@ -79,8 +79,8 @@ def run(cell: RIMs, frames: Frames, state: State, starts: Tensor) -> Spans:
 
 
 def ranks_of(config: RIMsConfig, draws: Tensor, steps: int) -> Tensor:
-    """How many modules come before each in the order of choice, int32 [T, B, n]; where the choice
-    goes by attention [T, 0].
+    """Each module's rank in the order of choice, int32 [T, B, n]; [T, 0] if the choice goes by
+    attention.
     """
     ticks = draws + torch.arange(steps, device=draws.device).unsqueeze(1)  # [T, B]
     order = choice_order(config, ticks)
@@ -90,8 +90,8 @@ def ranks_of(config: RIMsConfig, draws: Tensor, steps: int) -> Tensor:
 
 
 class _Span(Span):
-    """How: the configuration, and whether a way back may come. h and c are [B, n, d]; what is given
-    and made is as `Forward` has it.
+    """`how` is the configuration, and whether a backward pass may follow. h and c are [B, n, d];
+    what is given and made is as in `Forward`.
     """
 
     given_along = 0, 0, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0
@@ -143,7 +143,7 @@ class _Span(Span):
 
 
 def sizes_of(config: RIMsConfig, offset: Tensor) -> Sizes:
-    """Of a span, by what is added to scores, [T, B, n]."""
+    """Of a span, from what is added to scores, [T, B, n]."""
     talk = config.communication_heads, config.communication_key
     return Sizes._make((*offset.shape, config.active, config.hidden, *talk))
 
@@ -151,7 +151,7 @@ def sizes_of(config: RIMsConfig, offset: Tensor) -> Sizes:
 def _gradients(
     x: Forward, y: Backward, runs: int, needed: Sequence[bool]
 ) -> tuple[Tensor | None, ...]:
-    """Of the parameters, as far as they are needed."""
+    """Of the parameters; None where not needed."""
     given = x.starts[:-1], x.before[:-1], x.between, x.messages
     begins, before, between, messages = apart(runs, *given)  # [T, runs, B, ...]
     found = y.d_states[:-1], y.d_gates, y.d_projected, y.d_change
