@@ -1,6 +1,6 @@
-"""Input attention, and back: by which modules compete for what there is to read.
+"""Input attention, by which modules compete for the slots, and back.
 
-Scores, weights and their gradients are rows [n, H, S] of lanes.
+Scores, weights and their gradients are rows of lanes [n, H, S].
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ..cell import EPSILON
 
 @part
 def ask(s: Any, p: Any, matrix: Any, bias: Any, offers: Any, h: Any, tape: Any) -> None:
-    """The queries of all modules and their scores, in place of the weights."""
+    """The queries of all modules, and their scores, stored in place of the weights."""
     width, scale = s.heads * s.key, 1 / s.key**0.5
     for j in range(s.modules):
         query = tape + (p.query + j * width)
@@ -33,7 +33,7 @@ def ask(s: Any, p: Any, matrix: Any, bias: Any, offers: Any, h: Any, tape: Any) 
 
 @inlined
 def keys(s: Any, slot: int) -> int:
-    """Where a slot's keys [H·key] are among what is offered."""
+    """Where a slot's keys [H·key] are among the offers."""
     row: int = slot * s.heads * (s.key + s.value)
     return row
 
@@ -57,7 +57,7 @@ def ask_back(
     dh: Any,
     tape: Any,
 ) -> None:
-    """Gradients of queries [n, H·key] and, added up, of keys and h."""
+    """Gradients of queries [n, H·key] and, accumulated, of keys and h."""
     width, scale = s.heads * s.key, 1 / s.key**0.5
     for j in range(s.modules):
         for head in range(s.heads):
@@ -102,7 +102,7 @@ def weigh_back(s: Any, p: Any, d_weights: Any, tape: Any) -> None:
 
 @part
 def softmax(x: Any, stride: int, count: int, beside: float) -> None:
-    """In place, over rows `stride` apart; `beside` of them there are more, whose score is 0."""
+    """Softmax in place, over rows `stride` apart and `beside` more whose score is 0."""
     top = load(x, 0)
     if beside:
         top = larger(top, nothing(x))
@@ -119,7 +119,7 @@ def softmax(x: Any, stride: int, count: int, beside: float) -> None:
 
 @part
 def softmax_back(gradient: Any, weights: Any, stride: int, count: int) -> None:
-    """From the gradient of weights to that of what they are the softmax of, in its place."""
+    """From the gradient of a softmax to that of its scores, in place."""
     total = nothing(gradient)
     for i in range(count):
         total = fma(load(gradient, i * stride), load(weights, i * stride), total)
@@ -130,7 +130,7 @@ def softmax_back(gradient: Any, weights: Any, stride: int, count: int) -> None:
 
 @part
 def attend(s: Any, p: Any, tape: Any) -> None:
-    """Softmax between the slots and an empty one, and how much of it is not the empty one's."""
+    """Softmax over the slots and an empty one, and how much of it is not the empty one's."""
     for j in range(s.modules):
         attended = nothing(tape)
         for head in range(s.heads):
@@ -162,7 +162,7 @@ def compete(s: Any, p: Any, tape: Any) -> None:
 
 @part
 def rank(s: Any, p: Any, ranks: Any, tape: Any) -> None:
-    """How many modules are before each: as given, or with more attention (ties: the first)."""
+    """Each module's rank: as given, or by attention, the most first (ties: by index)."""
     for j in range(s.modules):
         place = nothing(tape)
         if s.ordered:
@@ -178,20 +178,20 @@ def rank(s: Any, p: Any, ranks: Any, tape: Any) -> None:
 
 @inlined
 def chosen(s: Any, place: Any) -> Any:
-    """1 of a rank that is active."""
+    """1 for a rank that is active, else 0."""
     return above(like(place, s.active - 0.5), place)
 
 
 @inlined
 def runner_up(s: Any, place: Any) -> Any:
-    """1 of the rank whose attention is the threshold, where the choice goes by attention."""
+    """1 for the rank whose attention is the threshold, if the choice goes by attention."""
     after = above(place, like(place, s.active - 0.5))
     return (1.0 - s.ordered) * (after - above(place, like(place, s.active + 0.5)))
 
 
 @part
 def share(s: Any, p: Any, tape: Any) -> None:
-    """What attention exceeds the threshold by, normalised, times the softmax over slots."""
+    """The weights: excess over the threshold, normalised, times the softmax over slots."""
     scores, threshold = s.heads * s.slots, nothing(tape)
     for j in range(s.modules):
         here = runner_up(s, load(tape, p.rank + j))
@@ -216,7 +216,7 @@ def share_back(s: Any, p: Any, d_weights: Any, tape: Any) -> None:
     n, scores = s.modules, s.heads * s.slots
     total = load(tape, p.total)
     shared, threshold = nothing(tape), nothing(tape)
-    for j in range(n):  # of the shares: in place of the modules' distribution, needed no more
+    for j in range(n):  # of shares, in place of the distribution over modules
         gradient = nothing(tape)
         for i in range(j * scores, (j + 1) * scores):
             gradient = fma(load(d_weights, i), load(tape, p.slots + i), gradient)
@@ -247,20 +247,20 @@ def share_back(s: Any, p: Any, d_weights: Any, tape: Any) -> None:
 
 @inlined
 def of_probability(s: Any, p: Any, threshold: Any, j: int, tape: Any) -> Any:
-    """The gradient of one softmax over modules by its mean, of which one is the threshold."""
+    """A softmax over modules' gradient through its mean, also as the threshold."""
     here = runner_up(s, load(tape, p.rank + j))
     return fma(here, threshold, load(tape, p.probability + j)) / (s.heads * s.slots)
 
 
 @part
 def take_part(s: Any, p: Any, lots: Any, tape: Any) -> None:
-    """The mask: the chosen modules, less the disabled one and those that lots knock out."""
+    """The mask: the chosen modules, except the disabled one and those that lots knock out."""
     zero = nothing(tape)
     for j in range(s.modules):
         store(tape, p.mask + j, zero if j == s.disabled else chosen(s, load(tape, p.rank + j)))
     if s.knock_out == 0:
         return
-    for j in range(s.modules):  # 2 for one that is active and stands still, until all are counted
+    for j in range(s.modules):  # 2 for one that is knocked out, until all are counted
         own, before = load(lots, j), zero
         for i in range(s.modules):
             active = above(load(tape, p.mask + i), zero)
@@ -274,7 +274,7 @@ def take_part(s: Any, p: Any, lots: Any, tape: Any) -> None:
 
 @part
 def read(s: Any, p: Any, offers: Any, j: int, tape: Any, out: Any) -> None:
-    """What a module reads [H·value]: the values of the slots by its weights."""
+    """What a module reads [H·value]: the slots' values by its weights."""
     for head in range(s.heads):
         weights = tape + (p.weights + (j * s.heads + head) * s.slots)
         for row in range(head * s.value, (head + 1) * s.value):
@@ -295,7 +295,7 @@ def read_back(
     d_offers: Any,
     tape: Any,
 ) -> None:
-    """Gradients of a module's weights and, added up, of the values."""
+    """Gradients of a module's weights and, accumulated, of the values."""
     for head in range(s.heads):
         for slot in range(s.slots):
             place = (j * s.heads + head) * s.slots + slot
@@ -309,7 +309,7 @@ def read_back(
 
 @part
 def read_ahead(s: Any, p: Any, gains: Any, j: int, tape: Any, gates: Any) -> None:
-    """Adds to a module's gates what was read ahead for them [gates·d], by its weight."""
+    """Add to a module's gates what was multiplied ahead [gates·d], by its weight."""
     weight = load(tape, p.weights + j)
     for row in range(s.gates * s.hidden):
         store(gates, row, fma(weight, load(gains, row), load(gates, row)))
@@ -319,7 +319,7 @@ def read_ahead(s: Any, p: Any, gains: Any, j: int, tape: Any, gates: Any) -> Non
 def read_ahead_back(
     s: Any, p: Any, gains: Any, j: int, d_gates: Any, d_weights: Any, d_gains: Any, tape: Any
 ) -> None:
-    """Gradients of a module's weight and of what was read ahead for its gates."""
+    """Gradients of a module's weight and of what was multiplied ahead."""
     weight, total = load(tape, p.weights + j), nothing(tape)
     for row in range(s.gates * s.hidden):
         gradient = load(d_gates, row)

@@ -1,4 +1,4 @@
-"""The kernel that takes gradients of tiles of sixteen environments back through a span."""
+"""The backward kernel: gradients of tiles of sixteen environments back through a span."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from .sizes import (
 
 @kernel
 def backward(start: int, end: int, told: Any, places: Any, others: Any, kind: Any) -> None:
-    """Tiles `start` to `end`: fills the gradients in."""
+    """Tiles `start` to `end`: fill in the gradients."""
     s, p, back, learnt = Sizes(*told[0]), Places(*told[1]), Back(*told[2]), Learnt(*told[3])
     pointers, r = numbers(others, kind), Rows(*rows(places, kind))
     w, x = Weights(*pointers[:8]), Backward(*pointers[8:])
@@ -37,7 +37,7 @@ def backward(start: int, end: int, told: Any, places: Any, others: Any, kind: An
         work, own = r.work + tile * back.end, tile * WIDTH * state
         h, c, arrived = work + back.h, work + back.c, work + back.arrived
         sums = r.sums + tile * learnt.end
-        clear(work, 2 * state)  # the first state's gradient, and h's
+        clear(work, 2 * state)  # gradients of the initial state and of h
         clear(sums, learnt.end)
         if s.lstm:
             gather(x.d_last + own, state, state, c)
@@ -59,7 +59,7 @@ def backward(start: int, end: int, told: Any, places: Any, others: Any, kind: An
 
 @part
 def talk_back(s: Any, p: Any, w: Any, back: Any, work: Any, tape: Any) -> None:
-    """The attention between modules."""
+    """Back through the attention between modules."""
     n, d, talk = s.modules, s.hidden, s.talkers * s.features
     h, change, message = work + back.h, work + back.change, work + back.message
     projected, scores = work + back.projected, work + back.scores
@@ -75,7 +75,7 @@ def talk_back(s: Any, p: Any, w: Any, back: Any, work: Any, tape: Any) -> None:
 
 @part
 def learn_to_talk(s: Any, p: Any, learnt: Any, back: Any, work: Any, tape: Any, sums: Any) -> None:
-    """Adds to the gradients of the attention between modules."""
+    """Add to the parameters' gradients of the attention between modules."""
     n, d, talk = s.modules, s.hidden, s.talkers * s.features
     given, turned = work + back.given, work + back.turned
     for j in range(n):
@@ -92,7 +92,7 @@ def learn_to_talk(s: Any, p: Any, learnt: Any, back: Any, work: Any, tape: Any, 
 
 @part
 def learn_to_ask(s: Any, p: Any, learnt: Any, back: Any, work: Any, tape: Any, sums: Any) -> None:
-    """Likewise to those of the queries."""
+    """Likewise of the queries."""
     n, d, key = s.modules, s.hidden, s.heads * s.key
     add(work + back.query, n * key, sums + learnt.query_bias)
     for j in range(n):
@@ -114,7 +114,7 @@ def move_back(
     tape: Any,
     sums: Any,
 ) -> None:
-    """The modules' dynamics, and the attention to the input."""
+    """Back through the modules' dynamics and the input attention."""
     n, d, width = s.modules, s.hidden, offered(s) + s.modules * gained(s)
     h, c, gates, taken = work + back.h, work + back.c, work + back.gates, work + back.read
     query, weights, given = work + back.query, work + back.weights, work + back.given
@@ -122,7 +122,7 @@ def move_back(
     gains, d_gains = work + back.gains, work + back.d_gains
     here = frame * WIDTH * width
     gather(x.offers + here, width, offered(s), offers)
-    clear(weights, back.end - back.weights)  # and what is offered, which is after them
+    clear(weights, back.end - back.weights)  # and the offers' gradients, which follow them
     for j in range(n):
         active = where(load(tape, p.mask + j))
         if active:
@@ -149,7 +149,7 @@ def move_back(
 def learn_to_move(
     s: Any, learnt: Any, j: int, gates: Any, seen: Any, active: int, turned: Any, sums: Any
 ) -> None:
-    """Adds to the gradients of a module's dynamics."""
+    """Add to the parameters' gradients of a module's dynamics."""
     rows, width = 4 * s.hidden, s.hidden + s.heads * s.value
     of_gates = sums + (learnt.gates + j * products(s, rows, width) // s.modules)
     add(gates, rows, sums + (learnt.bias + j * rows))

@@ -1,4 +1,4 @@
-"""Attention between modules, and back. Queries, keys and values are rows [n, 3, A·e] of lanes."""
+"""Attention between modules, and back. Queries, keys and values are rows of lanes [n, 3, A·e]."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .attention import softmax, softmax_back
 
 @part
 def attend_to_all(s: Any, p: Any, j: int, tape: Any) -> None:
-    """How much module j attends to each of them."""
+    """How much module j attends to each module."""
     e, width, projected = s.features, s.talkers * s.features, tape + p.projected
     scale = 1 / e**0.5
     for head in range(s.talkers):
@@ -28,7 +28,7 @@ def attend_to_all(s: Any, p: Any, j: int, tape: Any) -> None:
 
 @part
 def hear(s: Any, p: Any, j: int, tape: Any, message: Any) -> None:
-    """What module j reads [A·e] of all of them."""
+    """Module j's message [A·e] from all modules."""
     e, width, projected = s.features, s.talkers * s.features, tape + p.projected
     for head in range(s.talkers):
         attended = tape + (p.attended + (j * s.talkers + head) * s.modules)
@@ -44,7 +44,7 @@ def hear(s: Any, p: Any, j: int, tape: Any, message: Any) -> None:
 def communicate_back(
     s: Any, p: Any, j: int, d_message: Any, scores: Any, d_projected: Any, tape: Any
 ) -> None:
-    """Adds what module j's message gives to the gradients of queries, keys and values."""
+    """Add to gradients of queries, keys and values from that of module j's message."""
     e, width, projected = s.features, s.talkers * s.features, tape + p.projected
     scale = 1 / e**0.5
     for head in range(s.talkers):
@@ -72,7 +72,7 @@ def communicate_back(
 def receive(
     s: Any, p: Any, j: int, matrix: Any, message: Any, change: Any, h: Any, tape: Any
 ) -> None:
-    """Adds what a module makes of its message [A·e] to its h, where it takes part in the step."""
+    """Add a module's projected message [A·e] to its h, where it is active."""
     d, width, own = s.hidden, s.talkers * s.features, h + j * s.hidden
     clear(change, d)
     multiply(matrix + j * d * width, d, width, message, change)

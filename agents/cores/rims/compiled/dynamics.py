@@ -1,7 +1,7 @@
-"""How a module steps, LSTM or GRU, and back.
+"""A module's dynamics, LSTM or GRU, and back.
 
-Gates are rows [4·d] of lanes: LSTM's input, forget, output and candidate; GRU's reset, update, and
-what of its candidate comes from the input and from the state.
+Gates are rows of lanes [4·d]: LSTM's input, forget, output and candidate; GRU's reset, update, and
+the parts of its candidate from the input and from the state.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def gather_gates(
 def gather_gates_back(
     s: Any, j: int, inputs: Any, hidden: Any, d_gates: Any, d_read: Any, dh: Any
 ) -> None:
-    """Gradients of what a module reads and, added up, of its h."""
+    """Gradients of what a module reads and, accumulated, of its h."""
     d, width, own = s.hidden, s.heads * s.value, dh + j * s.hidden
     rows, both = s.gates * d, s.gates * d if s.lstm else 2 * d
     clear(d_read, width)
@@ -46,7 +46,7 @@ def gather_gates_back(
 
 @part
 def step(s: Any, p: Any, j: int, h: Any, c: Any, tape: Any) -> None:
-    """h and c after the step, where the module takes part in it."""
+    """Update h and c, where the module is active."""
     d, own = s.hidden, j * s.hidden
     gates, squashed, mask = on_tape(p, j, own, tape)
     for row in range(d):
@@ -59,13 +59,13 @@ def step(s: Any, p: Any, j: int, h: Any, c: Any, tape: Any) -> None:
 
 @inlined
 def on_tape(p: Any, j: int, own: int, tape: Any) -> Any:
-    """Where a module's gates and squashed numbers are, and its mask."""
+    """Where a module's gates and squashed values are, and its mask."""
     return tape + (p.gates + 4 * own), tape + (p.squashed + own), load(tape, p.mask + j)
 
 
 @inlined
 def step_gru(gates: Any, d: int, squashed: Any, mask: Any, h: Any) -> None:
-    """One number of h."""
+    """Update one unit of h."""
     r, u = sigmoid(load(gates, 0)), sigmoid(load(gates, d))
     candidate = tanh(fma(r, load(gates, 3 * d), load(gates, 2 * d)))
     store(gates, 0, r)
@@ -77,7 +77,7 @@ def step_gru(gates: Any, d: int, squashed: Any, mask: Any, h: Any) -> None:
 
 @part
 def step_again(s: Any, p: Any, j: int, tape: Any, out: Any) -> None:
-    """h [d] of a module after its step, from the tape."""
+    """Recompute a module's h [d] after its step from the tape."""
     d, own = s.hidden, j * s.hidden
     gates, squashed, mask = on_tape(p, j, own, tape)
     for row in range(d):
@@ -91,7 +91,7 @@ def step_again(s: Any, p: Any, j: int, tape: Any, out: Any) -> None:
 
 @part
 def step_back(s: Any, p: Any, j: int, dh: Any, dc: Any, d_gates: Any, tape: Any) -> None:
-    """Gradients of a module's gates, and of its h and c but for what comes by the gates."""
+    """Gradients of a module's gates, and of its h and c except through the gates."""
     d, own = s.hidden, j * s.hidden
     gates, squashed, mask = on_tape(p, j, own, tape)
     for row in range(d):
@@ -108,7 +108,7 @@ def step_back(s: Any, p: Any, j: int, dh: Any, dc: Any, d_gates: Any, tape: Any)
 def step_gru_back(
     gates: Any, d: int, squashed: Any, mask: Any, before: Any, dh: Any, d_gates: Any
 ) -> None:
-    """One number of h."""
+    """Likewise for one unit of h."""
     r, u, held = load(gates, 0), load(gates, d), load(gates, 3 * d)
     candidate, h = load(squashed, 0), load(dh, 0)
     reached = choose(mask, h, nothing(dh))

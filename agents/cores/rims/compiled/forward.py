@@ -1,4 +1,4 @@
-"""The kernel that takes tiles of sixteen environments through all steps of a span."""
+"""The forward kernel: tiles of sixteen environments through all steps of a span."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .sizes import Ahead, Forward, Places, Rows, Sizes, Weights, gained, offered
 
 @kernel
 def forward(start: int, end: int, told: Any, places: Any, others: Any, kind: Any) -> None:
-    """Tiles `start` to `end`: fills the tape and the results in."""
+    """Tiles `start` to `end`: fill in the tape and the results."""
     s, p, ahead = Sizes(*told[0]), Places(*told[1]), Ahead(*told[2])
     pointers, r = numbers(others, kind), Rows(*rows(places, kind))
     w, x = Weights(*pointers[:8]), Forward(*pointers[8:])
@@ -43,7 +43,7 @@ def forward(start: int, end: int, told: Any, places: Any, others: Any, kind: Any
 
 @part
 def move(s: Any, p: Any, w: Any, x: Any, ahead: Any, work: Any, frame: int, tape: Any) -> None:
-    """The attention to the input, and the step of the modules that it chooses."""
+    """Input attention, and the step of the active modules."""
     n, d = s.modules, s.hidden
     h, c = work + ahead.h, work + ahead.c
     offers, gains, order = work + ahead.offers, work + ahead.gains, work + ahead.order
@@ -74,7 +74,7 @@ def move(s: Any, p: Any, w: Any, x: Any, ahead: Any, work: Any, frame: int, tape
 
 @part
 def talk(s: Any, p: Any, w: Any, ahead: Any, work: Any, tape: Any) -> None:
-    """The attention between modules."""
+    """Attention between modules."""
     n, d, width = s.modules, s.hidden, s.talkers * s.features
     h, message, change = work + ahead.h, work + ahead.message, work + ahead.change
     clear(tape + p.projected, 3 * n * width)

@@ -37,11 +37,11 @@ from .sizes import (
 if TYPE_CHECKING:
     from ..config import RIMsConfig
 
-ATTENTIONS, DYNAMICS = ("sparse", "null"), ("lstm", "gru")  # what the kernels have
+ATTENTIONS, DYNAMICS = ("sparse", "null"), ("lstm", "gru")  # supported by the kernels
 
 
 def covers(config: RIMsConfig) -> bool:
-    """Whether the kernels have these variants."""
+    """Whether the kernels support these variants."""
     return config.attention in ATTENTIONS and config.dynamics in DYNAMICS
 
 
@@ -83,9 +83,9 @@ def run(cell: RIMs, frames: Frames, state: State, starts: Tensor) -> Spans:
 
 
 def reads_ahead(config: RIMsConfig, x: Tensor) -> bool:
-    """Whether input and value weights are multiplied first: where that takes fewer products.
+    """Whether to multiply input and value weights first, where that takes fewer products.
 
-    It can be done where a module reads by one weight: with one head, of one slot [M, 1, D].
+    It is possible if a module reads by one weight: with one head and one slot, x [M, 1, D].
     """
     frames, slots, inputs = x.shape
     rows = config.modules * GATES[config.dynamics] * config.hidden
@@ -95,7 +95,7 @@ def reads_ahead(config: RIMsConfig, x: Tensor) -> bool:
 
 
 def sizes_of(config: RIMsConfig, steps: int, batch: int, x: Tensor) -> Sizes:
-    """What the kernels are told; the flags of the way back as for a span without one."""
+    """The kernels' sizes; flags of the backward pass as for a span without one."""
     ahead = reads_ahead(config, x)
     tiles = (batch + padding(batch)) // WIDTH
     return Sizes(
@@ -124,7 +124,7 @@ def sizes_of(config: RIMsConfig, steps: int, batch: int, x: Tensor) -> Sizes:
 
 
 def _order(config: RIMsConfig, state: State, steps: int, kind: torch.dtype) -> tuple[Tensor, ...]:
-    """Ranks in the order of choice, and in that of lots: [T, B', n], or empty where not wanted."""
+    """Ranks in the order of choice, and of lots: [T, B', n] each, or empty if not needed."""
     empty = torch.empty(0, dtype=kind)
     if config.choice == "top" and not config.knock_out:
         return empty, empty
@@ -135,7 +135,7 @@ def _order(config: RIMsConfig, state: State, steps: int, kind: torch.dtype) -> t
 
 
 def _ranks(order: Tensor, kind: torch.dtype) -> Tensor:
-    """How many of [T, B, n] come before each, the largest first: [T, B', n]."""
+    """Ranks among the modules of [T, B, n], the largest first: [T, B', n]."""
     ranks = order.argsort(dim=2, descending=True, stable=True).argsort(2)
     return fill(ranks.to(kind))
 
@@ -164,9 +164,9 @@ def _go_forward(
 
 
 class _Span(torch.autograd.Function):
-    """A span, as `Forward` and `Weights` have it.
+    """A span; see `Forward` and `Weights`.
 
-    forward: starts [T, B', 1], ranks and lots, or empty, offers, h and c, and the parameters.
+    forward: starts [T, B', 1], ranks and lots (or empty), offers, h and c, and the parameters.
     Returns h after each step [T·B', n·d], c after the last [B', n·d], masks and probabilities
     [T·B', n].
     """
@@ -208,7 +208,7 @@ class _Span(torch.autograd.Function):
 
 
 def _gradients(s: Sizes, learnt: Learnt, sums: Tensor, start: Tensor) -> Weights:
-    """Those of the parameters from the sums [places, 16]: None in a group that does not learn."""
+    """Those of parameters from the sums [places, 16]; None in a group that does not learn."""
 
     def weight(place: int, height: int, width: int) -> Tensor:
         found = sums[place : place + products(s, height, width)]

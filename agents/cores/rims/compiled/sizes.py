@@ -1,7 +1,7 @@
-"""What the kernels are told of a span, and what memory they work on.
+"""The kernels' sizes, and the memory that they work on.
 
-Others have a span as [T·B', ...], B' environments a step, whole tiles of sixteen. A tile goes
-through its steps as rows of sixteen numbers, one for each of its environments.
+Outside the kernels a span is [T·B', ...], with B' environments per step, whole tiles of sixteen.
+Inside, a tile goes through its steps as rows of sixteen numbers, one for each of its environments.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from ....kernels.products import whole_columns, whole_rows
 class Sizes(NamedTuple):
     """Of a span: T steps of tiles of sixteen environments, and the cell's sizes.
 
-    The flags are 0 or 1: whether the choice goes by a given order; whether what the gates get of
-    the values was multiplied ahead (value is then 0, and gains [n·gates·d] come after the keys);
-    whether the tape is kept for the way back, else there is one of one step; whether the groups of
-    parameters want gradients.
+    The last flags are 0 or 1: whether the choice goes by a given order; whether values were
+    multiplied with the gates' weights ahead (value is then 0, and gains [n·gates·d] follow the
+    keys); whether the tape is kept for the backward pass, or else has one step; whether the groups
+    of parameters need gradients.
     """
 
     steps: int
@@ -53,8 +53,8 @@ class Places(NamedTuple):
     gates [n, 4·d] after their nonlinearities, memory [n·d] (c before), squashed [n·d] (tanh c, or
     GRU's candidate), query [n, H·key], weights, competing and slots [n, H, S] (softmax over modules
     and over slots), probability, share, rank, mask [n], total [1] (what shares are fractions of),
-    projected [n, 3, A·e], attended [n, A, n], and before [n·d] (h before). What else weights were
-    multiplied with is worked out again on the way back: the tape is too long to stay in the caches.
+    projected [n, 3, A·e], attended [n, A, n], and before [n·d] (h before). Other factors of weights
+    are recomputed in the backward pass, as the tape is too long to stay in the caches.
     """
 
     gates: int
@@ -76,9 +76,9 @@ class Places(NamedTuple):
 
 
 class Ahead(NamedTuple):
-    """Likewise in what a tile works with on its way: state, what is offered, a module's gains, what
-    it reads [H·value], its message [A·e] and change, and `order` [n] of modules, by ranks and then
-    by lots.
+    """Likewise in a tile's working memory, forward: state, offers, a module's gains, what it reads
+    [H·value], its message [A·e] and change [d], and `order` [n] of modules, by ranks and then by
+    lots.
     """
 
     h: int
@@ -93,9 +93,9 @@ class Ahead(NamedTuple):
 
 
 class Back(NamedTuple):
-    """Likewise on its way back: gradients, the first one that of the first state; what is offered
-    once more and its gradients; `arrived` [n·d] from others, `scores` [n] between modules; what
-    weights of one module were multiplied with, `given` [d + H·value or A·e], and that `turned`.
+    """Likewise backward: gradients, the first one that of the initial state; offers again, and
+    their gradients; `arrived` [n·d] from outside, `scores` [n] between modules; the factors of one
+    module's weights, `given` [d + H·value or A·e], and these `turned`, transposed.
     """
 
     first: int
@@ -131,7 +131,7 @@ def places_of(s: Sizes) -> Places:
 
 @cache
 def ahead_of(s: Sizes) -> Ahead:
-    """The places of the way forward."""
+    """The places of the forward pass."""
     n, state = s.modules, s.modules * s.hidden
     rows = [state, state, offered(s), gained(s), s.heads * s.value]
     rows += [s.talkers * s.features, n, s.hidden]
@@ -140,7 +140,7 @@ def ahead_of(s: Sizes) -> Ahead:
 
 @cache
 def back_of(s: Sizes) -> Back:
-    """The places of the way back."""
+    """The places of the backward pass."""
     n, state, talk = s.modules, s.modules * s.hidden, s.talkers * s.features
     rows = [state, state, state, state, state, talk, 3 * n * talk, n, 4 * s.hidden]
     given = max(s.hidden + s.heads * s.value, talk)
@@ -151,14 +151,14 @@ def back_of(s: Sizes) -> Back:
 
 @for_both
 def offered(s: Any) -> int:
-    """How many keys and values there are to read: [S, H·key + H·value]."""
+    """How many rows the keys and values to read take: [S, H·key + H·value]."""
     count: int = s.slots * s.heads * (s.key + s.value)
     return count
 
 
 @for_both
 def gained(s: Any) -> int:
-    """How many numbers a module's gates get that were multiplied ahead."""
+    """How many rows of a module's gates were multiplied ahead."""
     count: int = s.ahead * s.gates * s.hidden
     return count
 
@@ -177,8 +177,8 @@ class Weights(NamedTuple):
 
 
 class Learnt(NamedTuple):
-    """The row where the gradient of each thing begins among a tile's, of all its frames: weights as
-    `add_products` adds them up, gates [n, 4·d, d + H·value], query [n, H·key, d], talk
+    """The row where each gradient begins among a tile's, which are summed over its frames: weights
+    in the layout of `add_products`, gates [n, 4·d, d + H·value], query [n, H·key, d], talk
     [n, 3·A·e, d] and listen [n, d, A·e], and biases [n·4·d] and [n·H·key] in lanes.
     """
 
@@ -193,7 +193,7 @@ class Learnt(NamedTuple):
 
 @cache
 def learnt_of(s: Sizes) -> Learnt:
-    """Of groups of parameters that do not learn there are none."""
+    """The places for these sizes; groups of parameters that do not learn have none."""
     d, key, talk = s.hidden, s.heads * s.key, s.talkers * s.features
     modules = [products(s, 4 * d, d + s.heads * s.value), s.modules * 4 * d]
     attention = [products(s, key, d), s.modules * key]
@@ -205,13 +205,13 @@ def learnt_of(s: Sizes) -> Learnt:
 
 @for_both
 def products(s: Any, height: int, width: int) -> int:
-    """How many rows of lanes the sums of products [n, height, width] are."""
+    """How many rows of lanes the sums of products [n, height, width] take."""
     count: int = s.modules * whole_rows(height) * (whole_columns(width) // WIDTH)
     return count
 
 
 class Forward(NamedTuple):
-    """What the kernel forward reads and fills in beside rows and parameters: ranks and lots
+    """What the forward kernel reads and fills in besides rows and parameters: ranks and lots
     [T·B', n], offers [T·B', S, H·key + H·value] or keys and gains, h and c [B', n·d], and
     the results: h after each step [T·B', n·d], c after the last, masks and probabilities
     [T·B', n].
@@ -229,7 +229,7 @@ class Forward(NamedTuple):
 
 
 class Backward(NamedTuple):
-    """What the kernel backward reads and fills in: offers as `Forward`, the gradients of its
+    """What the backward kernel reads and fills in: offers as in `Forward`, the gradients of its
     results, and those of offers, h and c.
     """
 
@@ -242,8 +242,8 @@ class Backward(NamedTuple):
 
 
 class Rows(NamedTuple):
-    """Rows of both: starts [T, tiles], the tape [tiles, T, places], memory to work with
-    [tiles, places], and on the way back sums [tiles, places of what is learnt].
+    """Rows of both: starts [T, tiles], the tape [tiles, T, places], working memory
+    [tiles, places], and for backward the sums [tiles, places of what is learnt].
     """
 
     starts: Any
