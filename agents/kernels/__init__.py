@@ -1,1 +1,1 @@
-"""What compiled cells are made of: lanes and their products, and how kernels are run."""
+"""What fast cells are made of: lanes and their products, and how kernels are run."""

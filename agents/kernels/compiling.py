@@ -1,4 +1,4 @@
-"""How kernels are compiled, kept on disk and run on the cores."""
+"""How kernels are compiled, cached on disk and run on all cores."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def inlined(function: Function) -> Function:
-    """Compile a small function into whatever compiled code calls it."""
+    """Compile a small function to be inlined into the compiled code that calls it."""
     return part(function, forceinline=True)
 
 
 def part(function: Function, **options: bool) -> Function:
-    """Compile a function to be called by compiled code, and by nothing else."""
+    """Compile a function that only compiled code calls."""
     dispatcher = njit(
         error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True, **options
     )
@@ -43,7 +43,7 @@ def for_both(function: Function) -> Function:
 
 
 def kernel(function: Function) -> Function:
-    """Compile what `launch` runs, or take it from the disk while its sources are what they were."""
+    """Compile what `launch` runs, or load it from disk if its sources have not changed."""
     compiled = njit(nogil=True, error_model="numpy")(function)
     compiled._cache = _SourceCache(function)
     return cast(Function, compiled)
@@ -53,15 +53,15 @@ _compiled = True
 
 
 def has_kernels(x: Tensor) -> bool:
-    """Whether what is compiled runs on it: on a CPU, and not for stacked runs."""
+    """Whether kernels run on x: on a CPU, and not for stacked runs."""
     return _compiled and x.device.type == "cpu" and not is_stacked(x)
 
 
-FUSED_ON = "cuda"  # the kind of device that fused spans are for
+FUSED_ON = "cuda"  # type of device for fused spans
 
 
 def has_fused(x: Tensor) -> bool:
-    """Whether fused spans run where x is, in its precision: on a GPU, given Triton."""
+    """Whether fused spans run on x: float32 on a GPU, with Triton installed."""
     kinds = x.device.type == FUSED_ON, x.dtype == torch.float32
     return _compiled and all(kinds) and _has_triton()
 
@@ -72,13 +72,13 @@ def _has_triton() -> bool:
 
 
 def is_stacked(x: Tensor) -> bool:
-    """Whether it is one of many runs', which `torch.func.vmap` goes over."""
+    """Whether x belongs to stacked runs, which `torch.func.vmap` batches."""
     return bool(is_batchedtensor(x))
 
 
 @contextmanager
 def definitions() -> Iterator[None]:
-    """Within it everything runs by its definition."""
+    """A context in which everything runs by its definition."""
     global _compiled
     _compiled = False
     try:
@@ -88,9 +88,9 @@ def definitions() -> Iterator[None]:
 
 
 class _SourceCache(FunctionCache):
-    """Numba's disk cache, valid while all sources here, beside the kernel and above it stay.
+    """Numba's disk cache, valid while no source here, beside the kernel or in its parent changes.
 
-    Numba's own looks at the one file of the cached function and not at what that function calls.
+    Numba's own checks only the file of the cached function, not what the function calls.
     """
 
     def __init__(self, function: Callable[..., None]) -> None:
@@ -121,13 +121,13 @@ def launch(
     rows: Sequence[Tensor],
     numbers: Sequence[Tensor],
 ) -> None:
-    """`share` the tiles of a kernel of rows.
+    """`share` the tiles of a kernel.
 
     Args:
         run: ``run(start, end, told, addresses of rows, addresses of numbers, kind)``; kind is an
-            array of the tensors' type.
-        tiles: how many there are.
-        told: what else it is told.
+            array of the tensors' dtype.
+        tiles: number of tiles.
+        told: other arguments.
         rows: tensors that it takes as rows of sixteen numbers.
         numbers: tensors that it takes number by number.
     """
@@ -153,5 +153,5 @@ def share(run: Callable[..., None], count: int, *arguments: object) -> None:
 
 @functools.cache
 def type_of(kind: torch.dtype) -> np.ndarray:
-    """An array of no numbers, which tells a kernel of a tensor's type."""
+    """An empty array, which tells a kernel a tensor's dtype."""
     return torch.empty(0, dtype=kind).numpy()

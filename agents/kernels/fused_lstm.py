@@ -1,6 +1,6 @@
-"""An LSTM fused: a span on a GPU, forward and backward, as two kernels over tiles of environments.
+"""A fused LSTM: a span on a GPU, forward and backward, as two kernels over tiles of environments.
 
-Gates and states of all steps are kept; gradients of weights are products of those, by torch.
+Gates and states of all steps are kept; torch multiplies these for the weights' gradients.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from .fusing import (
     with_end,
 )
 
-BLOCK = 32  # units worked on at a time, and numbers that a product adds up at a time
+BLOCK = 32  # units per block, and terms of a product per block
 
 
 def run(
@@ -45,11 +45,11 @@ def run(
     """h after each step [T, B, d], and c after the last [B, d].
 
     Args:
-        z: what of the gates comes from the input, in the order input, forget, output and
-            candidate, [T, B, 4·d].
+        z: the input projected to the gates, in the order input, forget, output and candidate,
+            [T, B, 4·d].
         h, c: before the first step, [B, d].
         starts: bool [T, B]; where true h is `start` [d], and c is 0, before the step.
-        weight: of h, [4·d, d].
+        weight: hidden weights, [4·d, d].
     """
     parameters = start.unsqueeze(0), weight.unsqueeze(0)  # of one run
     last, outputs, *_ = _Span.apply(  # type: ignore[no-untyped-call]
@@ -67,12 +67,12 @@ class Sizes(NamedTuple):
 
 
 class Forward(NamedTuple):
-    """What the kernel forward reads and fills in.
+    """What the forward kernel reads and fills in.
 
-    Given: starts bool [T + 1, B], what of the gates comes from the input [T, B, 4·d], and the
-    parameters, [runs, ...]. Made: h after each step [T, B, d]; h before each step, after resets,
-    and after the last [T + 1, B, d], c before resets likewise (of the first step they are given);
-    and the gates' own numbers [T, B, 4·d].
+    Given: starts bool [T + 1, B], the input projected to the gates [T, B, 4·d], and the parameters
+    [runs, ...]. Made: h after each step [T, B, d]; h before each step and after the last, after
+    resets [T + 1, B, d], and c likewise, but before resets (both given for the first step); and the
+    gates' activations [T, B, 4·d].
     """
 
     starts: Any
@@ -86,8 +86,8 @@ class Forward(NamedTuple):
 
 
 class Backward(NamedTuple):
-    """Likewise backward; gradients of h after each step [T, B, d], the gates, and h and c before
-    each step, after resets, and after the last [T + 1, B, d].
+    """Likewise for backward: gradients of h after each step [T, B, d], of the gates, and of h and c
+    before each step, after resets, and after the last [T + 1, B, d].
     """
 
     starts: Any
@@ -101,8 +101,8 @@ class Backward(NamedTuple):
 
 
 class _Span(Span):
-    """How: whether a way back may come. h and c are [B, d]; what is given and made is as `Forward`
-    has it.
+    """`how` is whether a backward pass may follow. h and c are [B, d]; what is given and made is as
+    in `Forward`.
     """
 
     given_along = 0, 0, 1, 1, 0, 0

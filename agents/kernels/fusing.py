@@ -1,9 +1,9 @@
-"""How spans are fused on a GPU: Triton's kernels, a tile of environments a program.
+"""How spans are fused on a GPU: Triton kernels, in which each program has a tile of environments.
 
-A program takes its environments through all steps. What one step leaves to the next, and one phase
-of a step to the next, goes through memory that stays in the caches, with a barrier between; no
-phase reads what it writes. Of stacked runs the environments lie side by side, [T, runs · B, ...],
-and a tile's are those of one run, whose parameters it takes.
+A program takes its environments through all steps. Steps, and phases within a step, pass results on
+through memory that stays in the caches, with a barrier in between; no phase reads what it writes.
+Environments of stacked runs lie side by side, [T, runs · B, ...]; a tile belongs to one run, and
+uses its parameters.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import triton.language as tl
 from torch import Tensor
 from triton.language import constexpr, tensor
 
-TILE = 16  # environments of a program
-WARPS = 4  # a program: with 8 fewer programs fit a multiprocessor, and RIMs' registers spill
+TILE = 16  # environments per program
+WARPS = 4  # per program: with 8, fewer programs fit a multiprocessor, and RIMs' registers spill
 
 
 def launch(
@@ -30,15 +30,15 @@ def launch(
     sizes: tuple[int, ...],
     **constants: object,
 ) -> None:
-    """Run a kernel over tiles of environments, behind what the device has yet to do.
+    """Enqueue a kernel over tiles of environments.
 
     Args:
-        kernel: made by `triton.jit`; it takes the rest of these, and `options`.
+        kernel: made by `triton.jit`; takes `memory`, `sizes`, `constants` and `options`.
         batch: runs · B.
-        runs: of which each has its own tiles.
-        memory: contiguous tensors of one device.
-        sizes: numbers that it is told.
-        constants: numbers that it is compiled for.
+        runs: number of stacked runs, each with its own tiles.
+        memory: contiguous tensors on one device.
+        sizes: run-time integers.
+        constants: compile-time constants.
     """
     with torch.cuda.device_of(memory[0]):
         grid = triton.cdiv(batch // runs, TILE), runs
@@ -46,33 +46,33 @@ def launch(
 
 
 def options() -> dict[str, object]:
-    """What all kernels are compiled with. Loads are not moved ahead of the barriers before them."""
+    """What all kernels are compiled with. One stage: no load moves ahead of a barrier before it."""
     return {"tile": TILE, "precision": current_precision(), "num_warps": WARPS, "num_stages": 1}
 
 
 def current_precision() -> str:
-    """Of products: as PyTorch's own, single precision unless `set_float32_matmul_precision`."""
+    """Of products: as PyTorch's own, IEEE unless `set_float32_matmul_precision` allows TF32."""
     return "ieee" if torch.get_float32_matmul_precision() == "highest" else "tf32"
 
 
 def widened(count: int) -> int:
-    """So many numbers as tensors have them: a power of two, 16 at least, for products."""
+    """A width padded for products: to a power of two, at least 16."""
     width: int = triton.next_power_of_2(count)
     return max(16, width)
 
 
 def contiguous(*tensors: Tensor) -> tuple[Tensor, ...]:
-    """Tensors as kernels take them."""
+    """Tensors as kernels take them: detached and contiguous."""
     return tuple(x.detach().contiguous() for x in tensors)
 
 
 def with_end(starts: Tensor) -> Tensor:
-    """Starts bool [T, B] and none after the last step, [T + 1, B]."""
+    """Starts bool [T, B], with none after the last step: [T + 1, B]."""
     return F.pad(starts, (0, 0, 0, 1))
 
 
 def first_state(starts: Tensor, start: Tensor, h: Tensor) -> Tensor:
-    """h [runs · B, ...], where an episode starts in the first step its run's of [runs, ...]."""
+    """h [runs · B, ...], or its run's start [runs, ...] if an episode starts in the first step."""
     runs = len(start)
     begins = starts[0].view(runs, -1, *[1] * (h.dim() - 1))
     return torch.where(begins, start.unsqueeze(1), h.unflatten(0, (runs, -1))).flatten(0, 1)
@@ -81,13 +81,13 @@ def first_state(starts: Tensor, start: Tensor, h: Tensor) -> Tensor:
 def side_by_side(
     tensors: Sequence[Tensor], mapped: Sequence[int | None], axes: Sequence[int], runs: int
 ) -> tuple[Tensor, ...]:
-    """What `torch.func.vmap` goes over as kernels take it: a run's part after the other's.
+    """What `torch.func.vmap` batches, in the kernels' layout: one run after another.
 
     Args:
-        tensors: with an axis of runs, or the same for all.
-        mapped: the runs' axis of each, if it has one.
-        axes: the axis of each, as one run has it, that is to be all the runs'.
-        runs: how many there are.
+        tensors: with an axis of runs, or the same for all runs.
+        mapped: the axis of runs of each, if it has one.
+        axes: the axis of each, within a run, along which to put runs side by side.
+        runs: number of runs.
     """
 
     def of_all(x: Tensor, own: int | None, axis: int) -> Tensor:
@@ -99,30 +99,30 @@ def side_by_side(
 
 
 def run_by_run(tensors: Sequence[Tensor], axes: Sequence[int], runs: int) -> tuple[Tensor, ...]:
-    """What kernels made of runs side by side along those axes, with an axis of runs before each."""
+    """The inverse of `side_by_side`: an axis of runs before each of these axes."""
     return tuple(x.unflatten(axis, (runs, -1)) for x, axis in zip(tensors, axes, strict=True))
 
 
 def apart(runs: int, *tensors: Tensor) -> tuple[Tensor, ...]:
-    """Of runs side by side, [T, runs · B, ...]: [T, runs, B, ...]."""
+    """Tensors of runs side by side, [T, runs · B, ...], as [T, runs, B, ...]."""
     return run_by_run(tensors, [1] * len(tensors), runs)
 
 
 class Span(torch.autograd.Function):
-    """A span as a function with gradients, which `torch.func.vmap` goes over.
+    """A span as a differentiable function that `torch.func.vmap` can batch.
 
-    A subclass has `forward` and `backward`. Forward takes how, whatever that is, the number of
-    runs, h and c before the first step and what else is given; it returns c after the last step, h
-    after each, and what is made besides, which is kept for the way back and has no gradients.
+    A subclass has `forward` and `backward`. Forward takes `how`, which is up to it, the number of
+    runs, h and c before the first step, and other tensors; it returns c after the last step, h
+    after each, and whatever else it made, which is kept for backward and has no gradients.
     """
 
-    given_along: ClassVar[tuple[int, ...]]  # where h, c and the others have environments, or runs
+    given_along: ClassVar[tuple[int, ...]]  # axes of environments, or runs, of h, c and the others
     made_along: ClassVar[tuple[int, ...]]
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        """Keeps all but h and c that were given, and what comes after the last c. Gradients that do
-        not come are None: zeros would be as much memory as all that is kept.
+        """Keep what was given except h and c, and what was made except the last c. Missing
+        gradients are None: as zeros they would take as much memory as all that is kept.
         """
         ctx.set_materialize_grads(False)
         ctx.how, ctx.runs, _, _, *given = inputs
@@ -134,7 +134,7 @@ class Span(torch.autograd.Function):
     def vmap(
         cls, info: Any, axes: tuple[Any, ...], how: Any, _: int, *given: Tensor
     ) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
-        """Of all runs at once, side by side."""
+        """Run all runs at once, side by side."""
         runs = info.batch_size
         given = side_by_side(given, axes[2:], cls.given_along, runs)
         made = cls.apply(how, runs, *given)  # type: ignore[no-untyped-call]
@@ -142,7 +142,7 @@ class Span(torch.autograd.Function):
 
 
 def arrived(gradient: Tensor | None, like: Tensor) -> Tensor:
-    """A gradient; zeros where none came."""
+    """A gradient, or zeros if it is missing."""
     return torch.zeros_like(like) if gradient is None else gradient
 
 
@@ -158,8 +158,8 @@ def own_of(batch: tensor, tile: constexpr) -> tl.tuple:
 def step_of(
     starts: tensor, t: tensor, batch: tensor, own: tensor, end: tensor, width: tensor
 ) -> tl.tuple:
-    """Whether an episode begins at a step, and at the next one, [TILE]; how many numbers come
-    before either in [T, batch, width].
+    """Whether an episode begins at a step, and at the next one, [TILE]; the offsets of both in
+    [T, batch, width].
     """
     begins = tl.load(starts + t * batch + own, own < end, other=0) != 0
     ends = tl.load(starts + (t + 1) * batch + own, own < end, other=0) != 0
@@ -169,7 +169,7 @@ def step_of(
 
 @triton.jit
 def tanh(x: tensor) -> tensor:
-    """The hyperbolic tangent; near 0 its power series, where the other way loses digits."""
+    """The hyperbolic tangent; near 0 by its power series, where the sigmoid loses digits."""
     y = x * x
     series = 1 + y * (-1 / 3 + y * (2 / 15 + y * (-17 / 315 + y * (62 / 2835))))
     return tl.where(y < 0.09, x * series, 2 * tl.sigmoid(2 * x) - 1)
@@ -184,14 +184,14 @@ def take(
     columns: tensor,
     width: tensor,
 ) -> tensor:
-    """Numbers of [count, width], its rows `stride` apart, at rows and columns; 0 beyond it."""
+    """Load rows and columns of [count, width], whose rows are `stride` apart; 0 outside it."""
     here = (rows < count)[:, None] & (columns < width)[None, :]
     return tl.load(x + rows[:, None].to(tl.int64) * stride + columns[None, :], here, other=0.0)
 
 
 @triton.jit
 def take_row(x: tensor, columns: tensor, width: tensor) -> tensor:
-    """Numbers of [width] at columns; 0 beyond it: [1, columns]."""
+    """Load columns of [width], as [1, columns]; 0 outside it."""
     return tl.load(x + columns, columns < width, other=0.0)[None, :]
 
 
@@ -205,7 +205,7 @@ def put(
     width: tensor,
     value: tensor,
 ) -> None:
-    """Numbers to where `take` takes them from."""
+    """Store a value where `take` loads from."""
     here = (rows < count)[:, None] & (columns < width)[None, :]
     tl.store(x + rows[:, None].to(tl.int64) * stride + columns[None, :], value, here)
 
@@ -221,7 +221,7 @@ def multiply(
     out: tensor,
     precision: constexpr,
 ) -> tensor:
-    """out [TILE, rows] + x [TILE, columns] · matrix [count, width] at rows and columns, turned."""
+    """out [TILE, rows] + x [TILE, columns] · matrixᵀ, of [count, width] at rows and columns."""
     here = (columns < width)[:, None] & (rows < count)[None, :]
     turned = tl.load(matrix + rows[None, :] * width + columns[:, None], here, other=0.0)
     return tl.dot(x, turned, out, input_precision=precision)
@@ -258,7 +258,7 @@ def column(x: tensor, each: tensor, j: tensor) -> tensor:
 
 @triton.jit
 def with_column(x: tensor, each: tensor, j: tensor, own: tensor) -> tensor:
-    """x [TILE, n] with another column j, [TILE]."""
+    """x [TILE, n] with its column j replaced, [TILE]."""
     return tl.where(each[None, :] == j, own[:, None], x)
 
 
@@ -271,7 +271,7 @@ def take_gates(
     units: tensor,
     hidden: tensor,
 ) -> tl.tuple:
-    """Input, forget, output and candidate, [4, hidden] of each row of [count]; as `take`."""
+    """As `take`: input, forget, output and candidate, from rows [4, hidden]."""
     i = take(z, stride, rows, count, units, hidden)
     f = take(z + hidden, stride, rows, count, units, hidden)
     o = take(z + 2 * hidden, stride, rows, count, units, hidden)
@@ -289,7 +289,7 @@ def put_gates(
     hidden: tensor,
     gates: tl.tuple,
 ) -> None:
-    """Gates to where `take_gates` takes them from."""
+    """Store gates where `take_gates` loads from."""
     put(z, stride, rows, count, units, hidden, gates[0])
     put(z + hidden, stride, rows, count, units, hidden, gates[1])
     put(z + 2 * hidden, stride, rows, count, units, hidden, gates[2])
@@ -327,7 +327,7 @@ def add_gates_back(
     out: tensor,
     precision: constexpr,
 ) -> tensor:
-    """`multiply_back` of all the gates, added up, by a matrix [4, hidden, width]."""
+    """The sum of `multiply_back` over the gates, by a matrix [4, hidden, width]."""
     size = hidden * width
     out = multiply_back(gates[0], matrix, rows, hidden, columns, width, out, precision)
     out = multiply_back(gates[1], matrix + size, rows, hidden, columns, width, out, precision)
@@ -337,7 +337,7 @@ def add_gates_back(
 
 @triton.jit
 def step_lstm(gates: tl.tuple, c: tensor) -> tl.tuple:
-    """From gates before their nonlinearities and c: gates, h and c after a step."""
+    """From pre-activations of the gates, and c: the gates, h and c after a step."""
     i, f = tl.sigmoid(gates[0]), tl.sigmoid(gates[1])
     o, g = tl.sigmoid(gates[2]), tanh(gates[3])
     c = f * c + i * g

@@ -1,7 +1,7 @@
 """The two heads of a policy, forward and backward, as two kernels over tiles of environments.
 
-A head is a matrix, the hyperbolic tangent, and another matrix. Sixteen environments go through both
-together, a number of each in one lane.
+A head is a linear layer, the hyperbolic tangent, and another linear layer. Sixteen environments go
+through both heads together, each in one lane.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def run(x: Tensor, policy: Head, value: Head) -> tuple[Tensor, Tensor]:
 
 
 class Head(NamedTuple):
-    """Parameters of one: a matrix [H, F] and bias, then a matrix [A, H] and bias; or gradients."""
+    """A head's parameters, or their gradients: matrix [H, F] and bias, matrix [A, H] and bias."""
 
     first: Any
     bias: Any
@@ -43,7 +43,7 @@ class Head(NamedTuple):
 
 class Sizes(NamedTuple):
     """T steps of tiles of sixteen environments, F, H and A, and flags, 0 or 1: whether the tape is
-    kept for the way back, to which heads gradients come, and whose parameters want them.
+    kept for the backward pass, which heads receive gradients, and whose parameters need them.
     """
 
     steps: int
@@ -59,7 +59,7 @@ class Sizes(NamedTuple):
 
 
 class Forward(NamedTuple):
-    """What the kernel forward reads and fills in: x [T, B', F], logits [T, B', A] and values."""
+    """What the forward kernel reads and fills in: x [T, B', F], logits [T, B', A] and values."""
 
     x: Any
     logits: Any
@@ -67,7 +67,7 @@ class Forward(NamedTuple):
 
 
 class Backward(NamedTuple):
-    """Likewise backward: x and the gradients."""
+    """Likewise for backward: x and the gradients."""
 
     x: Any
     d_logits: Any
@@ -76,7 +76,7 @@ class Backward(NamedTuple):
 
 
 class Work(NamedTuple):
-    """The row where each thing begins in what a tile works with, on either way."""
+    """The row where each thing begins in a tile's working memory, in both passes."""
 
     x: int
     out: int
@@ -88,15 +88,15 @@ class Work(NamedTuple):
 
 @cache
 def work_of(s: Sizes) -> Work:
-    """For these sizes."""
+    """The rows for these sizes."""
     turned = whole_columns(max(s.features, s.hidden))
     counts = s.features, s.actions, s.hidden, s.features, turned
     return Work(*accumulate(counts, initial=0))
 
 
 class Learnt(NamedTuple):
-    """The row where the gradient of each thing begins among a head's, of all frames of a tile:
-    matrices as `add_products` adds them up, and biases in lanes.
+    """The row where each gradient begins among a head's, which are summed over a tile's frames:
+    matrices in the layout of `add_products`, and biases in lanes.
     """
 
     first: int
@@ -108,7 +108,7 @@ class Learnt(NamedTuple):
 
 @cache
 def learnt_of(s: Sizes) -> Learnt:
-    """For these sizes; the value's head has room for as much as the policy's."""
+    """The rows for these sizes; the value's head gets as much room as the policy's."""
     of_first, of_last = (
         whole_rows(height) * whole_columns(width) // WIDTH
         for height, width in ((s.hidden, s.features), (s.actions, s.hidden))
@@ -132,8 +132,8 @@ def _go_forward(
 
 
 class _Heads(torch.autograd.Function):
-    """forward: x [T, B', F] and both heads' parameters. A head that nothing comes back to costs
-    nothing on the way back.
+    """forward: x [T, B', F] and both heads' parameters. A head that receives no gradient costs
+    nothing in the backward pass.
     """
 
     @staticmethod
@@ -168,7 +168,7 @@ NONE = 4 * (None,)  # of a head that does not learn
 
 
 def _gradients(s: Sizes, learnt: Learnt, sums: Tensor, outputs: int) -> Head:
-    """Those of a head's parameters from its sums [places, 16]."""
+    """Those of a head's parameters from its sums [rows, 16]."""
 
     def matrix(place: int, height: int, width: int) -> Tensor:
         filled = whole_columns(width)
@@ -205,14 +205,14 @@ def forward(start: int, end: int, told: Any, places: Any, others: Any, kind: Any
 
 @inlined
 def head_of(pointers: Any, head: int) -> Head:
-    """Its parameters, the policy's at 0."""
+    """The parameters of the policy's head, 0, or the value's, 1."""
     first = 4 * head
     return Head(pointers[first], pointers[first + 1], pointers[first + 2], pointers[first + 3])
 
 
 @part
 def give(s: Any, head: Any, count: int, x: Any, hidden: Any, out: Any, given: Any) -> None:
-    """What a head gives [A] of x, and its hidden units."""
+    """A head's outputs [A] for x, and its hidden units."""
     repeat(head.bias, s.hidden, hidden)
     multiply(head.first, s.hidden, s.features, x, hidden)
     for row in range(s.hidden):
@@ -261,7 +261,7 @@ def take(
     hidden: Any,
     sums: Any,
 ) -> None:
-    """Adds to the gradients of x and of a head's parameters what comes of what it gave [A]."""
+    """Add to the gradients of x and of a head's parameters from those of its outputs [A]."""
     d_out, d_own, turned = work + at.out, work + at.hidden, work + at.turned
     gather(d_given, count, count, d_out)
     clear(d_own, s.hidden)

@@ -1,9 +1,9 @@
 """Sixteen numbers at once: the values that compiled cells compute with.
 
 A `Lanes` value is one vector of the processor (or a few), a number for each of sixteen neighbouring
-environments. Compiled code reads it from memory, computes with + - * / and the functions here, and
-writes it back; numbers beside it stand for all sixteen. Memory is pointers, to rows of lanes or to
-numbers, that sums move ahead.
+environments. Compiled code loads it from memory, computes with + - * / and the functions here, and
+stores it; scalars are broadcast. Memory is given by pointers, to rows of lanes or to numbers;
+pointer + integer advances one.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def _pointers(addresses: Any, kind: Any, pointer: Any) -> Any:
 
 @intrinsic
 def numbers(typing: Any, addresses: Any, kind: Any) -> Any:
-    """Pointers to numbers of an array's type, from a tuple of addresses."""
+    """Pointers to numbers of an array's dtype, from a tuple of addresses."""
     return _pointers(addresses, kind, types.CPointer(kind.dtype))
 
 
@@ -67,7 +67,7 @@ def rows(typing: Any, addresses: Any, kind: Any) -> Any:
 
 @intrinsic
 def numbers_of(typing: Any, x: Any) -> Any:
-    """A pointer to the numbers that rows have."""
+    """A pointer to rows as a pointer to their numbers."""
 
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         return builder.bitcast(values[0], context.get_value_type(signature.return_type))
@@ -115,7 +115,7 @@ def store(typing: Any, x: Any, row: Any, lanes: Any) -> Any:
 
 @intrinsic
 def spread(typing: Any, x: Any, at: Any) -> Any:
-    """Number x[at], sixteen times."""
+    """Number x[at], broadcast."""
 
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         return _splat(builder, builder.load(builder.gep(values[0], [values[1]])))
@@ -125,7 +125,7 @@ def spread(typing: Any, x: Any, at: Any) -> Any:
 
 @intrinsic
 def nothing(typing: Any, x: Any) -> Any:
-    """A row of zeros, as x has rows."""
+    """A row of zeros, for rows like x's."""
 
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         return ir.Constant(context.get_value_type(x.dtype), [0.0] * WIDTH)
@@ -135,7 +135,7 @@ def nothing(typing: Any, x: Any) -> Any:
 
 @intrinsic
 def move(typing: Any, x: Any, at: Any, out: Any, to: Any) -> Any:
-    """One number, out[to] = x[at]; either may be rows, whose numbers are counted."""
+    """One number, out[to] = x[at]; either may be rows, indexed by number."""
 
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         machine = context.get_value_type(_number(x)).as_pointer()
@@ -149,8 +149,8 @@ def move(typing: Any, x: Any, at: Any, out: Any, to: Any) -> Any:
 
 @intrinsic
 def turn(typing: Any, x: Any, down: Any, out: Any, along: Any) -> Any:
-    """Sixteen times sixteen numbers turned: rows at x, `down` numbers apart, to columns at out, of
-    whose rows each is `along` numbers after the one before.
+    """Transpose 16 × 16 numbers: rows at x, `down` numbers apart, to columns at out, whose rows are
+    `along` numbers apart.
     """
 
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
@@ -176,7 +176,7 @@ def _number(pointer: Any) -> Any:
 
 
 def _turned(builder: Any, block: list[Any]) -> list[Any]:
-    """Sixteen vectors turned: four times, half of them change places with the other half."""
+    """Transpose sixteen vectors by swapping halves four times."""
     for size in (8, 4, 2, 1):
         first = [i if not i & size else WIDTH + i - size for i in range(WIDTH)]
         second = [i + size if not i & size else WIDTH + i for i in range(WIDTH)]
@@ -208,7 +208,7 @@ def _splat(builder: Any, number: Any) -> Any:
 
 @intrinsic
 def like(typing: Any, lanes: Any, number: Any) -> Any:
-    """The number, sixteen times, in the precision of other lanes."""
+    """The number, broadcast, in the precision of other lanes."""
 
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         return _splat(builder, context.cast(builder, values[1], number, lanes.number))
@@ -285,13 +285,13 @@ def above(typing: Any, a: Any, b: Any) -> Any:
 
 @inlined
 def larger(a: Any, b: Any) -> Any:
-    """The larger one; b where one of them is no number."""
+    """The larger one; b where either is NaN."""
     return choose(above(a, b), a, b)
 
 
 @intrinsic
 def where(typing: Any, lanes: Any) -> Any:
-    """Which of them are not 0, a bit each, the first one the lowest."""
+    """Which lanes are not 0, a bit each, the first the lowest."""
 
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         zero = ir.Constant(values[0].type, [0.0] * WIDTH)
@@ -303,14 +303,14 @@ def where(typing: Any, lanes: Any) -> Any:
 
 @inlined
 def anywhere(lanes: Any) -> bool:
-    """Whether one of them is not 0."""
+    """Whether any lane is not 0."""
     found: bool = where(lanes) != 0
     return found
 
 
 @intrinsic
 def lowest(typing: Any, bits: Any) -> Any:
-    """The place of the lowest bit, of one at least."""
+    """The position of the lowest set bit, of at least one."""
 
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         return builder.cttz(values[0], ir.Constant(ir.IntType(1), 1))
@@ -338,14 +338,14 @@ def _fma(builder: Any, *operands: Any) -> Any:
 
 
 def _split_exponential(builder: Any, value: Any, width: int) -> tuple[Any, Any, Any]:
-    """e^x as 2^n · (1 + rest): 2^n, the rest and 1; x is bounded, so that both are finite."""
+    """e^x as 2^n · (1 + rest): 2^n, the rest and 1; x is clamped, so that both are finite."""
     vector, whole = value.type, ir.VectorType(ir.IntType(width), WIDTH)
 
     def constant(number: float) -> Any:
         return ir.Constant(vector, [number] * WIDTH)
 
     for sign, bound in ((">", _LIMIT[width]), ("<", -_LIMIT[width])):
-        outside = builder.fcmp_ordered(sign, value, constant(bound))  # false of a NaN
+        outside = builder.fcmp_ordered(sign, value, constant(bound))  # false for NaN
         value = builder.select(outside, constant(bound), value)
     shifted = _fma(builder, value, constant(1 / math.log(2)), constant(_ROUND[width]))
     n = builder.fsub(shifted, constant(_ROUND[width]))
@@ -362,7 +362,7 @@ def _split_exponential(builder: Any, value: Any, width: int) -> tuple[Any, Any, 
 
 @intrinsic
 def exp(typing: Any, x: Any) -> Any:
-    """e^x to the last bit or two, x bounded to where that is finite and not 0."""
+    """e^x to the last bit or two, with x clamped to where that is finite and not 0."""
 
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         scale, rest, _ = _split_exponential(builder, values[0], x.number.bitwidth)

@@ -1,4 +1,4 @@
-"""A step of an LSTM, and resets, and back."""
+"""A step of an LSTM and resets, and back."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from .lanes import anywhere, choose, fma, load, nothing, sigmoid, spread, store,
 
 @inlined
 def in_order(d: int) -> Any:
-    """Where gates are that come d apart in the order input, forget, output, candidate."""
+    """Offsets of forget, output and candidate from input, for gates in that order, d apart."""
     return d, 2 * d, 3 * d
 
 
 @inlined
 def step_lstm(gates: Any, at: Any, squashed: Any, mask: Any, h: Any, c: Any) -> None:
-    """One number of h and c after a step, where the mask is not 0; the gates become what they gave.
+    """Update one unit of h and c, where the mask is not 0; gates take on their activations.
 
-    Gates are rows, the input's first, those of forget, output and candidate `at` three places
-    beyond it; squashed is tanh c.
+    Gates are rows: input, and at offsets `at` forget, output and candidate. `squashed` is set to
+    tanh c.
     """
     forget, output, candidate = at
     i, f = sigmoid(load(gates, 0)), sigmoid(load(gates, forget))
@@ -40,7 +40,7 @@ def step_lstm(gates: Any, at: Any, squashed: Any, mask: Any, h: Any, c: Any) -> 
 def step_lstm_back(
     gates: Any, at: Any, squashed: Any, mask: Any, before: Any, dh: Any, dc: Any, d_gates: Any
 ) -> None:
-    """From gradients of one number of h and c to those before the step, and to the gates'."""
+    """From gradients of one unit of h and c to the gates', and to those before, not via gates."""
     forget, output, candidate = at
     i, f, o, g = load(gates, 0), load(gates, forget), load(gates, output), load(gates, candidate)
     result, h, c, zero = load(squashed, 0), load(dh, 0), load(dc, 0), nothing(dh)
@@ -56,7 +56,7 @@ def step_lstm_back(
 
 @inlined
 def reset(count: int, here: Any, first: Any, h: Any, c: Any) -> None:
-    """The state [count] of environments whose episode starts, where `here` is 1."""
+    """Reset the state [count] of environments whose episode starts, where `here` is 1."""
     if anywhere(here):
         for row in range(count):
             store(h, row, choose(here, spread(first, row), load(h, row)))
@@ -65,7 +65,7 @@ def reset(count: int, here: Any, first: Any, h: Any, c: Any) -> None:
 
 @inlined
 def reset_back(count: int, here: Any, d_first: Any, h: Any, c: Any) -> None:
-    """Where an episode starts, gradients go to the first state and no further."""
+    """Where an episode starts, gradients go to the initial state and no further."""
     if anywhere(here):
         zero = nothing(h)
         for row in range(count):

@@ -10,21 +10,21 @@ from .compiling import for_both, inlined, part
 from .lanes import WIDTH, fma, load, lowest, numbers_of, spread, store
 from .rows import scatter
 
-# All lanes, a bit each; for Python's own number everything would be compiled once more.
+# All lanes, a bit each; for a Python int everything would be compiled a second time.
 EVERYWHERE = np.int64(2**WIDTH - 1)
 ROWS, COLUMNS = 8, 2 * WIDTH  # of a sum that is kept in registers
 
 
 @for_both
 def whole_rows(count: int) -> int:
-    """So many rows filled up to whole blocks."""
+    """So many rows, padded to whole blocks."""
     filled: int = count + -count % ROWS
     return filled
 
 
 @for_both
 def whole_columns(count: int) -> int:
-    """Likewise columns."""
+    """So many columns, likewise."""
     filled: int = count + -count % COLUMNS
     return filled
 
@@ -33,9 +33,9 @@ def whole_columns(count: int) -> int:
 def add_products(
     a: Any, height: int, b: Any, width: int, where: Any, turned: Any, out: Any
 ) -> None:
-    """out [R, K] += a [R] times b [K], of each of these lanes; b becomes turned [16, K].
+    """out [R, K] += a [R] times b [K], summed over lanes `where`; turned [16, K] = b transposed.
 
-    R and K are filled up to whole blocks, with whatever there is in the memory after a and turned.
+    R and K are padded to whole blocks with whatever is in memory after a and in turned.
     """
     filled = whole_columns(width)
     scatter(b, width, numbers_of(turned), filled)
@@ -48,7 +48,7 @@ def add_products(
 
 @inlined
 def add_block(a: Any, b: Any, width: int, where: Any, out: Any) -> None:
-    """out [8, 2 of width] += a [8, 16] times b [16, 2 of width], of these of the sixteen."""
+    """out [8, 2 of width] += a [8, 16] · b [16, 2 of width], over the lanes `where`."""
     a0, b0 = load(out, 0), load(out, 1)
     a1, b1 = load(out, width), load(out, width + 1)
     a2, b2 = load(out, 2 * width), load(out, 2 * width + 1)
@@ -81,12 +81,12 @@ def add_block(a: Any, b: Any, width: int, where: Any, out: Any) -> None:
 
 @inlined
 def add_both(number: Any, x: Any, y: Any, a: Any, b: Any) -> Any:
-    """a and b, and the number's products with x and y."""
+    """a + number · x, and b + number · y."""
     return fma(number, x, a), fma(number, y, b)
 
 
 @inlined
 def put_both(out: Any, row: int, a: Any, b: Any) -> None:
-    """Two rows, from that one on."""
+    """Store two rows, from `row` on."""
     store(out, row, a)
     store(out, row + 1, b)

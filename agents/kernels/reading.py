@@ -1,7 +1,7 @@
-"""An LSTM over a few missions word by word, each for itself, sixteen of its units in lanes.
+"""An LSTM over a few missions, one by one, with sixteen of its units in lanes.
 
-A batch has one mission, or a few: there is nothing else to fill lanes with. Gates are in torch's
-order, input, forget, candidate and output.
+A batch has one mission, or a few: too few to fill lanes with. Gates are in torch's order: input,
+forget, candidate and output.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from .lstm import step_lstm, step_lstm_back
 from .rows import combine, copy
 from .tiles import scratch
 
-FEW = 8  # of more missions torch's own reads many at once, and is as fast
+FEW = 8  # torch's own reads more missions at once, and is as fast
 
 
 def reads(missions: int, units: int) -> bool:
-    """Whether it is for so many missions, and so many units fill whole lanes."""
+    """Whether missions are few enough, and units fill whole lanes."""
     return missions <= FEW and units % WIDTH == 0
 
 
@@ -36,12 +36,12 @@ def read(
     input_bias: Tensor,
     hidden_bias: Tensor,
 ) -> Tensor:
-    """Missions of words, int16 [M, L], of which 0 is none, to the last h of each [M, d].
+    """Missions int16 [M, L], in which 0 is padding, to the last h of each [M, d].
 
     Args:
         mission: words first, zeros after them.
-        table: the words' vectors, [V, E]; the first is 0 and stays so.
-        input_weight, hidden_weight, input_bias, hidden_bias: torch's, [4·d, E], [4·d, d], [4·d]
+        table: the words' vectors, [V, E]; the first, of padding, is 0.
+        input_weight, hidden_weight, input_bias, hidden_bias: as torch's, [4·d, E], [4·d, d], [4·d]
             and [4·d], where d is a multiple of sixteen.
     """
     given = mission, table, input_weight, hidden_weight, input_bias, hidden_bias
@@ -50,9 +50,9 @@ def read(
 
 
 class Forward(NamedTuple):
-    """What the kernel forward reads and fills in: weights of words and of h turned, one under the
-    other [E + d, 4·d], biases [4·d], h before each word [L + 1, M, d], the tape [L, M, 6·d] (gates,
-    tanh c, and c before), c and the last h [M, d].
+    """What the forward kernel reads and fills in: input and hidden weights, transposed and stacked
+    [E + d, 4·d], the sum of biases [4·d], h before each word and after the last [L + 1, M, d], the
+    tape [L, M, 6·d] (gates, tanh c, and c before), c and the last h [M, d].
     """
 
     turned: Any
@@ -64,7 +64,7 @@ class Forward(NamedTuple):
 
 
 class Backward(NamedTuple):
-    """Likewise backward: gradients of the last h and c [M, d] and of the gates [L, M, 4·d]."""
+    """Likewise for backward: gradients of the last h and c [M, d], and of the gates [L, M, 4·d]."""
 
     weight: Any
     tape: Any
@@ -111,7 +111,7 @@ def launch(
     rows: tuple[Tensor, ...],
     numbers: tuple[Tensor, ...],
 ) -> None:
-    """A kernel over missions; it takes tensors as rows of sixteen numbers and number by number."""
+    """Run a kernel over missions; it takes tensors as `rows` of sixteen or number by number."""
     places = (tuple(x.data_ptr() for x in each) for each in (rows, numbers))
     share(run, count, mission.numpy(), sizes, *places, type_of(rows[0].dtype))
 
@@ -164,7 +164,7 @@ def backward(
 
 @inlined
 def length_of(words: np.ndarray) -> int:
-    """How many words are read: one at least."""
+    """How many words to read: at least one."""
     count = 0
     for k in range(len(words)):
         count += words[k] != 0

@@ -1,8 +1,7 @@
 """Matrices of numbers times rows of lanes.
 
-A matrix is row by row in memory. Eight rows of a result are kept in registers: what is loaded
-serves eight times, and a transposed matrix, of whose lines each block takes a part, is gone through
-less often.
+Matrices are row-major. Eight rows of a result are kept in registers: what is loaded serves eight
+times, and a transposed matrix, of whose cache lines each block uses a part, is read less often.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ def multiply_back(matrix: Any, count: int, width: int, x: Any, out: Any) -> None
 def accumulate(
     matrix: Any, down: int, across: int, count: int, width: int, x: Any, out: Any
 ) -> None:
-    """out [count] += matrix [count, width] · x [width], its numbers so many apart in memory."""
+    """out [count] += matrix [count, width] · x [width], its numbers `down` and `across` apart."""
     whole = count - count % 8
     for row in range(0, whole, 8):
         w, y = matrix + row * down, out + row
@@ -52,7 +51,7 @@ def accumulate(
 
 @inlined
 def put(out: Any, row: int, a: Any, b: Any, c: Any, d: Any) -> None:
-    """Four rows, from that one on."""
+    """Store four rows, from `row` on."""
     store(out, row, a)
     store(out, row + 1, b)
     store(out, row + 2, c)
@@ -61,7 +60,7 @@ def put(out: Any, row: int, a: Any, b: Any, c: Any, d: Any) -> None:
 
 @part
 def combine(numbers: Any, count: int, matrix: Any, width: int, out: Any) -> None:
-    """out [width] += numbers [count] · matrix [count, width], whose rows are in lanes."""
+    """out [width] += numbers [count] · matrix [count, width], which consists of rows of lanes."""
     whole = width - width % 4
     for row in range(0, whole, 4):
         a, b, c, d = load(out, row), load(out, row + 1), load(out, row + 2), load(out, row + 3)
@@ -79,7 +78,7 @@ def combine(numbers: Any, count: int, matrix: Any, width: int, out: Any) -> None
 
 @inlined
 def repeat(numbers: Any, count: int, out: Any) -> None:
-    """out [count] = numbers [count], each for all lanes."""
+    """out [count] = numbers [count], each broadcast."""
     for row in range(count):
         store(out, row, spread(numbers, row))
 
@@ -108,7 +107,7 @@ def add(x: Any, count: int, out: Any) -> None:
 
 @part
 def gather(x: Any, stride: int, count: int, out: Any) -> None:
-    """out [count] from the numbers of sixteen environments, `stride` from one to the next."""
+    """out [count] from the numbers of sixteen environments, which are `stride` apart."""
     whole = count - count % WIDTH
     for row in range(0, whole, WIDTH):
         turn(x + row, stride, out + row, WIDTH)
@@ -119,7 +118,7 @@ def gather(x: Any, stride: int, count: int, out: Any) -> None:
 
 @part
 def scatter(x: Any, count: int, out: Any, stride: int) -> None:
-    """x [count] to the numbers of sixteen environments, `stride` from one to the next."""
+    """x [count] to the numbers of sixteen environments, which are `stride` apart."""
     whole = count - count % WIDTH
     for row in range(0, whole, WIDTH):
         turn(x + row, WIDTH, out + row, stride)

@@ -247,7 +247,7 @@ def share_back(s: Any, p: Any, d_weights: Any, tape: Any) -> None:
 
 @inlined
 def of_probability(s: Any, p: Any, threshold: Any, j: int, tape: Any) -> Any:
-    """A softmax over modules' gradient through its mean, also as the threshold."""
+    """The gradient of one softmax over modules, through its mean, which may be the threshold."""
     here = runner_up(s, load(tape, p.rank + j))
     return fma(here, threshold, load(tape, p.probability + j)) / (s.heads * s.slots)
 

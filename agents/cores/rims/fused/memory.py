@@ -29,7 +29,7 @@ class Forward(NamedTuple):
 
     Given: starts bool [T + 1, B]; ranks [T, B, n] or empty; from the input, what h is multiplied
     with for scores [T, B, n, d], what is added to scores [T, B, n], and the unweighted part in the
-    gates [T, B, n, 4·d]; parameters, [runs, n, ...]. Made: h after each step [T, B, n, d]; masks and
+    gates [T, B, n, 4·d]; parameters [runs, n, ...]. Made: h after each step [T, B, n, d]; masks and
     probabilities [T, B, n]; h before each step and after the last, after resets [T + 1, B, n, d],
     and c likewise, but before resets (both given for the first step); scores and weights [T, B, n];
     gates [T, B, n, 4·d], h between dynamics and communication [T, B, n, d], queries, keys and
