@@ -25,12 +25,12 @@ class EncoderConfig:
     """Sizes of the encoder.
 
     Attributes:
-        features: D, of the output, or of each slot.
+        features: D, features of the output, or of each slot.
         cell: features of a cell.
-        hidden: units of the layer that combines all cells and the mission; without slots only.
+        hidden: units of the layer that combines all cells and the mission; not used with slots.
         width: features of the mission.
         words: features of a word.
-        slots: each cell of the view, and the mission, is a separate slot to attend to.
+        slots: make each cell of the view, and the mission, a separate slot to attend to.
     """
 
     features: int = 128
@@ -132,7 +132,7 @@ class Encoder(Once):
     """Cells and mission to features.
 
     The mission first scales and shifts each cell on its own. One layer then combines them, with
-    weights for every position, more for the two cells an agent acts on, and more for the maximum.
+    weights for every position, others for the two cells an agent acts on and for the maximum.
     """
 
     def __init__(self, config: EncoderConfig, vocabulary: int, image: tuple[int, ...]) -> None:

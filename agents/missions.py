@@ -13,9 +13,9 @@ from .kernels.reading import read, reads
 
 
 class Instruction(nn.Module):
-    """An LSTM over the mission's words, torch's: on a CPU it is twice as fast as torch's GRU.
+    """torch's LSTM over the mission's words: on a CPU it is twice as fast as torch's GRU.
 
-    On a CPU the kernels in `agents.kernels.reading` read a few missions at a time; on a GPU a fused
+    On a CPU the kernels in `agents.kernels.reading` read missions if they are few; on a GPU a fused
     LSTM reads any number, in the precision of all other products (cuDNN has its own).
     """
 
@@ -44,7 +44,7 @@ class Instruction(nn.Module):
         words: Tensor = self.words(mission.T.int())  # [L, M, words]
         if has_fused(words):
             states = run_fused(weights, words)  # [L, M, width]
-        else:  # `torch.func.vmap` cannot batch torch's
+        else:  # `torch.func.vmap` cannot batch nn.LSTM
             states = run_lstm(weights, words) if stacked else self.lstm(words)[0]
         return states[lengths - 1, torch.arange(len(lengths), device=lengths.device)]
 
@@ -87,7 +87,7 @@ def _candidate_last(x: Tensor) -> Tensor:
 
 
 def run_lstm(weights: Weights, x: Tensor) -> Tensor:
-    """The same as torch's, word by word: x [L, M, E] to hidden states [L, M, width]."""
+    """As `nn.LSTM`, word by word: x [L, M, E] to hidden states [L, M, width]."""
     input_weight, hidden_weight, input_bias, hidden_bias = weights
     h = c = x.new_zeros(x.shape[1], hidden_weight.shape[1])
     states = []

@@ -25,7 +25,7 @@ class PolicyConfig(AgentConfig):
     """An encoder, a core and heads.
 
     Attributes:
-        core: the recurrent part.
+        core: recurrent part of the agent.
         encoder: turns observations into features.
         hidden_state: "reset" at each episode's start, or "carry" across episodes, with the last
             action, its reward and whether it ended an episode as further inputs.

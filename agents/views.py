@@ -29,7 +29,7 @@ def view_of(image_shape: tuple[int, ...]) -> Symbols | Tiles:
 
 
 class Symbols(nn.Module):
-    """Cells as types, colors and states; descriptions are their traits, scaled for background."""
+    """Cells as types, colors and states; descriptions are traits, smaller for background."""
 
     descriptions: Tensor
     numbers = TRAITS
@@ -53,7 +53,7 @@ class Tiles(nn.Module):
     equal tiles, so each distinct tile is described only once.
 
     Pixels are scaled for descriptions with a norm of about 1. In [0, 1] they would have norms of 4
-    and more, and every step of Adam would change vectors more: DoorKey-5x5 then takes longer.
+    and more, and each step of Adam changed vectors more: DoorKey-5x5 then takes longer to learn.
 
     Args:
         image_shape: [7 T, 7 T, 3], T a multiple of 4.

@@ -24,9 +24,9 @@ class ClassifyConfig:
     """A comparison of classifiers.
 
     Attributes:
-        data: "digits-rotated", "digits-permuted", "digits-few", "digits", "mnist", "cifar100" or
-            "miniimagenet".
-        folder: with the files of the last three.
+        data: data set: "digits-rotated", "digits-permuted", "digits-few", "digits", "mnist",
+            "cifar100" or "miniimagenet".
+        folder: folder with the files of the last three data sets.
         methods: heads to compare.
         seeds: number of trainings of each method.
         epochs: passes over the training samples.
@@ -34,14 +34,14 @@ class ClassifyConfig:
         width: units of each fully connected layer.
         blocks: function blocks at each depth; 0 means one for each task.
         recursive: the first two routed layers choose among the blocks of both, and PASS.
-        optimizer: of everything but the router: "sgd" or "adam".
-        learning_rate: of everything but the router.
-        router_optimizer: of the router: "sgd" or "adam"; WPL updates its table itself.
+        optimizer: optimiser of everything but the router: "sgd" or "adam".
+        learning_rate: learning rate of everything but the router.
+        router_optimizer: optimiser of the router: "sgd" or "adam"; WPL updates its table itself.
         router_rate: learning rate of the router.
         anneal_epochs: both learning rates are divided by 10 every so many epochs.
         block_share: fraction of the training images that everything but the router learns from; the
             router learns from the others. At 1 both learn from all.
-        reward: of the router: "correct" (±1) or "loss" (the negative loss).
+        reward: the router's: "correct" (±1) or "loss" (the negative loss).
         router: what decides on the routes, and how that is learnt.
     """
 

@@ -95,7 +95,7 @@ def load_rotated(folder: Path | None, seed: int) -> MultiTask:
 
 
 def load_permuted(folder: Path | None, seed: int) -> MultiTask:
-    """Which digit is it? Each of ten tasks has a tenth of the images, its pixels permuted."""
+    """Which digit is it? Each of ten tasks has a tenth of the images, its own order of pixels."""
     random = np.random.default_rng(seed)
     orders = [torch.from_numpy(random.permutation(64)) for _ in range(DIGITS)]
 
@@ -146,7 +146,7 @@ def load_cifar(folder: Path | None, seed: int) -> MultiTask:
 
 
 def load_mini(folder: Path | None, seed: int) -> MultiTask:
-    """MIN-MTL: 50 random labels of mini-ImageNet, ten tasks of five; 50 images each to test."""
+    """MIN-MTL: 50 random labels of mini-ImageNet, ten tasks of five; 50 test images each."""
     from PIL import Image
 
     wanted = "train.csv, val.csv or test.csv (filename, label) and the folder images/"

@@ -63,7 +63,7 @@ def plan(study: Study, config: ClassifyConfig) -> list[Trial]:
     """All trainings of a study, seed by seed.
 
     Args:
-        study: the study.
+        study: the one to plan.
         config: for the settings that the study does not fix.
 
     Raises:

@@ -224,7 +224,7 @@ def gru(from_input: Tensor, from_state: Tensor, h: Tensor, c: Tensor) -> tuple[T
 
 
 DYNAMICS = {"lstm": lstm, "gru": gru}
-GATES = {"lstm": 4, "gru": 3}  # how many times d values a step takes
+GATES = {"lstm": 4, "gru": 3}  # rows of gate weights, per unit
 
 
 def knock_out(config: RIMsConfig, mask: Tensor, tick: Tensor) -> Tensor:

@@ -25,18 +25,18 @@ class RIMsConfig(CoreConfig):
         modules: n, the number of modules.
         active: k, how many modules are updated at each step.
         hidden: d, state size of one module.
-        attention: to the input: "sparse" (softmax across modules minus the (k+1)-th probability) or
-            "null" (RIMs v1: softmax over the slots and an empty one).
-        dynamics: of each module: "lstm" or "gru".
-        choice: of the active modules: "top" (the k that attend most), "random" (k drawn anew each
-            step) or "fixed" (the first k).
+        attention: input attention: "sparse" (softmax across modules minus the (k+1)-th probability)
+            or "null" (RIMs v1: softmax over the slots and an empty one).
+        dynamics: each module's: "lstm" or "gru".
+        choice: which modules are active: "top" (the k that attend most), "random" (k drawn anew
+            each step) or "fixed" (the first k).
         heads: heads of input attention.
-        key: features of keys and queries in each of its heads.
-        value: features of values in each of its heads.
+        key: features of keys and queries in each head of input attention.
+        value: features of values in each head of input attention.
         communication_heads: heads of the attention between modules.
-        communication_key: features of keys, queries and values in each of its heads.
+        communication_key: features of keys, queries and values in each of those heads.
         least_use: fraction of steps below which an auxiliary loss (`idle_loss`) makes a module
-            attend more; 0 for none. It keeps some runs from learning.
+            attend more, though it keeps some runs from learning; 0 for none.
         knock_out: how many of the active modules, drawn anew each step, are not updated after all
             (Meta-RIMs, Fig. 9).
         disabled: index of a module that is never updated; -1 for none.

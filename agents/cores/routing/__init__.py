@@ -4,7 +4,7 @@
 |---|---|
 | ``core`` | the core: its settings, its state, what its router sees of an observation |
 | ``network`` | the routing network: a path of function blocks for every sample |
-| ``blocks`` | function blocks side by side |
+| ``blocks`` | function blocks |
 | ``router`` | what decides, and by which scores |
 | ``makers`` | decision makers, a file each: how to choose, and how to learn from it |
 | ``trace`` | the decisions and their rewards |

@@ -32,7 +32,7 @@ class RouterConfig:
         policy: "table" (scores by routing agent and depth) or "approximator" (MLPs of the
             representation and the task).
         routing_agents: number of routing agents in the dispatched layout.
-        dispatcher: how the one that assigns samples learns; must be by policy gradient.
+        dispatcher: how the agent that assigns samples learns; must be by policy gradient.
         hidden: hidden units of the approximators.
         collaboration: ρ in [−1, 1]; a decision is rewarded with ρ / depth times the running average
             of its block's probability.

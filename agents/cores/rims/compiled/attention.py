@@ -216,7 +216,7 @@ def share_back(s: Any, p: Any, d_weights: Any, tape: Any) -> None:
     n, scores = s.modules, s.heads * s.slots
     total = load(tape, p.total)
     shared, threshold = nothing(tape), nothing(tape)
-    for j in range(n):  # of shares, in place of the distribution over modules
+    for j in range(n):  # gradients of shares, in place of probabilities
         gradient = nothing(tape)
         for i in range(j * scores, (j + 1) * scores):
             gradient = fma(load(d_weights, i), load(tape, p.slots + i), gradient)

@@ -108,7 +108,7 @@ def step_back(s: Any, p: Any, j: int, dh: Any, dc: Any, d_gates: Any, tape: Any)
 def step_gru_back(
     gates: Any, d: int, squashed: Any, mask: Any, before: Any, dh: Any, d_gates: Any
 ) -> None:
-    """Likewise for one unit of h."""
+    """Gradients of the gates and of one unit of h."""
     r, u, held = load(gates, 0), load(gates, d), load(gates, 3 * d)
     candidate, h = load(squashed, 0), load(dh, 0)
     reached = choose(mask, h, nothing(dh))

@@ -56,7 +56,7 @@ class BaselineConfig(ReinforceConfig):
     """Settings of REINFORCE with a baseline.
 
     Attributes:
-        average: weight of the new in the running averages of returns.
+        average: weight of new returns in their running averages.
     """
 
     average: float = 0.1

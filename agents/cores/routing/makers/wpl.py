@@ -22,7 +22,7 @@ class WPLConfig(MakerConfig):
 
     Attributes:
         rate: learning rate λ_π, also of the running averages of returns.
-        weighting: of policy changes: "algorithm" (Algorithm 3) or "appendix" (§7.4).
+        weighting: how changes are weighted: "algorithm" (Algorithm 3) or "appendix" (§7.4).
     """
 
     tabular: ClassVar[bool] = True
