@@ -1,4 +1,4 @@
-"""MiniGrid and BabyAI, batched: equal to upstream seed for seed, a thousand times faster."""
+"""MiniGrid and BabyAI, batched and equal to upstream seed for seed."""
 
 from . import levels as _levels  # noqa: F401
 from .batch import Environments

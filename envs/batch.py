@@ -27,21 +27,21 @@ from .vocabulary import WORDS, decode
 
 
 class Environments:
-    """MiniGrid and BabyAI levels, batched; made by ``envs.make``.
+    """A batch of MiniGrid and BabyAI environments, made by ``envs.make``.
 
-    Environment i of a batch reset with seed s follows upstream's ``gymnasium.make(id)`` reset with
-    seed s + i, through every later episode.
+    Environment i of a batch reset with seed s equals upstream's ``gymnasium.make(id)`` reset with
+    seed s + i, through all later episodes.
 
     Attributes:
         num_envs: B.
-        options: how the batch is observed.
-        image_shape: of one environment's image.
-        levels: what the batch holds, a contiguous share each.
+        options: observation, view, tile size, autoreset and step limit.
+        image_shape: shape of one environment's image.
+        levels: the levels, each with a contiguous share of the batch.
         level_ids: their ids.
         task: int64 [B], each environment's level as an index into ``level_ids``.
         num_actions: 7, upstream's actions.
         mission_length: L, tokens of the longest mission.
-        vocabulary: the words of missions by their tokens; that of 0 is padding.
+        vocabulary: the missions' words, indexed by token; token 0 is padding.
     """
 
     num_actions = len(ACTIONS)
@@ -77,7 +77,7 @@ class Environments:
         self._records = self._launcher.as_records(self._memory, num_envs, self._bytes)
         self._everyone = torch.arange(num_envs, device=device)
         self._mission = torch.zeros(num_envs, self.mission_length, dtype=torch.int16, device=device)
-        self._shown = self._mission  # what observations have: earlier ones keep theirs
+        self._shown = self._mission  # what observations hold: earlier ones keep theirs
         self._renew = [
             level.generate
             if isinstance(level.generate, Layouts)
@@ -87,7 +87,7 @@ class Environments:
         self._choose_kernels()
 
     def _choose_kernels(self) -> None:
-        """Make the kernels that step and that observe as the options ask for."""
+        """Make the kernels that step and observe, as the options say."""
         view, observation = self.options.view, self.options.observation
         write_view, shape = make_partial_view(view), (view, view, 3)
         if observation == "full":
@@ -106,7 +106,7 @@ class Environments:
 
     @property
     def vocabulary(self) -> tuple[str, ...]:
-        """The words of missions by their tokens, as many as are known by now."""
+        """The missions' words known so far, indexed by token."""
         return tuple(WORDS)
 
     @property
@@ -120,13 +120,13 @@ class Environments:
         """Begin new episodes.
 
         Args:
-            seed: a seed s restarts environment i's stream from s + i; a sequence gives each
-                environment its own, None letting that one's stream go on.
-            mask: bool [B], the environments to begin anew; default: all, as at the first reset.
+            seed: s seeds environment i with s + i; a sequence gives each environment its own, None
+                to continue that one's random stream.
+            mask: bool [B], the environments to reset (default: all, as at the first reset).
 
         Raises:
-            ValueError: a negative seed, too few or many seeds, a mask of another shape or type, a
-                level whose function gives no layout that can be played.
+            ValueError: a seed out of range, too few or many seeds, a mask of another shape or type
+                or at the first reset, a level whose function fails or yields no playable layout.
         """
         chosen = self._choose(mask)
         seed, self._seed = self._seed if seed is None else seed, None
@@ -141,7 +141,7 @@ class Environments:
         return self._observation(image, direction)
 
     def _check_layouts(self) -> None:
-        """Refuse a level none of whose layouts can be played."""
+        """Refuse a level that yields no playable layout."""
         given_up = _column(self._rows, "given_up")
         for id, start, end in zip(self.level_ids, self._bounds, self._bounds[1:], strict=False):
             if start < end and given_up[start:end].all():
@@ -151,7 +151,7 @@ class Environments:
                 )
 
     def _choose(self, mask: Tensor | None) -> Tensor:
-        """The indices of the environments that a reset is for."""
+        """The indices of the environments to reset."""
         if mask is None:
             return self._everyone
         if mask.shape != (self.num_envs,) or mask.dtype != torch.bool:
@@ -164,7 +164,7 @@ class Environments:
         return mask.to(self.device).nonzero().squeeze(1)
 
     def _seed_streams(self, seed: int | Sequence[int | None], chosen: Tensor) -> None:
-        """Restart the chosen environments' streams where there is a seed for them."""
+        """Seed the chosen environments that have a seed."""
         seeds = (
             [seed + i for i in range(self.num_envs)]
             if isinstance(seed, int | np.integer)
@@ -182,17 +182,18 @@ class Environments:
         self._memory.copy_(memory)
 
     def step(self, actions: Tensor, anew: Tensor | None = None) -> Step:
-        """Act once everywhere; with autoreset, environments whose episode ends begin the next one.
+        """Step all environments; with autoreset, those whose episode ends begin the next one.
 
-        Without, they go on past the end, as upstream does.
+        Without autoreset they continue past the end, as upstream does.
 
         Args:
-            actions: integers [B] on the environments' device, 0 to 6. On a GPU their range is not
-                checked: it would wait for the device. Others do nothing.
+            actions: integers [B] on the environments' device, 0 to 6. On a GPU the range is not
+                checked, which would synchronise; other numbers do nothing (in Dynamic-Obstacles,
+                all above 2 turn left).
             anew: bool [B], environments that begin a new episode instead of acting, with no reward.
 
         Raises:
-            ValueError: wrong shape, an action out of range, or no reset before.
+            ValueError: a wrong shape or mask type, an action out of range, or no reset before.
         """
         if not self._begun:
             raise ValueError("reset() comes before the first step()")
@@ -227,8 +228,8 @@ class Environments:
         return Step(obs, reward, terminated, truncated, self.task, kept, last)
 
     def _begin_episodes(self, chosen: Tensor) -> None:
-        """Draw new layouts in some environments, by ascending indices, or one an environment and
-        -1 where there is none to be drawn.
+        """Draw new layouts in the environments at ascending indices, or at B indices that are -1
+        where none is to be drawn.
         """
         for task, (first, end) in enumerate(self._shares(chosen)):
             renew, mine = self._renew[task], chosen[first:end]
@@ -240,24 +241,24 @@ class Environments:
                 self._draw(self.levels[task], renew, mine)
 
     def _draw(self, level: Level, renew: Compiled, chosen: Tensor) -> None:
-        """Draw layouts by a level's function; a mistake in it is told in one line."""
+        """Draw layouts by a level's function; report a mistake in it in one line."""
         try:
             self._launch(renew, len(chosen), level.params, chosen)
         except MISTAKES as error:
             raise ValueError(f"{level.id}: {explain(level.function, error)}") from error
 
     def _observe(self, chosen: Tensor, image: Tensor, direction: Tensor) -> None:
-        """Observe some environments into the batch's image, direction and missions."""
+        """Write observations of some environments into the batch's image, direction and mission."""
         self._launch(self._observe_kernel, len(chosen), chosen, image, direction, self._mission)
         self._show_missions()
 
     def _show_missions(self) -> None:
-        """Have the next observations show missions as they are by now."""
+        """Make the next observations show the current missions."""
         copy = self._launcher.copy
         self._shown = copy(self._mission) if self._draws_missions else self._mission
 
     def _shares(self, ended: Tensor) -> list[tuple[int, int]]:
-        """The part of the indices that belongs to each level."""
+        """For each level, the (start, end) of its environments among the indices."""
         if len(self.levels) == 1:
             return [(0, len(ended))]
         if len(ended) == self.num_envs:
@@ -286,15 +287,15 @@ class Environments:
 
     @property
     def situations(self) -> Tensor:
-        """Where each agent stands and what it carries, int64 [B]: its column, 256 times its row,
-        and 65,536 times the cell that it carries.
+        """Each agent's position and what it carries, int64 [B]: x + 256 y + 65,536 times the id of
+        the carried cell.
         """
         both = self._rows[:, X_OFFSET : X_OFFSET + 4].view(torch.int16).long()
         carried = self._rows[:, CARRYING_OFFSET]
         return both[:, 0] + 256 * both[:, 1] + 65536 * carried.long()
 
     def render(self, i: int = 0, tile_size: int = 32) -> np.ndarray:
-        """Environment i as upstream's ``render()`` shows it: uint8 [H * T, W * T, 3].
+        """Environment i as upstream's ``render()`` draws it: uint8 [H * T, W * T, 3].
 
         Raises:
             IndexError: there is no environment i.
@@ -314,20 +315,23 @@ class Environments:
         return record
 
     def close(self) -> None:
-        """End the processes that draw foreign environments' layouts."""
+        """Stop the worker processes that draw layouts, if there are any."""
         for renew in self._renew:
             if isinstance(renew, Layouts):
                 renew.close()
 
     def missions(self) -> list[str]:
-        """Every environment's mission in upstream's words."""
+        """Every environment's mission as upstream's text."""
         return [decode(row) for row in self._mission.cpu().numpy()]
 
     @property
     def state(self) -> Tensor:
-        """All that the environments are: uint8 [B, record bytes], a copy.
+        """A copy of the environments' whole state, uint8 [B, record bytes].
 
-        Setting it restores every bit; the next step goes on from there.
+        Setting it restores them bit for bit.
+
+        Raises:
+            ValueError: on setting, another shape or type, or the state of other levels.
         """
         return self._rows.clone()
 
@@ -347,10 +351,10 @@ class Environments:
         self._show_missions()
 
     def __reduce__(self) -> tuple[object, ...]:
-        """For pickle and copy: made anew from its levels' ids, in the same state.
+        """For pickle and copy: remade from the levels' ids, in the same state.
 
         Raises:
-            TypeError: layouts of a level are drawn by code of one's own.
+            TypeError: a level's layouts are drawn by code other than the engine's.
         """
         foreign = [level.id for level in self.levels if isinstance(level.generate, Layouts)]
         if foreign:
@@ -361,7 +365,7 @@ class Environments:
         return _remade, (*made, state)
 
     def _check_levels(self, saved: Tensor) -> None:
-        """Refuse the state of other levels, or what is no state: kernels would leave the grid."""
+        """Refuse the state of other levels or an invalid one: kernels would leave the grid."""
         width, height = _column(saved, "full_width"), _column(saved, "full_height")
         x, y = _column(saved, "x"), _column(saved, "y")
         fits = (width == _column(self._rows, "full_width")) & (x >= 0) & (x < width)

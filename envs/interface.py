@@ -1,4 +1,4 @@
-"""What a batch is asked for and what a step of it answers."""
+"""The options of a batch and the result of a step."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ UPSTREAM_VIEW = 7
 
 @dataclass(frozen=True)
 class Options:
-    """How a batch is observed, and what happens when an episode ends; see ``make``.
+    """Observation, autoreset and step limit of a batch; see ``envs.make``.
 
     Raises:
         ValueError: an unknown observation or a number out of range.
@@ -40,7 +40,7 @@ class Options:
 
 
 class ViewOptions(TypedDict, total=False):
-    """The arguments of ``envs.make`` that say what is observed."""
+    """The arguments of ``envs.make`` for the observation."""
 
     observation: str
     view: int
@@ -48,7 +48,7 @@ class ViewOptions(TypedDict, total=False):
 
 
 class EngineOptions(ViewOptions, total=False):
-    """Those, and the ones that say where and from which seed it runs."""
+    """Those, and device, seed, workers and step limit."""
 
     device: str | torch.device
     seed: int
@@ -57,22 +57,22 @@ class EngineOptions(ViewOptions, total=False):
 
 
 class MakeOptions(EngineOptions, total=False):
-    """All arguments of ``envs.make`` but the levels and their number."""
+    """Those, and autoreset."""
 
     autoreset: bool
 
 
 @dataclass(frozen=True)
 class Step:
-    """What a batched step gives.
+    """The result of a batched step.
 
     Attributes:
         obs: the observations to act on next: ``image`` uint8, symbolic [B, V, V, 3] or full
             [B, W, H, 3], indexed [x, y, channel], or pixels [B, V * T, V * T, 3]; ``direction``
-            uint8 [B]; ``mission`` int16 [B, L]. With autoreset a finished environment's is its new
-            episode's first.
-        exact_reward: float64 [B], what upstream gives (on a GPU, but for its last bit).
-        terminated, truncated: bool [B]; both may hold.
+            uint8 [B]; ``mission`` int16 [B, L]. With autoreset, the first of the new episode
+            where one ended.
+        exact_reward: float64 [B], equal to upstream's (on a GPU up to the last bit).
+        terminated, truncated: bool [B]; both may be true.
         task: int64 [B], each environment's level as an index into ``Environments.level_ids``.
     """
 
@@ -86,15 +86,15 @@ class Step:
 
     @cached_property
     def reward(self) -> Tensor:
-        """float32 [B]."""
+        """The reward, float32 [B]."""
         return self.exact_reward.to(torch.float32)
 
     @cached_property
     def final_obs(self) -> Observation:
         """The observations that the actions led to, shaped like ``obs``.
 
-        Where an episode ended that is its last one, which truncation bootstraps from; elsewhere it
-        equals ``obs``. Built when first asked for.
+        Where an episode ended, its last one, from which to bootstrap after truncation; elsewhere
+        equal to ``obs``. Built on first access.
         """
         full = {name: tensor.clone() for name, tensor in self.obs.items()}
         for name, rows in self._last.items():

@@ -1,4 +1,4 @@
-"""Making a batch: its levels by their ids, or by functions of one's own."""
+"""Making a batch, of levels named by id or of your own environments."""
 
 from __future__ import annotations
 
@@ -33,29 +33,29 @@ def make(
     """A batch of environments of one level, or equal shares of several.
 
     Args:
-        levels: one or a sequence of ids from ``envs.levels()``, of other ids that Gymnasium knows,
-            or of functions that make an upstream ``MiniGridEnv`` of one's own. Layouts of the
-            latter two are drawn by their own code, their dynamics must be upstream's.
-        num_envs: environments in all, at least one a level.
+        levels: one or several of: an id from ``envs.levels()``, another id that Gymnasium knows, a
+            function that makes a ``MiniGridEnv`` of your own. The last two draw layouts by their
+            own code; their dynamics must be upstream's.
+        num_envs: environments in total, at least one per level.
         device: "cpu" or "cuda".
         seed: environment i is seeded with ``seed + i`` at the first ``reset()``.
-        observation: "symbolic", upstream's (type, color, state) for each cell of the agent's view;
-            "rgb", that view in pixels, as upstream's ``RGBImgPartialObsWrapper``; "full", the whole
-            grid's symbols, as upstream's ``FullyObsWrapper``.
-        view: cells of the agent's square view, odd, 3 to 31, as upstream's ``ViewSizeWrapper``.
-        tile_size: pixels of a cell's side in "rgb".
-        autoreset: an environment whose episode ends begins its next one in the same step; without,
+        observation: "symbolic", upstream's (type, color, state) of each cell in the agent's view;
+            "rgb", that view in pixels, as upstream's ``RGBImgPartialObsWrapper``; "full", the
+            symbols of the whole grid, as upstream's ``FullyObsWrapper``.
+        view: side of the agent's square view in cells, odd, 3 to 31, as in ``ViewSizeWrapper``.
+        tile_size: side of a cell in pixels, 1 to 64, for "rgb".
+        autoreset: begin the next episode in the step that ends one; otherwise
             ``reset(mask=...)`` begins it.
-        max_steps: steps until an episode is truncated, as upstream's own argument; default: the
-            level's.
-        workers: processes that draw layouts which are not the engine's own (default: one a core);
-            with 0 this one does.
-        part: (k, n) for the k-th of n equal parts of such a batch, a process each: ``num_envs`` are
-            all parts' together, and the first environment's seed is given to each part's ``reset``.
+        max_steps: steps until an episode is truncated, as upstream's argument (default: the
+            level's).
+        workers: processes that draw layouts by code other than the engine's (default: one per
+            core); 0 draws them in this process.
+        part: (k, n) for the k-th of n equal parts of the batch, counted from 0, one per process.
+            ``num_envs`` counts all parts; a seed is that of the part's first environment.
 
     Raises:
         ValueError: an unknown level (the message names the nearest), an environment with rules of
-            its own, or a number out of range.
+            its own or that does not work, or a number out of range.
     """
     given = [levels] if isinstance(levels, str) or callable(levels) else list(levels)
     if not given or num_envs < len(given):
@@ -74,7 +74,7 @@ def make(
 
 
 def _cut(shares: Sequence[int], part: tuple[int, int]) -> list[int]:
-    """How much of each level's share falls into one of equal parts of the whole batch."""
+    """How much of each level's share falls into one part of the batch."""
     number, count = part
     if sum(shares) % count:
         raise ValueError(f"num_envs must be a multiple of the {count} parts, got {sum(shares)}")
@@ -88,7 +88,7 @@ def _cut(shares: Sequence[int], part: tuple[int, int]) -> list[int]:
 
 
 def _find(level: str | Factory, workers: int, max_steps: int | None) -> Level:
-    """The engine's own level of that id, or one that upstream's code draws."""
+    """The engine's level of that id, or one whose layouts upstream's code draws."""
     if callable(level):
         if max_steps is not None:
             raise ValueError("max_steps is for ids: a function of one's own makes its own limit")

@@ -1,4 +1,4 @@
-"""The list of levels: a level is a function that draws one layout, a variant is one row."""
+"""The registry of levels: a function draws one layout, each ``@level`` line is a variant of it."""
 
 from __future__ import annotations
 
@@ -22,17 +22,19 @@ from .vocabulary import encode
 
 @dataclass(frozen=True)
 class Level:
-    """One level: its function, the numbers that the function gets, and what the record is set to.
+    """One level: its function, the function's arguments, and the settings of its records.
 
     Attributes:
-        id: upstream's name, or one's own.
-        generate: compiled function ``(e, *params)`` that draws one layout into record ``e``.
+        id: upstream's name, or your own.
+        generate: compiled function ``(e, *params)`` that draws one layout into record ``e``, or
+            upstream's code that draws them.
         params: the function's further arguments.
-        width, height: cells of the grid.
-        rooms: (room_size, rows, columns), zeros where the level has no room grid.
-        max_steps: the step limit; 0: the function's, or computed from rooms and instruction.
-        mission: the constant mission, "" where the function draws one.
-        words: the longest mission's tokens.
+        width, height: of the grid, in cells.
+        rooms: (room_size, rows, columns), zeros without a room grid.
+        max_steps: the step limit; 0, with rooms only: set by the function, or computed from rooms
+            and instruction.
+        mission: the constant mission, "" if the function draws one.
+        words: tokens of the longest mission.
         see_through: walls do not block the view.
         rule: the name of a row of ``envs.rules.RULES``.
     """
@@ -70,15 +72,15 @@ class Level:
         rule_number(self.rule)
 
     def limited(self, max_steps: int | None) -> Level:
-        """The same level with another step limit; None: its own."""
+        """The same level with another step limit (None: its own)."""
         return self if max_steps is None else replace(self, max_steps=max_steps)
 
     def set_up(self, records: np.ndarray) -> None:
-        """Write what the level fixes once into its records [n]."""
+        """Write the level's settings into its records [n]."""
         records["full_width"], records["full_height"] = self.width, self.height
         records["step_limit"], records["rule"] = self.max_steps, rule_number(self.rule)
         records["see_through"] = self.see_through
-        # Upstream reads BABYAI_DONE_ACTIONS; MiniGrid's own instructions know no such mode.
+        # Upstream reads BABYAI_DONE_ACTIONS; MiniGrid's own levels have no such mode.
         records["done_mode"] = bool(use_done_actions) and not self.id.startswith("MiniGrid-")
         records["room_size"], records["room_rows"], records["room_columns"] = self.rooms
         records["carrying"], records["held"] = EMPTY, NOTHING
@@ -88,13 +90,13 @@ class Level:
 
     @property
     def function(self) -> Callable[..., object]:
-        """What draws its layouts, as it was written."""
+        """The uncompiled function that draws the layouts, or upstream's factory."""
         drawn = self.generate
         return drawn.factory if isinstance(drawn, Layouts) else drawn.py_func
 
     @property
     def draws_mission(self) -> bool:
-        """Whether missions differ from episode to episode."""
+        """Whether the mission is drawn with each layout."""
         return not self.mission
 
 
@@ -114,23 +116,24 @@ def level(
     rule: str = "standard",
     **params: int | float,
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Register a function that draws layouts as a level; stack it for several variants.
+    """Register a function that draws layouts as a level; stack the decorator for variants.
 
     Args:
         id: the level's name.
-        size: cells of a side, or (width, height).
+        size: side in cells, or (width, height), walls included.
         rooms: (room_size, rows, columns) of a room grid, instead of ``size``.
-        max_steps: steps until truncation; with ``rooms`` and 0, upstream's formula
+        max_steps: steps until truncation; 0, with ``rooms`` only, takes upstream's formula
             (navigations x room_size^2 x rows x columns).
-        mission: the mission where it is constant; otherwise the function draws an instruction.
-        words: tokens of the longest drawn mission (default: room for any).
+        mission: the mission if it is constant; otherwise the function draws an instruction or
+            writes the mission's words.
+        words: tokens of the longest drawn mission (default: the most that a record holds).
         see_through: walls do not block the view.
         rule: the name of a row of ``envs.rules.RULES``.
         params: the function's arguments after the record.
 
     Raises:
-        ValueError: the numbers do not fit a record, or the parameters the function, or a level
-            of MiniGrid's or BabyAI's has that name.
+        ValueError: a size or number that does not fit a record, parameters that do not match the
+            function's, or the id of one of the engine's own levels.
 
     Example:
         >>> @level("My-Corner-v0", size=9, max_steps=100, mission="get to the green goal square")
@@ -190,7 +193,7 @@ def levels() -> list[str]:
 
 
 def check_level(id: str) -> None:
-    """Refuse what is neither a level nor known to Gymnasium.
+    """Refuse an id that is neither a level nor known to Gymnasium.
 
     Raises:
         ValueError: as `find_level`.
@@ -203,7 +206,7 @@ def find_level(id: str) -> Level:
     """The level of that id.
 
     Raises:
-        ValueError: there is none; the message names the nearest ones.
+        ValueError: there is none; the message names the nearest ids.
     """
     if id in LEVELS:
         return LEVELS[id]
