@@ -1,4 +1,4 @@
-"""The seven actions, each one function; ``envs.rules`` has the table of them."""
+"""The functions of the seven actions; ``envs.rules`` has the table of them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LEFT, RIGHT, FORWARD, PICKUP, DROP, TOGGLE, DONE = range(7)  # upstream's number
 
 @compiled
 def front_index(e: Record) -> int:
-    """The index of the cell that the agent faces; its own where it looks off the grid."""
+    """The index of the cell that the agent faces; its own cell at the edge of the grid."""
     x, y = e.x, e.y
     if e.direction == 0:
         x += 1
@@ -41,7 +41,7 @@ def front_index(e: Record) -> int:
 
 @compiled
 def success(e: Record) -> None:
-    """End the episode with the reward for its length, 1 - 0.9 n / n_max."""
+    """End the episode with reward 1 - 0.9 n / n_max after n steps."""
     e.terminated = 1
     e.reward = 1.0 - 0.9 * (e.steps / e.max_steps)
 
@@ -66,7 +66,7 @@ def turn_right(e: Record) -> None:
 
 @compiled
 def move_forward(e: Record) -> None:
-    """One step ahead where nothing stands; the goal and lava end the episode."""
+    """Step ahead if the cell can be entered; the goal and lava end the episode."""
     front = front_index(e)
     cell = e.grid[front]
     if CAN_OVERLAP[cell]:
@@ -79,7 +79,7 @@ def move_forward(e: Record) -> None:
 
 @compiled
 def take(e: Record, thing: int, at: int) -> None:
-    """Take what lies at ``at`` in hand, as ``thing`` (NOTHING if it has no identity)."""
+    """Pick up what lies at ``at``, as ``thing`` (NOTHING if it has no identity)."""
     e.carrying = e.grid[at]
     e.held = thing
     e.grid[at] = EMPTY
@@ -89,7 +89,7 @@ def take(e: Record, thing: int, at: int) -> None:
 
 @compiled
 def pick_up_front(e: Record) -> None:
-    """Take the object ahead into an empty hand."""
+    """Pick up the object ahead, if any, with an empty hand."""
     front = front_index(e)
     if CAN_PICK_UP[e.grid[front]] and e.carrying == EMPTY:
         take(e, thing_on(e, front), front)
@@ -97,7 +97,7 @@ def pick_up_front(e: Record) -> None:
 
 @compiled
 def drop(e: Record) -> None:
-    """Lay what is carried on the empty cell ahead."""
+    """Put the carried object on the cell ahead, if that is empty."""
     front = front_index(e)
     free = e.grid[front] == EMPTY and front != e.y * e.width + e.x
     if free and e.carrying != EMPTY:
@@ -109,7 +109,7 @@ def drop(e: Record) -> None:
 
 @compiled
 def toggle_door(e: Record, at: int) -> None:
-    """Open or close a door; a locked one opens to its color's key."""
+    """Open or close a door; a locked one opens with the key of its color in hand."""
     cell = e.grid[at]
     color = COLOR[cell]
     if cell >= LOCKED_DOOR:
@@ -123,7 +123,7 @@ def toggle_door(e: Record, at: int) -> None:
 
 @compiled
 def open_box(e: Record, at: int) -> None:
-    """Replace a box by what it holds, be it nothing."""
+    """Replace a box by its contents, if any."""
     box = thing_on(e, at)
     e.grid[at] = EMPTY
     if box != NOTHING:
@@ -135,7 +135,7 @@ def open_box(e: Record, at: int) -> None:
 
 @compiled
 def toggle(e: Record) -> None:
-    """Use what is ahead: a door or a box."""
+    """Toggle the door or open the box ahead."""
     front = front_index(e)
     kind = TYPE[e.grid[front]]
     if kind == DOOR_TYPE:

@@ -1,4 +1,4 @@
-"""Observations as Gymnasium has them: NumPy arrays and their spaces, missions in words if asked."""
+"""Observations for Gymnasium: NumPy arrays and their spaces, missions as text on request."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from .vocabulary import decode
 
 RENDER_MODES = ["rgb_array"]
 MISSIONS = ("tokens", "text")
-Arrays = dict[str, Any]  # NumPy arrays; of missions in words a tuple
+Arrays = dict[str, Any]  # NumPy arrays; missions as text are a tuple
 
 
 def observation_space(env: Environments, mission: str = "tokens") -> spaces.Dict:
-    """What one environment shows: image uint8, direction 0 to 3, mission int16 tokens or a text.
+    """One environment's space: image uint8, direction 0 to 3, mission int16 tokens or text.
 
     Raises:
-        ValueError: missions are neither tokens nor text.
+        ValueError: ``mission`` is neither "tokens" nor "text".
     """
     if mission not in MISSIONS:
         raise ValueError(f"mission must be one of {MISSIONS}, got '{mission}'")
@@ -42,10 +42,10 @@ def observation_space(env: Environments, mission: str = "tokens") -> spaces.Dict
 
 
 def as_arrays(obs: Observation, mission: str = "tokens") -> Arrays:
-    """Observations as the batched space holds them, the caller's own to change."""
+    """Observations as arrays in the batched space, which the caller may modify."""
     arrays: Arrays = {name: tensor.cpu().numpy() for name, tensor in obs.items()}
     arrays["direction"] = arrays["direction"].astype(np.int64)
-    tokens = arrays["mission"].copy()  # steps share it for as long as it stays the same
+    tokens = arrays["mission"].copy()  # steps share it while it does not change
     in_words = mission == "text"
     arrays["mission"] = tuple(in_text(row.tobytes()) for row in tokens) if in_words else tokens
     return arrays
@@ -53,12 +53,12 @@ def as_arrays(obs: Observation, mission: str = "tokens") -> Arrays:
 
 @functools.lru_cache(1 << 14)
 def in_text(tokens: bytes) -> str:
-    """The mission of int16 tokens."""
+    """The text of a mission, given the bytes of its int16 tokens."""
     return decode(np.frombuffer(tokens, np.int16))
 
 
 def check_render_mode(render_mode: str | None, known: Sequence[str]) -> str | None:
-    """Refuse a render mode that there is not."""
+    """The render mode; refuse an unknown one."""
     if render_mode not in (None, *known):
         raise ValueError(f"render_mode must be None or one of {known}, got '{render_mode}'")
     return render_mode

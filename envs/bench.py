@@ -1,8 +1,8 @@
-"""The engine and its peers, ready to be timed on the same level.
+"""The engine and its peers, prepared to be timed on the same level.
 
-Before anything is timed layouts are drawn, programs compiled, the best of its batch sizes chosen.
-Actions are uniformly random and drawn ahead of time; every episode that ends is followed by a newly
-generated one.
+Before timing, layouts are drawn, programs compiled and the fastest batch size chosen. Actions are
+uniformly random and drawn ahead of time; every episode that ends is followed by a newly generated
+one.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ SEED = 0
 CALIBRATION_SECONDS = 0.4
 ACTION_SETS = 16
 
-PyTree: TypeAlias = Any  # what JAX maps over: arrays, or structures of them
-Burst = Callable[[], int]  # advances a batch for a while, gives the steps taken
-Timer = Callable[[Burst, float], float]  # a burst's rate over at least so many seconds
-Start = tuple[int, Burst] | None  # a batch size and its burst; None: not able
+PyTree: TypeAlias = Any  # JAX's: arrays, or nested structures of them
+Burst = Callable[[], int]  # advances a batch for a while, returns the steps taken
+Timer = Callable[[Burst, float], float]  # a burst's rate over at least these seconds
+Start = tuple[int, Burst] | None  # a batch size and its burst; None: no such level
 
 
 @dataclass(frozen=True)
 class Simulator:
-    """One simulator and how to run it at its best.
+    """One simulator and how to run it at its fastest.
 
     Attributes:
         name: as the table shows it.
-        package: what must be installed.
-        start: ``(level, num_envs, device)`` to a burst, or None where it lacks the level.
-        sizes: the batch sizes to choose from; empty: the engine's.
-        on_gpu: whether it runs there.
+        package: which must be installed.
+        start: ``(level, num_envs, device)`` to a burst, or None if it lacks the level.
+        sizes: the batch sizes to choose from; empty: the one asked for (on a GPU, ``GPU_SIZES``).
+        on_gpu: whether it runs on a GPU.
     """
 
     name: str
@@ -53,13 +53,13 @@ class Simulator:
 
     @property
     def version(self) -> str:
-        """The installed version, "" where it is missing."""
+        """The installed version, "" if it is missing."""
         return "this one" if self.package == "envs" else installed_version(self.package)
 
 
 @dataclass(frozen=True)
 class Contender:
-    """One that takes part in a race; ``prepare`` is called in a process of its own."""
+    """A participant in a race; ``prepare`` is called in a process of its own."""
 
     name: str
     version: str
@@ -68,7 +68,7 @@ class Contender:
 
 
 def installed_version(package: str) -> str:
-    """A package's version, "" where it is missing."""
+    """A package's version, "" if it is missing."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
@@ -82,8 +82,8 @@ def start_engine(
     observation: str = "symbolic",
     capture: bool = True,
 ) -> Burst:
-    """The engine of this package; on a GPU its steps are one CUDA graph, unless they are not to be
-    captured, as JAX's peers' are one program.
+    """The engine of this package; on a GPU its steps are one CUDA graph if ``capture``, as those of
+    JAX's peers are one program.
     """
     env = make(level, num_envs=num_envs, device=device, seed=SEED, observation=observation)
     env.reset()
@@ -108,18 +108,18 @@ def start_engine(
 
 
 def captured(work: Callable[[], None], device: torch.device) -> Callable[[], None]:
-    """What does work on a GPU over again by one launch; the work is done once before."""
+    """A replay of the work as one CUDA graph, captured after one warm-up run."""
     graph, stream = torch.cuda.CUDAGraph(), torch.cuda.Stream(device)
     around = torch.cuda.current_stream(device)
     stream.wait_stream(around)
     with torch.cuda.stream(stream):
-        work()  # all is compiled by then
+        work()  # compiles whatever is left
     around.wait_stream(stream)
     with torch.cuda.graph(graph, stream=stream):
         work()
 
     def replay(holds: Callable[[], None] = work) -> None:
-        graph.replay()  # reads the memory of what the work holds
+        graph.replay()  # which uses memory that ``holds`` keeps alive
 
     return replay
 
@@ -139,7 +139,7 @@ def start_upstream(level: str, num_envs: int, device: str) -> Burst:
 
 
 def start_envpool(level: str, num_envs: int, device: str) -> Burst | None:
-    """EnvPool (C++), asynchronous: one half is stepped while the other half is answered."""
+    """EnvPool (C++), asynchronous: one half steps while the other half gets its actions."""
     import envpool
 
     if level not in envpool.list_all_envs():
@@ -162,7 +162,7 @@ def start_envpool(level: str, num_envs: int, device: str) -> Burst | None:
 
 
 def start_navix(level: str, num_envs: int, device: str) -> Burst | None:
-    """NAVIX (JAX): jit of scan of vmap, the agent's own view, random starts where there are any."""
+    """NAVIX (JAX): jit of scan of vmap, the agent's own view, random starts where it has them."""
     import jax
     import navix
     from navix.observations import symbolic_first_person
@@ -175,7 +175,7 @@ def start_navix(level: str, num_envs: int, device: str) -> Burst | None:
     env = navix.make(name, observation_fn=symbolic_first_person)
     cache = env.reset(jax.random.PRNGKey(SEED)).state.cache
 
-    # The rendering cache is the same everywhere, so it stays out of the batch.
+    # The rendering cache is the same in all environments, so it stays out of the batch.
     def with_cache(timestep: PyTree, kept: PyTree) -> PyTree:
         return timestep.replace(state=timestep.state.replace(cache=kept))
 
@@ -219,12 +219,12 @@ def _scan_burst(
 
     def advance(timestep: PyTree, chosen: PyTree) -> PyTree:
         timestep = jax.vmap(step)(timestep, chosen)
-        # Sums of what an agent would read, so that the compiler cannot leave it out.
+        # Sums of what an agent would read, so that the compiler cannot eliminate it.
         return timestep, (timestep.observation.sum(), timestep.reward.sum())
 
     roll = jax.jit(lambda timestep: jax.lax.scan(advance, timestep, actions), donate_argnums=0)
     timestep = jax.jit(jax.vmap(reset))(jax.random.split(jax.random.PRNGKey(SEED), num_envs))
-    # Twice: the first call's result has other (weak) types than a reset: the second compiles too.
+    # Twice: the first result has other (weak) types than a reset, so the second call compiles too.
     for _ in range(2):
         timestep, sums = roll(timestep)
     jax.block_until_ready(sums)
@@ -252,7 +252,7 @@ GPU_SIZES = tuple(2**power for power in range(12, 18))
 def start_best(
     simulator: Simulator, level: str, sizes: Sequence[int], device: str, time_burst: Timer
 ) -> Start:
-    """The simulator at the fastest of the batch sizes; None where it lacks the level."""
+    """The simulator at the fastest of the batch sizes; None if it lacks the level."""
     if device == "cpu":
         os.environ["JAX_PLATFORMS"] = "cpu"
     os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"

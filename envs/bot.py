@@ -1,7 +1,7 @@
-"""BabyAI's bot at our levels: an episode for a seed, walked by upstream's ``BabyAIBot``.
+"""BabyAI's bot on our levels: one episode per seed, played by upstream's ``BabyAIBot``.
 
-The engine's episode and its twin of upstream's, made by ``dump``, take the same actions: the bot
-sees the one, what is kept comes from the other.
+The engine's episode and its upstream twin, made by ``dump``, take the same actions: the bot acts in
+the twin, the data come from the engine.
 """
 
 from __future__ import annotations
@@ -32,25 +32,25 @@ from .translation.environments import unwrap
 from .upstream import dump
 
 PATIENCE = 10.0  # seconds that one decision of the bot may take
-SEEDS_A_TASK = 8  # that a worker walks at a time
-TASKS_A_WORKER = 3  # under way or done and waiting for those before them
-RESTS = 0  # an action for a row whose episode is over
+SEEDS_A_TASK = 8  # batched in one task of a worker
+TASKS_A_WORKER = 3  # running, or done and waiting for earlier ones
+RESTS = 0  # the action of an environment whose episode is over
 
 Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
 class Demonstration:
-    """One seed's episode of T steps, or why there is none.
+    """One seed's episode of T steps, and why the bot failed if it did.
 
     Attributes:
         seed: of the episode.
-        images: uint8 [T + 1, ...], the last one what the last action led to.
+        images: uint8 [T + 1, ...], including the one after the last action.
         directions: uint8 [T + 1].
-        mission: in upstream's words.
+        mission: upstream's text.
         actions: int64 [T].
         rewards: float32 [T].
-        failure: why the bot did not accomplish the mission, empty where it did.
+        failure: why the bot did not accomplish the mission, "" if it did.
     """
 
     seed: int
@@ -68,7 +68,7 @@ class HungError(Exception):
 
 @contextlib.contextmanager
 def patience(seconds: float) -> Iterator[None]:
-    """Raise `HungError` inside the block when it takes longer; works in a main thread only."""
+    """Raise `HungError` inside the block if it takes longer; main thread only."""
 
     def give_up(number: int, frame: FrameType | None) -> None:
         raise HungError(f"no answer in {seconds:g} s")
@@ -83,10 +83,10 @@ def patience(seconds: float) -> Iterator[None]:
 
 
 def check_instructed(id: str) -> None:
-    """Refuse a level that gives the bot nothing to follow.
+    """Refuse a level without an instruction for the bot to follow.
 
     Raises:
-        ValueError: there is no such level, or it has no instruction; the message has what has.
+        ValueError: there is no such level, or it has no instruction; the message names some that do.
     """
     find_level(id)
     known = id in gymnasium.registry
@@ -102,12 +102,12 @@ def check_instructed(id: str) -> None:
 def walks(
     id: str, *, seed: int, observation: str, workers: int
 ) -> Generator[Demonstration, None, None]:
-    """The bot's episodes from one seed after another, without end, the same for any `workers`.
+    """The bot's episodes from consecutive seeds, without end, the same for any `workers`.
 
     Args:
         id: a level with instructions.
-        seed: the first.
-        observation: as `make` takes it.
+        seed: the first seed.
+        observation: as in `make`.
         workers: processes.
     """
     task = partial(walk, id, observation=observation)
@@ -127,13 +127,13 @@ def walks(
 
 
 def _settle() -> None:
-    """A worker's beginning: one thread, and Ctrl-C is for the process that has it."""
+    """Set up a worker: one thread, Ctrl-C left to the main process."""
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def walk(id: str, seeds: range, observation: str = "symbolic") -> list[Demonstration]:
-    """The bot's episode of each seed, in a main thread."""
+    """The bot's episode for each seed; main thread only."""
     env = make(id, len(seeds), observation=observation, autoreset=False)
     seen, missions = [env.reset(seeds.start)], env.missions()
     walkers = [Walker(dump(env, row)) for row in range(len(seeds))]
@@ -167,12 +167,12 @@ def walk(id: str, seeds: range, observation: str = "symbolic") -> list[Demonstra
 
 
 class Walker:
-    """The bot in one of upstream's environments.
+    """The bot in one upstream environment.
 
     Attributes:
         steps: taken so far.
-        walks: whether the episode goes on.
-        failure: why it did not end well.
+        walks: whether the bot is still playing.
+        failure: why it did not accomplish the mission.
     """
 
     def __init__(self, env: MiniGridEnv) -> None:
@@ -181,13 +181,13 @@ class Walker:
         self._bot: Any = self._attempt(lambda: BabyAIBot(env))
 
     def choose(self) -> int:
-        """The next action; any where the episode is over."""
+        """The next action; arbitrary once the bot has stopped."""
         if self.walks:
             self._action = self._attempt(lambda: int(self._bot.replan(self._action)))
         return RESTS if self._action is None else self._action
 
     def advance(self, won: bool, ended: bool) -> None:
-        """Take the action that was chosen; whether the engine's episode was won or ended by it."""
+        """Take the chosen action; ``won`` and ``ended`` tell how the engine's episode fared."""
         if not self.walks:
             return
         self.env.step(self._action)
@@ -197,7 +197,7 @@ class Walker:
             self.failure = "the episode ended before the mission was accomplished"
 
     def _attempt(self, think: Callable[[], Answer]) -> Answer | None:
-        """What the bot thinks; where it fails or hangs it walks no further."""
+        """The bot's answer; if it fails or hangs, record why and stop."""
         try:
             with patience(PATIENCE), contextlib.redirect_stdout(io.StringIO()):
                 return think()

@@ -1,4 +1,4 @@
-"""Cells: a byte is an id into a table of upstream's (type, color, state) and of what it allows."""
+"""Cells: a byte indexes tables of upstream's (type, color, state) and of what the cell allows."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ RED, GREEN, BLUE, PURPLE, YELLOW, GREY = (
     _colors_by_name[n] for n in ("red", "green", "blue", "purple", "yellow", "grey")
 )
 COLORS = len(COLOR_TO_IDX)
-# the order of draws
+# the order of random draws
 ALPHABETICAL = cast(Row[int], np.array([COLOR_TO_IDX[n] for n in COLOR_NAMES], np.int8))
 
 OPEN, CLOSED, LOCKED = 0, 1, 2
 
-# One block of ids a kind: add a color, and for doors 6 times a state.
-# What blocks the view lies between CLOSED_DOOR and KEY.
+# One block of ids per kind: add a color, and for doors 6 times a state.
+# What blocks the view lies from CLOSED_DOOR up to KEY, exclusive.
 UNSEEN, EMPTY = 0, 1
 FLOOR = 2
 DOOR = FLOOR + COLORS

@@ -1,4 +1,4 @@
-"""A checker for vector environments, Gymnasium's own included: what ``VectorEnv`` promises."""
+"""A checker of Gymnasium vector environments, anyone's, against the ``VectorEnv`` contract."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ Transition = tuple[Any, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]
 
 
 class VectorEnvError(ValueError):
-    """A vector environment breaks a promise."""
+    """A vector environment violates the contract."""
 
 
 def require(kept: bool, promise: str) -> None:
-    """Raise the error that names a promise which was not kept."""
+    """Raise an error that names the promise unless it is kept."""
     if not kept:
         raise VectorEnvError(f"not so: {promise}")
 
 
 def check_vector_env(env: AnyVectorEnv, seed: int = 0, steps: int = 500) -> None:
-    """Check spaces, seeds, resets, steps, ends of episodes and infos, with random actions.
+    """Check spaces, seeding, resets, steps, autoreset and infos, with random actions.
 
     Args:
         env: any vector environment; it is reset several times.
-        seed: of its resets and of the actions.
-        steps: how many to take; at least one episode must end meanwhile.
+        seed: of the resets and the actions.
+        steps: how many to take; at least one episode must end within them.
 
     Raises:
-        VectorEnvError: the first promise that is broken.
+        VectorEnvError: names the first violation.
     """
     check_spaces(env)
     check_seeds(env, seed)
@@ -47,7 +47,7 @@ def check_vector_env(env: AnyVectorEnv, seed: int = 0, steps: int = 500) -> None
 
 
 def check_spaces(env: AnyVectorEnv) -> None:
-    """Batched spaces are batches of the single ones, and the autoreset mode is stated."""
+    """Batched spaces are batches of the single ones, and metadata state the autoreset mode."""
     require(env.num_envs > 0, "num_envs is positive")
     mode = env.metadata.get("autoreset_mode")
     require(isinstance(mode, AutoresetMode), "metadata['autoreset_mode'] is an AutoresetMode")
@@ -57,7 +57,7 @@ def check_spaces(env: AnyVectorEnv) -> None:
 
 
 def check_seeds(env: AnyVectorEnv, seed: int) -> None:
-    """A seed s gives environment i the seed s + i; a list gives one each, of the right length."""
+    """A seed s seeds environment i with s + i; a list, of length num_envs only, gives one each."""
     seeds: Any = list(range(seed, seed + env.num_envs))
     first, infos = env.reset(seed=seed)
     require(first in env.observation_space, "reset observes the observation space")
@@ -74,7 +74,7 @@ def check_seeds(env: AnyVectorEnv, seed: int) -> None:
 
 
 def walk(env: AnyVectorEnv, seed: int, steps: int) -> list[Transition]:
-    """Random steps from a reset on, each one checked; gives them all."""
+    """Reset, take random steps and check each; returns the transitions."""
     last, _ = env.reset(seed=seed)
     env.action_space.seed(seed)
     ended = np.zeros(env.num_envs, bool)
@@ -93,7 +93,7 @@ def walk(env: AnyVectorEnv, seed: int, steps: int) -> list[Transition]:
 
 
 def check_transition(env: AnyVectorEnv, transition: Transition, ended_before: np.ndarray) -> None:
-    """Shapes and types of one step, and what the autoreset mode says of episodes' ends."""
+    """Shapes and types of one step, and what the autoreset mode requires at the end of episodes."""
     obs, reward, terminated, truncated, infos = transition
     require(obs in env.observation_space, "a step observes the observation space")
     require(reward.shape == (env.num_envs,), "rewards have shape (num_envs,)")
@@ -113,7 +113,7 @@ def check_transition(env: AnyVectorEnv, transition: Transition, ended_before: np
 
 
 def check_infos(infos: dict[str, Any], num_envs: int) -> None:
-    """Every entry has its mask ``_entry``, bool [num_envs]; dictionaries inside likewise."""
+    """Every entry has a mask ``_entry``, bool [num_envs]; nested dictionaries likewise."""
     require(isinstance(infos, dict), "infos are a dictionary")
     for name, value in infos.items():
         if name.startswith("_"):
@@ -128,7 +128,7 @@ def check_infos(infos: dict[str, Any], num_envs: int) -> None:
 
 
 def check_final(env: AnyVectorEnv, infos: dict[str, Any], ended: np.ndarray) -> None:
-    """Where episodes ended, and only there, there is a last observation and a last info."""
+    """There are final observations and infos where episodes ended, and only there."""
     for name in ("final_obs", "final_info"):
         mask = infos.get(f"_{name}", np.zeros(env.num_envs, bool))
         require(np.array_equal(mask, ended), f"infos['_{name}'] holds where episodes ended")
@@ -144,7 +144,7 @@ def check_final(env: AnyVectorEnv, infos: dict[str, Any], ended: np.ndarray) -> 
 
 
 def check_masked_reset(env: AnyVectorEnv, last: Obs, ended: np.ndarray) -> Obs:
-    """A reset of the finished environments leaves the others' observations alone."""
+    """Resetting the finished environments does not change the others' observations."""
     obs: Obs
     obs, infos = env.reset(options={"reset_mask": ended.copy()})
     check_infos(infos, env.num_envs)

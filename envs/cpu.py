@@ -1,6 +1,6 @@
-"""The CPU launcher: the kernels over all cores, compiled once and kept on disk.
+"""The CPU launcher: kernels run on all cores, compiled once and cached on disk.
 
-What runs here is what ``envs.devices.Launcher`` asks of a device.
+Implements ``envs.devices.Launcher``.
 """
 
 from __future__ import annotations
@@ -38,22 +38,22 @@ def as_records(memory: Tensor, count: int, size: int) -> np.ndarray:
 
 
 def check_actions(actions: Tensor) -> None:
-    """Refuse actions [B] of which one is none of the seven.
+    """Refuse actions [B] if any is not one of the seven.
 
     Raises:
-        ValueError: the smallest and the largest that were given.
+        ValueError: naming the smallest and the largest given.
     """
     given = actions.numpy()
     if not _make_all_within()(given, DONE):
         raise ValueError(f"actions must lie in 0..{DONE}, got {given.min()}..{given.max()}")
 
 
-# PyTorch would wake all its threads for what follows; NumPy wakes none, and takes its time where
-# there is little to do.
+# NumPy and kernels in what follows: PyTorch would wake all its threads, which takes longer than these
+# small operations.
 
 
 def find_ended(ends: Tensor, everyone: Tensor) -> tuple[Tensor, Tensor]:
-    """The indices, int64 [n], where either row of bool [2, B] holds, twice."""
+    """The indices, int64 [n], where either row of bool [2, B] is true, returned twice."""
     ended = torch.empty(ends.shape[1], dtype=torch.int64)
     ended = ended[: _make_note_ended()(ends.numpy(), ended.numpy())]
     return ended, ended
@@ -65,26 +65,26 @@ def copy_rows(tensor: Tensor, indices: Tensor) -> Tensor:
 
 
 def copy(tensor: Tensor) -> Tensor:
-    """A copy of a whole tensor that shares no memory with it."""
+    """A copy of a tensor, sharing no memory with it."""
     return torch.from_numpy(tensor.numpy().copy())
 
 
-SPARES = 4  # batches of pixels kept for use once nobody holds them any more
-LARGE = 1 << 20  # bytes from which on fresh memory is dear
+SPARES = 4  # batches of pixels kept for reuse
+LARGE = 1 << 20  # bytes from which fresh memory is slow
 
 
 class Spares:
-    """Gives out memory that nobody else holds.
+    """An allocator that reuses memory.
 
-    Fresh memory costs the CPU more time than painting it, since the system clears each page: what
-    was given out earlier serves again as soon as the last tensor over it is gone.
+    Fresh memory takes longer than painting it, since the system clears each page. Memory given out
+    earlier is reused as soon as the last tensor over it is gone.
     """
 
     def __init__(self) -> None:
         self._spares: list[np.ndarray] = []
 
     def take(self, size: int) -> Tensor:
-        """uint8 [size], of any content."""
+        """uint8 [size], uninitialised."""
         if size < LARGE:
             return torch.empty(size, dtype=torch.uint8)
         for i in range(len(self._spares)):
@@ -99,17 +99,17 @@ def _holders(arrays: list[np.ndarray], i: int) -> int:
     return sys.getrefcount(arrays[i])
 
 
-_OURS = _holders([np.empty(1)], 0)  # where the list is the only one; each Python counts its own way
+_OURS = _holders([np.empty(1)], 0)  # the count when only the list holds it; varies by Python
 
 
 def make_memory(device: torch.device) -> Callable[[int], Tensor]:
-    """What gives out memory, uint8 [size] of any content, that nobody else holds."""
+    """An allocator of uint8 [size], uninitialised, whose memory nothing else uses."""
     return Spares().take
 
 
 # --- launching ----------------------------------------------------------------------------------
 
-CHUNK = 512  # environments a thread takes at a time; fewer than two chunks stay on one thread
+CHUNK = 512  # environments a thread takes at a time; below two chunks one thread runs all
 
 
 @functools.cache
@@ -118,10 +118,10 @@ def _helpers(threads: int) -> ThreadPoolExecutor:
 
 
 def launch(kernel: Compiled, count: int, *arrays: object) -> None:
-    """Run a batch kernel over environments 0 to ``count`` on as many cores as that is worth.
+    """Run a batch kernel over environments 0 to ``count``, on as many cores as pays off.
 
-    Uses at most as many threads as PyTorch does (``torch.set_num_threads``). Threads take chunks as
-    they get to run, so that a busy core delays nobody.
+    Uses at most as many threads as PyTorch does (``torch.set_num_threads``). Threads take chunks
+    dynamically, so that a busy core delays nothing.
     """
     chunks = iter(range(0, count, CHUNK))
 
@@ -142,9 +142,9 @@ COMPILER = compiler_of(__file__)
 
 
 class _SourceCache(FunctionCache):
-    """Numba's disk cache, valid for as long as all that a kernel is made of is what it was.
+    """Numba's disk cache, valid while nothing that a kernel is made of changes.
 
-    Numba's own looks at the one file of the cached function and not at what that function calls.
+    Numba's own checks only the file of the cached function, not what that function calls.
     """
 
     def __init__(self, kernel: Callable[..., object], name: str, stamp: str) -> None:
@@ -156,7 +156,7 @@ class _SourceCache(FunctionCache):
 
 
 def _compile(kernel: Callable[..., object], name: str) -> Compiled:
-    """Compile a batch kernel, or take it from the disk."""
+    """Compile a batch kernel, or load it from the disk cache."""
     kernel.__qualname__ = name  # see envs.jit
     compiled = njit(nogil=True)(kernel)
     compiled._cache = _SourceCache(kernel, name, stamp_of(kernel, COMPILER))
@@ -166,7 +166,7 @@ def _compile(kernel: Callable[..., object], name: str) -> Compiled:
 @functools.cache
 def _make_all_within() -> Compiled:
     def all_within(numbers: Any, highest: Any) -> bool:
-        """Whether each lies in 0 to `highest`."""
+        """Whether all lie in 0 to `highest`."""
         wrong = False
         for number in numbers:
             wrong |= number < 0 or number > highest
@@ -178,7 +178,7 @@ def _make_all_within() -> Compiled:
 @functools.cache
 def _make_note_ended() -> Compiled:
     def note_ended(ends: Any, ended: Any) -> int:
-        """Fills in which columns of bool [2, B] hold in either row; how many there are."""
+        """Write the columns of bool [2, B] with a true row to `ended`; returns their number."""
         count = 0
         for i in range(ends.shape[1]):
             if ends[0, i] or ends[1, i]:
@@ -240,7 +240,7 @@ def make_observe(write_view: Compiled, settled: bool) -> Compiled:
 
 @intrinsic
 def store_past_caches(typing: Any, array: Any, at: Any, word: Any) -> Any:
-    """``array[at] = word``, but past the caches: pixels are written in order, whole lines."""
+    """``array[at] = word`` as a non-temporal store: pixels are written in order, whole lines."""
 
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         data = context.make_array(signature.args[0])(context, builder, values[0]).data

@@ -1,8 +1,8 @@
-"""Gymnasium's doors: importing ``envs`` registers every level as ``metarims/<upstream's id>``.
+"""The Gymnasium interface: importing ``envs`` registers every level as ``metarims/<level id>``.
 
 ``gymnasium.make_vec("metarims/BabyAI-GoToLocal-v0", num_envs=64)`` gives a ``GymVectorEnv``,
-``gymnasium.make`` a ``GymEnv``. Both observe NumPy arrays; missions are tokens or, with
-``mission="text"``, sentences: then all that they give, spaces included, is what upstream's give.
+``gymnasium.make`` a ``GymEnv``. Observations are NumPy arrays. Missions are tokens or, with
+``mission="text"``, sentences; then spaces, observations and rewards equal upstream's.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from .upstream import make_likeness
 
 NAMESPACE = "metarims"
 LAYOUT = ("grid", "width", "height", "mission", "max_steps", "see_through_walls", "agent_view_size")
-STATE = {*LAYOUT, "agent_pos", "agent_dir", "carrying", "step_count"}  # to be read, not to be set
+STATE = {*LAYOUT, "agent_pos", "agent_dir", "carrying", "step_count"}  # read-only
 
 
 def register_levels() -> None:
-    """Make every level known to Gymnasium."""
+    """Register every level with Gymnasium."""
     for id in LEVELS:
         gymnasium.register(
             f"{NAMESPACE}/{id}",
@@ -43,7 +43,7 @@ def register_levels() -> None:
 
 
 def rows_of(arrays: Arrays, chosen: np.ndarray) -> np.ndarray:
-    """An object array [B]: an observation of its own where chosen, None elsewhere."""
+    """An object array [B]: a single observation where chosen, None elsewhere."""
     rows = np.full(len(chosen), None, dtype=object)
     for i in np.flatnonzero(chosen):
         rows[i] = {name: array[i] for name, array in arrays.items()}
@@ -51,21 +51,21 @@ def rows_of(arrays: Arrays, chosen: np.ndarray) -> np.ndarray:
 
 
 class GymVectorEnv(VectorEnv[Arrays, np.ndarray, np.ndarray]):
-    """Environments as a Gymnasium ``VectorEnv`` of NumPy arrays, rewards float64 as upstream's.
+    """Environments as a Gymnasium ``VectorEnv`` of NumPy arrays, rewards in float64 as upstream's.
 
     Args:
         engine: the environments.
         render_mode: None or "rgb_array".
         autoreset_mode: NEXT_STEP or DISABLED for environments made with ``autoreset=False``
             (default: DISABLED), SAME_STEP for others.
-        mission: "tokens" or "text", a tuple of sentences.
+        mission: "tokens", or "text" for a tuple of sentences.
 
     Attributes:
         engine: the environments.
-        autoreset_mode: which of the three it is, as in ``metadata``.
+        autoreset_mode: the mode in use, as in ``metadata``.
 
     Raises:
-        ValueError: environments of the other kind, or a word that is none of the above.
+        ValueError: a mode that does not fit the environments, or an unknown word for any of these.
     """
 
     def __init__(
@@ -93,9 +93,9 @@ class GymVectorEnv(VectorEnv[Arrays, np.ndarray, np.ndarray]):
         seed: int | Sequence[int | None] | None = None,
         options: dict[str, Any] | None = None,
     ) -> tuple[Arrays, dict[str, Any]]:
-        """Begin new episodes, where ``options["reset_mask"]`` (bool [B]) holds or everywhere.
+        """Begin new episodes, everywhere or where ``options["reset_mask"]`` (bool [B]) is true.
 
-        A seed s restarts environment i's stream from s + i; the first reset without one draws it.
+        A seed s seeds environment i with s + i; without one, the first reset draws a seed.
         """
         if seed is None and not self._seeded:
             seed = int(self.np_random.integers(1 << 31))
@@ -109,11 +109,11 @@ class GymVectorEnv(VectorEnv[Arrays, np.ndarray, np.ndarray]):
     def step(
         self, actions: np.ndarray
     ) -> tuple[Arrays, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
-        """Act once everywhere.
+        """Step all environments.
 
-        Where episodes end under SAME_STEP, the info's ``final_obs`` holds their last observations;
-        under NEXT_STEP they are what is returned, and the next step begins an episode there and
-        neither acts nor rewards.
+        Where episodes end, SAME_STEP puts their last observations into the info's ``final_obs``;
+        NEXT_STEP returns them, and the next step begins a new episode there, ignoring the action
+        and with reward 0.
         """
         anew = torch.from_numpy(self._over) if self._over.any() else None
         step = self.engine.step(torch.as_tensor(actions, device=self.engine.device), anew)
@@ -130,25 +130,25 @@ class GymVectorEnv(VectorEnv[Arrays, np.ndarray, np.ndarray]):
         return as_arrays(step.obs, self._mission), reward, terminated, truncated, info
 
     def render(self) -> tuple[np.ndarray, ...] | None:
-        """Every environment's picture, if the render mode is "rgb_array"."""
+        """A picture of every environment if the render mode is "rgb_array", else None."""
         if self.render_mode is None:
             return None
         return tuple(self.engine.render(i) for i in range(self.num_envs))
 
     def close_extras(self, **kwargs: Any) -> None:
-        """End the processes that draw layouts, where there are any."""
+        """Stop the worker processes that draw layouts, if there are any."""
         self.engine.close()
 
 
 class GymEnv(gymnasium.Env[dict[str, Any], np.int64]):
-    """One environment of a level, for ``gymnasium.make``; many at once are what is fast.
+    """One environment of a level, for ``gymnasium.make``; a batch is much faster per step.
 
-    It has the attributes of upstream's (``grid``, ``agent_pos``, ``carrying``, ``get_frame()`` ...)
-    for its wrappers and whoever looks: they are those of ``upstream``, and not to be set.
+    It has upstream's attributes (``grid``, ``agent_pos``, ``carrying``, ``get_frame()`` ...), as
+    minigrid's wrappers need them; they are those of ``upstream``, and read-only.
 
     Args:
         level: its id.
-        render_mode: None, "rgb_array" or "human", a window as upstream's.
+        render_mode: None, "rgb_array", or "human" for a window as upstream's.
         mission: "tokens" or "text".
         options: further arguments of ``envs.make``.
     """
@@ -174,7 +174,7 @@ class GymEnv(gymnasium.Env[dict[str, Any], np.int64]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Arrays, dict[str, Any]]:
-        """Begin a new episode; the first one without a seed draws it."""
+        """Begin a new episode; without a seed, the first reset draws one."""
         super().reset(seed=seed)
         if seed is None and not self._seeded:
             seed = int(self.np_random.integers(1 << 31))
@@ -182,7 +182,7 @@ class GymEnv(gymnasium.Env[dict[str, Any], np.int64]):
         return self._observe(self.engine.reset(seed=seed)), {}
 
     def step(self, action: np.int64 | int) -> tuple[Arrays, float, bool, bool, dict[str, Any]]:
-        """Act once: observation, reward, terminated, truncated and an empty info."""
+        """Step: observation, reward, terminated, truncated and an empty info."""
         step = self.engine.step(torch.tensor([int(action)], device=self.engine.device))
         obs = self._observe(step.obs)
         return obs, float(step.exact_reward), bool(step.terminated), bool(step.truncated), {}
@@ -194,14 +194,14 @@ class GymEnv(gymnasium.Env[dict[str, Any], np.int64]):
         return {name: array[0] for name, array in as_arrays(obs, self._in).items()}
 
     def render(self) -> np.ndarray | None:
-        """The environment's picture if the render mode is "rgb_array"; "human" has a window."""
+        """The picture if the render mode is "rgb_array"; "human" updates the window."""
         if self.render_mode == "human":
             self.upstream.render()
         return self.engine.render(0) if self.render_mode == "rgb_array" else None
 
     @property
     def upstream(self) -> MiniGridEnv:
-        """Upstream's environment in this one's state, to be looked at: nothing follows from it."""
+        """Upstream's environment in this one's state; changing it does not affect this one."""
         if self._likeness is None:
             self._likeness = make_likeness(self.engine.levels[0], self.engine.options)
             self._likeness.render_mode = self.render_mode
@@ -224,7 +224,7 @@ class GymEnv(gymnasium.Env[dict[str, Any], np.int64]):
         return {**vars(self), "_likeness": None, "_alike": not self._seeded}
 
     def close(self) -> None:
-        """Close the window, and end the processes that draw layouts, where there are any."""
+        """Close the window, and stop the worker processes that draw layouts, if there are any."""
         if self._likeness is not None:
             self._likeness.close()
         self.engine.close()
@@ -238,10 +238,10 @@ def make_vector_env(
     mission: str = "tokens",
     **options: Unpack[EngineOptions],
 ) -> GymVectorEnv:
-    """What ``gymnasium.make_vec`` calls; the further options are ``envs.make``'s.
+    """The entry point of ``gymnasium.make_vec``; further options are those of ``envs.make``.
 
     Raises:
-        ValueError: an autoreset mode, a render mode or missions that there are not.
+        ValueError: an unknown autoreset mode, render mode or kind of missions.
     """
     mode = AutoresetMode(autoreset_mode)
     engine = make(level, num_envs, autoreset=mode == AutoresetMode.SAME_STEP, **options)
@@ -249,7 +249,7 @@ def make_vector_env(
 
 
 def check_autoreset(engine: Environments, asked: str | AutoresetMode | None) -> AutoresetMode:
-    """The autoreset mode asked for, or the environments' own; refuse what these cannot do."""
+    """The autoreset mode (default: the environments' own); refuse one that they cannot have."""
     same_step = engine.options.autoreset
     own = AutoresetMode.SAME_STEP if same_step else AutoresetMode.DISABLED
     mode = own if asked is None else AutoresetMode(asked)
@@ -259,7 +259,7 @@ def check_autoreset(engine: Environments, asked: str | AutoresetMode | None) -> 
 
 
 def check_reset_mask(mask: object) -> np.ndarray:
-    """Refuse a mask that Gymnasium's own vector environments refuse, but for its shape."""
+    """Refuse masks that Gymnasium's vector environments refuse; the engine checks the shape."""
     if not isinstance(mask, np.ndarray) or mask.dtype != np.bool_:
         raise TypeError(f"options['reset_mask'] must be a bool array, got {mask!r}")
     if not mask.any():

@@ -1,7 +1,7 @@
-"""Instructions: what the mission asks for, encoded in integers and verified in one place.
+"""Instructions: what the mission asks for, encoded as integers, and their verification.
 
-An instruction is one or two halves of one or two leaves: "open a door", "a and b", "a, then b",
-"a after you b". A leaf (go to, open, pick up, put next) names one or two descriptions; a
+An instruction has one or two halves of one or two leaves each: "open a door", "a and b", "a, then
+b", "a after you b". A leaf (go to, open, pick up, put next) has one or two descriptions; a
 description tracks the set of things that matched it when the episode began (Chevalier-Boisvert et
 al. 2019, with the behaviour of upstream's ``verifier.py``).
 """
@@ -20,7 +20,7 @@ from .world import reject
 ANY = -1
 GO_TO, OPEN_IT, PICK_UP, PUT_NEXT = 1, 2, 3, 4  # kinds of leaf
 ALONE, BEFORE, AFTER = 1, 2, 3  # how halves are joined; "and" joins leaves inside a half
-LEFT, RIGHT, FRONT, BEHIND = 0, 1, 2, 3  # places, seen from where the agent starts
+LEFT, RIGHT, FRONT, BEHIND = 0, 1, 2, 3  # places, relative to the agent at the start
 CONTINUE, SUCCESS, FAILURE = 0, 1, 2
 
 _ONE, _NONE = np.uint64(1), np.uint64(0)
@@ -30,7 +30,7 @@ _AND, _COMMA, _THEN, _AFTER, _YOU = (token(w) for w in ("and", ",", "then", "aft
 
 
 def phrases(*texts: str) -> np.ndarray:
-    """One row of tokens a text, padded with 0."""
+    """The texts' tokens, one row each, padded with 0."""
     rows = [encode(text) for text in texts]
     longest = max(len(row) for row in rows)
     return np.array([row + [0] * (longest - len(row)) for row in rows], np.uint8)
@@ -46,7 +46,11 @@ _NEXT_TO = phrases("next to")
 
 @compiled
 def instruct(e: Record, leaf: int, kind: int, type: int, color: int, place: int) -> None:
-    """Make leaf ``leaf`` (0 and 1 in the first half, 2 and 3 in the second) ask for a thing."""
+    """Make leaf ``leaf`` (0 and 1 in the first half, 2 and 3 in the second) ask for a thing.
+
+    An ANY type, color or place stays unsaid. Set the leaves of a half in order; the second half
+    counts once ``join_halves`` adds it.
+    """
     e.leaf_kind[leaf] = kind
     e.leaf_strict[leaf] = 0
     describe(e, 2 * leaf, type, color, place)
@@ -57,38 +61,38 @@ def instruct(e: Record, leaf: int, kind: int, type: int, color: int, place: int)
 
 @compiled
 def describe(e: Record, slot: int, type: int, color: int, place: int) -> None:
-    """Set description ``slot``, and the things on the grid that match it now."""
+    """Set description ``slot`` and the things on the grid that match it now."""
     e.desc_type[slot], e.desc_color[slot], e.desc_place[slot] = type, color, place
     e.desc_things[slot] = matching(e, type, color, place)
 
 
 @compiled
 def join_halves(e: Record, root: int) -> None:
-    """Ask for the first half BEFORE or AFTER the second."""
+    """Ask for the first half ``root``, BEFORE or AFTER, the second."""
     e.root = root
 
 
 @compiled
 def go_to(e: Record, type: int, color: int) -> None:
-    """The whole instruction: "go to the red ball"."""
+    """The whole instruction, as in "go to the red ball"."""
     instruct(e, 0, GO_TO, type, color, ANY)
 
 
 @compiled
 def open_it(e: Record, color: int) -> None:
-    """The whole instruction: "open the red door"."""
+    """The whole instruction, as in "open the red door"."""
     instruct(e, 0, OPEN_IT, DOOR_TYPE, color, ANY)
 
 
 @compiled
 def pick_up(e: Record, type: int, color: int) -> None:
-    """The whole instruction: "pick up the red ball"."""
+    """The whole instruction, as in "pick up the red ball"."""
     instruct(e, 0, PICK_UP, type, color, ANY)
 
 
 @compiled
 def put_next(e: Record, leaf: int, thing: int, neighbour: int) -> None:
-    """Ask in ``leaf`` to put what looks like one thing next to what looks like another."""
+    """Make ``leaf`` ask to put what looks like ``thing`` next to what looks like ``neighbour``."""
     mover, fixed = e.thing_cell[thing], e.thing_cell[neighbour]
     instruct(e, leaf, PUT_NEXT, TYPE[mover], COLOR[mover], ANY)
     describe(e, 2 * leaf + 1, TYPE[fixed], COLOR[fixed], ANY)
@@ -99,7 +103,7 @@ def put_next(e: Record, leaf: int, thing: int, neighbour: int) -> None:
 
 @compiled
 def lies(e: Record, at: int, place: int) -> bool:
-    """Whether cell ``at`` lies in the agent's room, to its left, right, front or back."""
+    """Whether cell ``at`` lies in the agent's room and at ``place`` relative to the agent."""
     dx, dy = at % e.width - e.x, at // e.width - e.y
     side = e.room_size - 1
     left, top = e.x // side * side, e.y // side * side
@@ -123,7 +127,7 @@ def lies(e: Record, at: int, place: int) -> bool:
 
 @compiled
 def matching(e: Record, type: int, color: int, place: int) -> np.uint64:
-    """The set of things on the grid that match a description, one bit a thing."""
+    """The set of things on the grid that match a description, one bit per thing."""
     found = _NONE
     for thing in range(e.things):
         at = e.thing_at[thing]
@@ -142,13 +146,13 @@ def matching(e: Record, type: int, color: int, place: int) -> np.uint64:
 
 @compiled
 def holds(things: np.uint64, thing: int) -> bool:
-    """Whether a set of things holds one."""
+    """Whether a set of things contains ``thing``."""
     return thing != NOTHING and (things >> np.uint64(thing)) & _ONE == _ONE
 
 
 @compiled
 def is_plural(e: Record, slot: int) -> bool:
-    """Whether more than one cell matches: to upstream "a grey object" may be a wall."""
+    """Whether several cells match; walls count as grey objects, as upstream has it."""
     things = e.desc_things[slot]
     many = things & (things - _ONE) != _NONE
     grey_object = e.desc_type[slot] == ANY and e.desc_color[slot] in (ANY, GREY)
@@ -207,7 +211,7 @@ def say_half(e: Record, half: int) -> None:
 
 @compiled
 def say_instruction(e: Record) -> None:
-    """The whole instruction in words."""
+    """Write the whole instruction into the mission."""
     say_nothing(e)
     say_half(e, 0)
     if e.root == BEFORE:
@@ -225,9 +229,9 @@ def say_instruction(e: Record) -> None:
 
 @compiled
 def settle(e: Record) -> None:
-    """Validate the drawn instruction, put it into words and begin to verify it.
+    """Validate the drawn instruction, write the mission and initialise verification.
 
-    Navigations count one a leaf and two for a put-next; each is worth every cell of every room.
+    A step limit of 0 becomes navigations (1 per leaf, 2 for a put-next) times all rooms' cells.
     """
     navigations = 0
     for half in range(2 if e.root > ALONE else 1):
@@ -247,7 +251,7 @@ def settle(e: Record) -> None:
 
 @compiled
 def refresh_matches(e: Record, leaf: int) -> None:
-    """Track what matches the leaf's descriptions now."""
+    """Recompute which things match the leaf's descriptions now."""
     for slot in range(2 * leaf, 2 * leaf + (2 if e.leaf_kind[leaf] == PUT_NEXT else 1)):
         e.desc_things[slot] = matching(e, e.desc_type[slot], e.desc_color[slot], e.desc_place[slot])
 
@@ -256,8 +260,8 @@ def refresh_matches(e: Record, leaf: int) -> None:
 def validate(e: Record, leaf: int) -> None:
     """Reject what upstream's ``validate_instrs`` rejects.
 
-    That is a put-next whose two sides share a thing or lie side by side already, and, where
-    unblocking may be needed, a mission about a key that fits a locked door.
+    That is a put-next whose two descriptions share a thing or match adjacent ones, and, where
+    unblocking may be needed, a mission about a key to a locked door.
     """
     slots = 1
     if e.leaf_kind[leaf] == PUT_NEXT:
@@ -291,14 +295,14 @@ def is_lock_color(e: Record, color: int) -> bool:
 
 @compiled
 def note_positions(e: Record) -> None:
-    """Note where everything lies: upstream does so at the start and at each drop action only."""
+    """Record where everything lies; upstream does so at the start and at each drop action only."""
     for thing in range(e.things):
         e.thing_seen_at[thing] = e.thing_at[thing]
 
 
 @compiled
 def lies_next(e: Record, thing: int, slot: int) -> bool:
-    """Whether a thing lies beside a place where one of the description's things was last seen."""
+    """Whether a thing is next to where one of the description's things was last recorded."""
     at = e.thing_at[thing]
     if at == NOTHING:
         return False
@@ -313,7 +317,7 @@ def lies_next(e: Record, thing: int, slot: int) -> bool:
 
 @compiled
 def verify(e: Record, action: int) -> None:
-    """End the episode where the action fulfilled the instruction, or made it fail."""
+    """End the episode if the action fulfilled the instruction or made it fail."""
     if action == DROP:
         note_positions(e)
     if e.root == ALONE:
@@ -330,7 +334,7 @@ def verify(e: Record, action: int) -> None:
 
 @compiled
 def verify_in_order(e: Record, first: int, second: int, action: int) -> int:
-    """One half, then the other; the same action may fulfil both."""
+    """Verify one half, then the other; one action may fulfil both."""
     if e.half_status[first] != SUCCESS:
         e.half_status[first] = verify_half(e, first, action)
         if e.half_status[first] == FAILURE:
@@ -343,7 +347,7 @@ def verify_in_order(e: Record, first: int, second: int, action: int) -> int:
 
 @compiled
 def verify_half(e: Record, half: int, action: int) -> int:
-    """One leaf, or two in any order; "and" swallows its leaves' failures, as upstream's does."""
+    """Verify one leaf, or two in any order; "and" ignores its leaves' failures, as upstream."""
     leaf = 2 * half
     if e.half_leaves[half] == 1:
         return verify_leaf(e, leaf, action)
@@ -356,7 +360,7 @@ def verify_half(e: Record, half: int, action: int) -> int:
 
 @compiled
 def verify_leaf(e: Record, leaf: int, action: int) -> int:
-    """One leaf; in done mode the agent must say that it is done, right after it is."""
+    """Verify one leaf; in done mode the agent must take the done action right after fulfilling."""
     if e.done_mode:
         if action == DONE:
             return SUCCESS if e.leaf_match[leaf] else FAILURE
@@ -382,7 +386,7 @@ def verify_action(e: Record, leaf: int, action: int) -> int:
 
 @compiled
 def verify_go_to(e: Record, leaf: int) -> int:
-    """The agent faces a place where a matching thing was last seen."""
+    """Whether the agent faces a cell where a matching thing was last recorded."""
     front = front_index(e)
     for thing in range(e.things):
         if e.thing_seen_at[thing] == front and holds(e.desc_things[2 * leaf], thing):
@@ -392,7 +396,7 @@ def verify_go_to(e: Record, leaf: int) -> int:
 
 @compiled
 def verify_open(e: Record, leaf: int, action: int) -> int:
-    """A toggle left a matching door open; strict: no other toggle of a door."""
+    """Whether a toggle left a matching door open; strict: any other toggle of a door fails."""
     if action != TOGGLE:
         return CONTINUE
     front = front_index(e)
@@ -408,7 +412,7 @@ def verify_open(e: Record, leaf: int, action: int) -> int:
 
 @compiled
 def verify_pick_up(e: Record, leaf: int, action: int, held_before: int) -> int:
-    """A pick-up took a matching thing into an empty hand; strict: it took nothing else."""
+    """Whether the agent picked up a matching thing; strict: picking up anything else fails."""
     if action != PICKUP:
         return CONTINUE
     if held_before == NOTHING and holds(e.desc_things[2 * leaf], e.held):
@@ -418,7 +422,7 @@ def verify_pick_up(e: Record, leaf: int, action: int, held_before: int) -> int:
 
 @compiled
 def verify_put_next(e: Record, leaf: int, action: int, held_before: int) -> int:
-    """A drop laid a matching thing beside one of the others; strict: nothing is ever picked up."""
+    """Whether a matching thing was dropped next to one of the others; strict: any pick-up fails."""
     if e.leaf_strict[leaf] and action == PICKUP and e.carrying != EMPTY:
         return FAILURE
     if action != DROP or not holds(e.desc_things[2 * leaf], held_before):

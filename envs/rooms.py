@@ -1,7 +1,7 @@
 """Room grids: rooms in rows and columns, doors between them, objects and the agent inside.
 
-Room (i, j) is column i, row j; walls and neighbours go right, down, left, up. All draws come in the
-order of upstream's ``RoomGrid`` and ``RoomGridLevel``.
+Room (i, j) is column i, row j; walls and neighbours are in the order right, down, left, up. Random
+draws follow the order of upstream's ``RoomGrid`` and ``RoomGridLevel``.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from .world import (
 
 ANY = -1
 RIGHT_WALL, LOWER_WALL, LEFT_WALL, UPPER_WALL = range(4)
-OPENING = -2  # where a door would be, the wall was removed
+OPENING = -2  # in place of a door: the wall was removed
 MAX_DOOR_DRAWS = 5000
 LOOSE_TYPES = np.array([KEY_TYPE, BALL_TYPE, BOX_TYPE], np.int8)  # the order of draws
 
@@ -63,14 +63,14 @@ def loose_cell(type: int, color: int) -> int:
 
 @compiled
 def room_at(e: Record, x: int, y: int) -> int:
-    """The number of the room that (x, y) belongs to; shared walls belong to the later room."""
+    """The index of the room that (x, y) belongs to; shared walls belong to the later room."""
     side = e.room_size - 1
     return (y // side) * e.room_columns + x // side
 
 
 @compiled
 def is_in_room(e: Record, room: int, at: int) -> bool:
-    """Whether a cell lies in a room, its walls included."""
+    """Whether a cell lies in a room, walls included."""
     side = e.room_size - 1
     x, y = (
         at % e.width - room % e.room_columns * side,
@@ -94,7 +94,7 @@ def neighbour(e: Record, room: int, wall: int) -> int:
 
 @compiled
 def build_rooms(e: Record) -> None:
-    """Walls and door positions; until it is placed, the agent stands in the middle."""
+    """Build walls and draw door positions; until it is placed, the agent is in the middle."""
     side = e.room_size - 1
     rooms = e.room_rows * e.room_columns
     for room in range(rooms):
@@ -121,7 +121,7 @@ def build_rooms(e: Record) -> None:
 
 @compiled
 def place_in_room(e: Record, i: int, j: int, thing: int) -> None:
-    """Put a thing into room (i, j), not right beside the agent, on the room's list."""
+    """Put a thing into room (i, j), not next to the agent, and on the room's list of objects."""
     side = e.room_size - 1
     at = find_place(e, i * side, j * side, e.room_size, e.room_size, 2, TRIES)
     if at == NOTHING:
@@ -133,7 +133,7 @@ def place_in_room(e: Record, i: int, j: int, thing: int) -> None:
 
 @compiled
 def add_object(e: Record, i: int, j: int, type: int, color: int) -> int:
-    """A new key, ball or box in room (i, j); ANY type or color is drawn."""
+    """Add a key, ball or box to room (i, j); ANY draws the type or color. Returns the thing."""
     if type == ANY:
         type = LOOSE_TYPES[rand_int(e, 0, 3)]
     if color == ANY:
@@ -145,9 +145,10 @@ def add_object(e: Record, i: int, j: int, type: int, color: int) -> int:
 
 @compiled
 def add_distractors(e: Record, i: int, j: int, count: int, unique: bool) -> int:
-    """``count`` random objects in room (i, j), ANY room drawn for each; gives the first of them.
+    """Add ``count`` random objects to room (i, j), or each to a room drawn anew if ANY.
 
-    They are numbered one after another. ``unique``: no two listed objects of one look.
+    Returns the first; the others are numbered consecutively. ``unique``: each looks different from
+    all objects on the rooms' lists.
     """
     first = e.things
     added = 0
@@ -168,7 +169,7 @@ def add_distractors(e: Record, i: int, j: int, count: int, unique: bool) -> int:
 
 @compiled
 def is_listed(e: Record, cell: int) -> bool:
-    """Whether an object of this look is on a room's list."""
+    """Whether any room's list has an object that looks like ``cell``."""
     for thing in range(e.things):
         if e.thing_listed[thing] and e.thing_cell[thing] == cell:
             return True
@@ -183,7 +184,7 @@ def has_passage(e: Record, room: int, wall: int) -> bool:
 
 @compiled
 def add_door(e: Record, i: int, j: int, wall: int, color: int, locked: int) -> int:
-    """A new door in room (i, j); ANY wall, color or lock is drawn. Gives the door."""
+    """Add a door to room (i, j); ANY draws the wall, color or lock. Returns the door."""
     room = j * e.room_columns + i
     if wall == ANY:
         for _ in range(TRIES):
@@ -206,14 +207,14 @@ def add_door(e: Record, i: int, j: int, wall: int, color: int, locked: int) -> i
 
 @compiled
 def join_rooms(e: Record, room: int, wall: int, door: int) -> None:
-    """Note a door, or an OPENING, on both sides of a wall."""
+    """Record a door, or an OPENING, on both sides of a wall."""
     e.room_door[4 * room + wall] = door
     e.room_door[4 * neighbour(e, room, wall) + (wall + 2) % 4] = door
 
 
 @compiled
 def remove_wall(e: Record, i: int, j: int, wall: int) -> None:
-    """Take the wall between two rooms away, but for its corners."""
+    """Remove a wall of room (i, j), except for its corners."""
     side = e.room_size - 1
     for k in range(1, side):
         if wall in (RIGHT_WALL, LEFT_WALL):
@@ -226,7 +227,7 @@ def remove_wall(e: Record, i: int, j: int, wall: int) -> None:
 
 @compiled
 def place_agent_in_room(e: Record, i: int, j: int) -> None:
-    """Stand the agent in room (i, j), ANY is drawn, with nothing but a wall or air ahead."""
+    """Put the agent into room (i, j), ANY drawn, with a wall or an empty cell ahead."""
     if i == ANY:
         i = rand_int(e, 0, e.room_columns)
     if j == ANY:
@@ -247,7 +248,7 @@ def place_agent_in_room(e: Record, i: int, j: int) -> None:
 
 @compiled
 def place_agent_outside(e: Record, room: int) -> None:
-    """Stand the agent anywhere but in one room (NOTHING: anywhere)."""
+    """Put the agent anywhere but in one room (NOTHING: anywhere)."""
     for _ in range(TRIES):
         place_agent_in_room(e, ANY, ANY)
         if room_at(e, e.x, e.y) != room:
@@ -257,7 +258,7 @@ def place_agent_outside(e: Record, room: int) -> None:
 
 @compiled
 def connected_rooms(e: Record) -> int:
-    """How many rooms the agent can get to through doors, locked ones too."""
+    """How many rooms are connected to the agent's by doors, locked or not, or openings."""
     rooms = e.room_rows * e.room_columns
     reached = 1 << room_at(e, e.x, e.y)
     for _ in range(rooms):
@@ -276,8 +277,8 @@ def connected_rooms(e: Record) -> int:
 def connect_all(e: Record, forbidden: int) -> None:
     """Add unlocked doors at random walls until every room is connected.
 
-    Doors are of any color but ``forbidden`` (ANY: no color is). A room whose last door was locked
-    gets no more of them.
+    Doors have any color but ``forbidden`` (ANY: all colors). A room whose own last door was locked
+    gets no more doors.
     """
     rooms = e.room_rows * e.room_columns
     colors = ALL_COLORS if forbidden == ANY else ALL_COLORS ^ (1 << forbidden)
@@ -309,9 +310,9 @@ def open_all_doors(e: Record) -> None:
 
 @compiled
 def all_reachable(e: Record) -> bool:
-    """Whether the agent can get beside every object without moving any; doors do not block.
+    """Whether the agent can reach a cell beside every object; objects block, doors do not.
 
-    A flood fill with one bit mask a row.
+    A flood fill with one bit mask per row.
     """
     for y in range(e.height):
         free = np.uint32(0)
@@ -339,7 +340,7 @@ def all_reachable(e: Record) -> bool:
 
 @compiled
 def spread(e: Record) -> bool:
-    """One sweep down and up of the flood; false when nothing new was reached."""
+    """One sweep of the flood fill, down and up; whether it reached anything new."""
     grown = False
     for sweep in range(2 * e.height):
         y = sweep if sweep < e.height else 2 * e.height - 1 - sweep
@@ -362,6 +363,6 @@ def spread(e: Record) -> bool:
 
 @compiled
 def require_reachable(e: Record) -> None:
-    """Reject the layout where an object cannot be reached."""
+    """Reject the layout if an object cannot be reached."""
     if not all_reachable(e):
         reject(e)

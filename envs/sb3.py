@@ -1,4 +1,4 @@
-"""Stable-Baselines3's door: a ``VecEnv`` over the engine."""
+"""The Stable-Baselines3 interface: a ``VecEnv`` over the engine."""
 
 from __future__ import annotations
 
@@ -19,20 +19,21 @@ from .making import make
 
 
 class SB3VecEnv(VecEnv):
-    """Environments as Stable-Baselines3 sees them; train with its ``MultiInputPolicy``.
+    """Environments as a Stable-Baselines3 ``VecEnv``; use ``MultiInputPolicy``.
 
     Args:
-        levels: what ``envs.make`` takes, or environments that it made (with autoreset).
-        num_envs: B, unless environments are given.
+        levels: as in ``envs.make``, or environments that it made (with autoreset).
+        num_envs: B; ignored if environments are given.
         render_mode: None or "rgb_array".
-        mission: "tokens", or "text" for wrappers that make something of strings [B].
+        mission: "tokens", or "text" for wrappers that process strings [B].
         options: further arguments of ``envs.make``.
 
     Attributes:
         engine: the environments.
 
     Raises:
-        ValueError: environments without autoreset, or what ``envs.make`` refuses.
+        ValueError: environments without autoreset, an unknown render mode or kind of missions, or
+            as ``envs.make``.
 
     Example:
         >>> PPO("MultiInputPolicy", SB3VecEnv("MiniGrid-DoorKey-5x5-v0", num_envs=16)).learn(10_000)
@@ -54,13 +55,13 @@ class SB3VecEnv(VecEnv):
         self._render_mode = check_render_mode(render_mode, RENDER_MODES)
         self._mission = mission
         seen = observation_space(self.engine, mission)
-        if mission == "text":  # what may reach 255 is a picture to its algorithms
+        if mission == "text":  # SB3 takes a uint8 space up to 255 for a picture
             seen = spaces.Dict({**seen.spaces, "image": observation_space(self.engine)["image"]})
         actions = spaces.Discrete(self.engine.num_actions)
         super().__init__(self.engine.num_envs, seen, actions)
 
     def reset(self) -> Arrays:
-        """Begin new episodes everywhere; seeds and options given before are used up."""
+        """Begin new episodes everywhere, consuming the seeds and options set before."""
         seeded = any(seed is not None for seed in self._seeds)
         obs = self.engine.reset(seed=self._seeds if seeded else None)
         self._reset_seeds()
@@ -72,11 +73,11 @@ class SB3VecEnv(VecEnv):
         return {**arrays, "mission": np.asarray(arrays["mission"])}
 
     def step_async(self, actions: np.ndarray) -> None:
-        """Keep the actions, integers [B], for ``step_wait``."""
+        """Store the actions, integers [B], for ``step_wait``."""
         self._actions = actions
 
     def step_wait(self) -> VecEnvStepReturn:
-        """Act once everywhere: observations, rewards [B], ends [B] and an info each."""
+        """Step: observations, rewards [B], dones [B] and one info per environment."""
         step = self.engine.step(torch.as_tensor(self._actions, device=self.engine.device))
         ended = (step.terminated | step.truncated).cpu().numpy()
         cut = (step.truncated & ~step.terminated).tolist()
@@ -88,19 +89,17 @@ class SB3VecEnv(VecEnv):
         return self._as_arrays(step.obs), step.reward.cpu().numpy(), ended, infos
 
     def close(self) -> None:
-        """End the processes that draw layouts, where there are any."""
+        """Stop the worker processes that draw layouts, if there are any."""
         self.engine.close()
 
     def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
-        """An attribute of the engine, "render_mode", or "spec", of which there is none, once an
-        environment.
-        """
+        """An attribute of the engine, "render_mode" or "spec" (None), once per environment."""
         own = {"render_mode": self._render_mode, "spec": None}
         value = own[attr_name] if attr_name in own else getattr(self.engine, attr_name)
         return [value for _ in self._get_indices(indices)]
 
     def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
-        """Refused: environments of a batch have no attributes of their own.
+        """Not supported: environments of a batch have no attributes of their own.
 
         Raises:
             AttributeError: always.
@@ -116,10 +115,10 @@ class SB3VecEnv(VecEnv):
         indices: VecEnvIndices = None,
         **method_kwargs: Any,
     ) -> list[Any]:
-        """Call ``render``, the one method that an environment of a batch has by itself.
+        """Call ``render``, the only method of a single environment of a batch.
 
         Raises:
-            AttributeError: another method's name.
+            AttributeError: any other method.
         """
         if method_name != "render":
             raise AttributeError(f"an environment of a batch has no method '{method_name}'")
@@ -130,11 +129,11 @@ class SB3VecEnv(VecEnv):
         wrapper_class: type[gymnasium.Wrapper[Any, Any, Any, Any]],
         indices: VecEnvIndices = None,
     ) -> list[bool]:
-        """Never: nothing lies around an environment of a batch."""
+        """Always false: environments of a batch have no wrappers."""
         return [False for _ in self._get_indices(indices)]
 
     def get_images(self) -> list[np.ndarray | None]:
-        """Every environment's picture, if the render mode is "rgb_array"."""
+        """A picture of every environment if the render mode is "rgb_array", else None for each."""
         if self._render_mode is None:
             return [None] * self.num_envs
         return [self.engine.render(i) for i in range(self.num_envs)]

@@ -1,4 +1,4 @@
-"""Upstream's environments into a batch and back: ``load`` and ``dump``."""
+"""Conversion of upstream's environments to a batch and back: ``load`` and ``dump``."""
 
 from __future__ import annotations
 
@@ -44,20 +44,20 @@ def load(
 ) -> Environments:
     """A batch in the state of upstream's environments, environment i in that of the i-th.
 
-    Each is read where it stands in its episode, its random stream included, so that both go on
-    alike through every later episode. Environments of the same registered id side by side make one
-    level of the batch. One that is not a registered level draws its later layouts by itself, in
-    this process, from a copy.
+    Each is read at its point in the episode, random stream included, so that both behave alike
+    through all later episodes. Consecutive environments of the same registered id make one level
+    of the batch. For one that is not a registered level, a copy draws the later layouts, in this
+    process.
 
     Args:
-        upstream_envs: environments that were reset.
+        upstream_envs: the environments, reset before.
         device: "cpu" or "cuda".
         autoreset: see ``envs.make``.
         options: observation, view (default: theirs) and tile_size; see ``envs.make``.
 
     Raises:
         ForeignRulesError: one has rules, objects or a state that the engine does not know.
-        ValueError: there is none, or their views differ.
+        ValueError: there are none, or their views differ.
     """
     inner = [unwrap(env) for env in upstream_envs]
     views = sorted({env.agent_view_size for env in inner})
@@ -78,7 +78,7 @@ def load(
 
 
 def registered_id(env: MiniGridEnv) -> str:
-    """The level that an environment is an unchanged instance of, "" if of none."""
+    """The id of the level that an environment is an unmodified instance of, "" if of none."""
     if env.spec is None or env.spec.id not in LEVELS or env.spec.id not in gymnasium.registry:
         return ""
     given = {name: value for name, value in env.spec.kwargs.items() if name not in APPEARANCE}
@@ -87,12 +87,12 @@ def registered_id(env: MiniGridEnv) -> str:
 
 
 def foreign_level(env: MiniGridEnv) -> Level:
-    """A level whose later layouts come from a copy of an environment."""
+    """A level whose layouts a copy of an environment draws."""
     return make_foreign_level(partial(deepcopy, env), workers=0)
 
 
 def read_row(row: np.ndarray, env: MiniGridEnv) -> np.ndarray:
-    """A record's bytes with an upstream environment read into them."""
+    """A record's bytes with the state of an upstream environment read into them."""
     memory = np.zeros(RECORD.itemsize, np.uint8)
     memory[: row.size] = row
     record = memory.view(RECORD)[0]
@@ -105,7 +105,7 @@ def read_row(row: np.ndarray, env: MiniGridEnv) -> np.ndarray:
 
 
 class Likeness(MiniGridEnv):
-    """An environment of a level that upstream lacks: it shows states and draws no layouts."""
+    """A stand-in for a level that upstream lacks: it shows states but draws no layouts."""
 
     def __init__(self, level: Level) -> None:
         super().__init__(
@@ -121,11 +121,11 @@ class Likeness(MiniGridEnv):
 
 
 def dump(env: Environments, i: int) -> MiniGridEnv:
-    """An upstream environment in the state of environment i; both go on alike.
+    """An upstream environment in the state of environment i; both then behave alike.
 
     Raises:
         IndexError: there is no environment i.
-        ValueError: its level is not one of upstream's.
+        ValueError: upstream does not have its level.
     """
     record = env.record(i)
     level = env.levels[int(env.task[i])]
@@ -142,7 +142,7 @@ def is_upstreams(level: Level) -> bool:
 
 
 def make_likeness(level: Level, options: Options) -> MiniGridEnv:
-    """An environment of a level, upstream's own where it has it, in no state yet."""
+    """An upstream environment of a level, or a ``Likeness``, not in any particular state yet."""
     if isinstance(level.generate, Layouts):
         made = unwrap(level.generate.factory())
     elif is_upstreams(level):
@@ -156,7 +156,7 @@ def make_likeness(level: Level, options: Options) -> MiniGridEnv:
 
 
 def mission_space(env: Environments) -> MissionSpace:
-    """Upstream's space of a batch's missions; that of any, where its levels have several."""
+    """Upstream's mission space for a batch; BabyAI's if its levels have different ones."""
     found = [make_likeness(each, env.options).observation_space["mission"] for each in env.levels]
     alike = all(space == found[0] for space in found)
     return found[0] if alike else BabyAIMissionSpace()

@@ -1,6 +1,6 @@
-"""Building a world: walls, things with an identity, places found by rejection.
+"""Building a layout: walls, things (objects with an identity), random places.
 
-Every function takes one environment's record ``e``. Positions are cell indices, ``y * width + x``.
+``e`` is one environment's record. Positions ``at`` are cell indices, ``y * width + x``.
 """
 
 from __future__ import annotations
@@ -10,16 +10,16 @@ from .jit import compiled
 from .record import MAX_THINGS, NOTHING, Record
 from .rng import rand_int, save_stream
 
-ALL_COLORS = 0b111111  # one bit a color
-TRIES = 1000  # upstream's patience where it has one
-ENDLESS = 100_000  # ours where upstream would try for ever
+ALL_COLORS = 0b111111  # one bit per color
+TRIES = 1000  # upstream's limit, where it has one
+ENDLESS = 100_000  # ours, where upstream would try for ever
 
 
 @compiled
 def reject(e: Record) -> None:
-    """Throw this layout away; a fresh one is drawn from where the stream stands now.
+    """Reject this layout; the next one is drawn from the current state of the random stream.
 
-    The level's function runs on to its end: what it draws after this does not count.
+    The level's function still runs to its end, but what it draws after this does not count.
     """
     if not e.rejected:
         e.rejected = 1
@@ -28,7 +28,7 @@ def reject(e: Record) -> None:
 
 @compiled
 def begin(e: Record) -> None:
-    """Empty the grid and forget the last episode."""
+    """Empty the grid and reset the state of the last episode."""
     e.width, e.height = e.full_width, e.full_height
     for at in range(e.width * e.height):
         e.grid[at] = EMPTY
@@ -54,7 +54,7 @@ def is_inside(e: Record, x: int, y: int) -> bool:
 
 @compiled
 def set_cell(e: Record, x: int, y: int, cell: int) -> None:
-    """Put a cell without an identity (wall, goal, lava, nothing) at (x, y), which must be there."""
+    """Put a cell without an identity (wall, goal, lava, empty) at (x, y); rejects off the grid."""
     if is_inside(e, x, y):
         e.grid[y * e.width + x] = cell
     else:
@@ -63,21 +63,21 @@ def set_cell(e: Record, x: int, y: int, cell: int) -> None:
 
 @compiled
 def wall_row(e: Record, x: int, y: int, length: int) -> None:
-    """A horizontal wall from (x, y)."""
+    """A horizontal wall, starting at (x, y)."""
     for i in range(length):
         set_cell(e, x + i, y, WALL)
 
 
 @compiled
 def wall_column(e: Record, x: int, y: int, length: int) -> None:
-    """A vertical wall from (x, y)."""
+    """A vertical wall, starting at (x, y)."""
     for i in range(length):
         set_cell(e, x, y + i, WALL)
 
 
 @compiled
 def wall_rect(e: Record, x: int, y: int, width: int, height: int) -> None:
-    """The four walls of a rectangle."""
+    """The four walls of a rectangle with its top left corner at (x, y)."""
     wall_row(e, x, y, width)
     wall_row(e, x, y + height - 1, width)
     wall_column(e, x, y, height)
@@ -92,13 +92,13 @@ def walled(e: Record) -> None:
 
 @compiled
 def goal_in_corner(e: Record) -> None:
-    """The green goal, bottom right."""
+    """The green goal in the bottom right corner."""
     set_cell(e, e.width - 2, e.height - 2, GOAL)
 
 
 @compiled
 def new_thing(e: Record, cell: int) -> int:
-    """A new thing, not on the grid yet; with 64 of them the layout is rejected."""
+    """A new thing, not on the grid yet; a 65th rejects the layout."""
     if e.things >= MAX_THINGS:
         reject(e)
         return MAX_THINGS - 1
@@ -122,7 +122,7 @@ def thing_on(e: Record, at: int) -> int:
 
 @compiled
 def put_thing(e: Record, thing: int, at: int) -> None:
-    """Put a thing on a cell; what lay there leaves the grid."""
+    """Put a thing on a cell, replacing what lies there."""
     buried = thing_on(e, at)
     if buried != NOTHING:
         e.thing_at[buried] = NOTHING
@@ -132,7 +132,7 @@ def put_thing(e: Record, thing: int, at: int) -> None:
 
 @compiled
 def put(e: Record, x: int, y: int, cell: int) -> int:
-    """Put a new thing that looks like ``cell`` at (x, y), which must be there; gives the thing."""
+    """Put a new thing that looks like ``cell`` at (x, y); returns it. Rejects off the grid."""
     thing = new_thing(e, cell)
     if is_inside(e, x, y):
         put_thing(e, thing, index(e, x, y))
@@ -145,9 +145,9 @@ def put(e: Record, x: int, y: int, cell: int) -> int:
 def find_place(
     e: Record, x: int, y: int, width: int, height: int, distance: int, tries: int
 ) -> int:
-    """An empty cell of a rectangle, at least ``distance`` steps from the agent, or NOTHING.
+    """A random empty cell of a rectangle, at least ``distance`` steps from the agent, or NOTHING.
 
-    Draws x, then y, until one fits: upstream's ``place_obj``, whose limit lets one try more pass.
+    Draws x, then y, up to ``tries + 1`` times, as upstream's ``place_obj`` with that limit.
     """
     x, y = max(x, 0), max(y, 0)
     right, bottom = min(x + width, e.width), min(y + height, e.height)
@@ -161,7 +161,7 @@ def find_place(
 
 @compiled
 def place_thing(e: Record, thing: int, x: int, y: int, width: int, height: int) -> None:
-    """Put a thing on an empty cell of a rectangle."""
+    """Put a thing on a random empty cell of a rectangle."""
     at = find_place(e, x, y, width, height, 1, ENDLESS)
     if at == NOTHING:
         reject(e)
@@ -171,7 +171,7 @@ def place_thing(e: Record, thing: int, x: int, y: int, width: int, height: int) 
 
 @compiled
 def place(e: Record, cell: int, x: int, y: int, width: int, height: int) -> int:
-    """Put a new thing on an empty cell of a rectangle; gives the thing."""
+    """Put a new thing on a random empty cell of a rectangle; returns it."""
     thing = new_thing(e, cell)
     place_thing(e, thing, x, y, width, height)
     return thing
@@ -179,7 +179,7 @@ def place(e: Record, cell: int, x: int, y: int, width: int, height: int) -> int:
 
 @compiled
 def place_cell(e: Record, cell: int, x: int, y: int, width: int, height: int) -> None:
-    """Put a cell without an identity on an empty cell of a rectangle."""
+    """Put a cell without an identity on a random empty cell of a rectangle."""
     at = find_place(e, x, y, width, height, 1, ENDLESS)
     if at == NOTHING:
         reject(e)
@@ -189,7 +189,7 @@ def place_cell(e: Record, cell: int, x: int, y: int, width: int, height: int) ->
 
 @compiled
 def set_agent(e: Record, x: int, y: int, direction: int) -> None:
-    """Stand the agent at (x, y), which must be there; directions are right, down, left, up."""
+    """Put the agent at (x, y), facing right, down, left or up (0 to 3); rejects off the grid."""
     if is_inside(e, x, y):
         e.x, e.y, e.direction = x, y, direction
     else:
@@ -198,7 +198,7 @@ def set_agent(e: Record, x: int, y: int, direction: int) -> None:
 
 @compiled
 def place_agent(e: Record, x: int, y: int, width: int, height: int) -> None:
-    """Stand the agent on an empty cell of a rectangle, looking anywhere."""
+    """Put the agent on a random empty cell of a rectangle, facing a random direction."""
     e.x, e.y = -1, -1
     at = find_place(e, x, y, width, height, 0, ENDLESS)
     if at == NOTHING:
@@ -209,13 +209,13 @@ def place_agent(e: Record, x: int, y: int, width: int, height: int) -> None:
 
 @compiled
 def rand_color(e: Record) -> int:
-    """A color, drawn from upstream's alphabetical list."""
+    """A random color, drawn from upstream's alphabetical list."""
     return ALPHABETICAL[rand_int(e, 0, 6)]
 
 
 @compiled
 def rand_color_among(e: Record, colors: int) -> int:
-    """A color, drawn from the alphabetical list of those whose bit is set."""
+    """A random color among those whose bit is set, in alphabetical order."""
     count = 0
     for color in ALPHABETICAL:
         count += (colors >> color) & 1
@@ -230,7 +230,7 @@ def rand_color_among(e: Record, colors: int) -> int:
 
 @compiled
 def draw_colors(e: Record, count: int) -> int:
-    """Different colors in random order, four bits each, the first one lowest."""
+    """``count`` distinct random colors, packed four bits each, the first one lowest."""
     left, drawn = ALL_COLORS, 0
     for i in range(count):
         color = rand_color_among(e, left)
@@ -241,24 +241,24 @@ def draw_colors(e: Record, count: int) -> int:
 
 @compiled
 def color_in(drawn: int, i: int) -> int:
-    """The i-th of some drawn colors."""
+    """The i-th of the colors that ``draw_colors`` packed."""
     return (drawn >> (4 * i)) & 15
 
 
 @compiled
 def draw_pair(e: Record, count: int) -> tuple[int, int]:
-    """Two different numbers below ``count``, in random order."""
+    """Two distinct random numbers below ``count``."""
     first, second = rand_int(e, 0, count), rand_int(e, 0, count - 1)
     return first, second + (second >= first)
 
 
 @compiled
 def type_of(e: Record, thing: int) -> int:
-    """A thing's type, upstream's number for it."""
+    """A thing's type, as upstream's index."""
     return TYPE[e.thing_cell[thing]]
 
 
 @compiled
 def color_of(e: Record, thing: int) -> int:
-    """A thing's color, upstream's number for it."""
+    """A thing's color, as upstream's index."""
     return COLOR[e.thing_cell[thing]]
