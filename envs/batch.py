@@ -188,8 +188,8 @@ class Environments:
 
         Args:
             actions: integers [B] on the environments' device, 0 to 6. On a GPU the range is not
-                checked, which would synchronise; other numbers do nothing (in Dynamic-Obstacles,
-                all above 2 turn left).
+                checked, as that would synchronise; other numbers do nothing (in
+                Dynamic-Obstacles, all above 2 turn left).
             anew: bool [B], environments that begin a new episode instead of acting, with no reward.
 
         Raises:

@@ -39,9 +39,9 @@ class Simulator:
 
     Attributes:
         name: as the table shows it.
-        package: which must be installed.
+        package: the package to install.
         start: ``(level, num_envs, device)`` to a burst, or None if it lacks the level.
-        sizes: the batch sizes to choose from; empty: the one asked for (on a GPU, ``GPU_SIZES``).
+        sizes: the batch sizes to try on a CPU (on a GPU, ``GPU_SIZES``); empty: the one asked for.
         on_gpu: whether it runs on a GPU.
     """
 

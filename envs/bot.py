@@ -86,7 +86,7 @@ def check_instructed(id: str) -> None:
     """Refuse a level without an instruction for the bot to follow.
 
     Raises:
-        ValueError: there is no such level, or it has no instruction; the message names some that do.
+        ValueError: there is no such level, or it has no instruction (the message has examples).
     """
     find_level(id)
     known = id in gymnasium.registry

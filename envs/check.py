@@ -1,4 +1,4 @@
-"""A checker of Gymnasium vector environments, anyone's, against the ``VectorEnv`` contract."""
+"""A checker of any Gymnasium vector environment against the ``VectorEnv`` contract."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def check_spaces(env: AnyVectorEnv) -> None:
 
 
 def check_seeds(env: AnyVectorEnv, seed: int) -> None:
-    """A seed s seeds environment i with s + i; a list, of length num_envs only, gives one each."""
+    """A seed s seeds environment i with s + i; a list gives one each, a longer one fails."""
     seeds: Any = list(range(seed, seed + env.num_envs))
     first, infos = env.reset(seed=seed)
     require(first in env.observation_space, "reset observes the observation space")

@@ -48,8 +48,8 @@ def check_actions(actions: Tensor) -> None:
         raise ValueError(f"actions must lie in 0..{DONE}, got {given.min()}..{given.max()}")
 
 
-# NumPy and kernels in what follows: PyTorch would wake all its threads, which takes longer than these
-# small operations.
+# The functions below use NumPy or a kernel: PyTorch would wake all its threads, which takes longer
+# than such small operations.
 
 
 def find_ended(ends: Tensor, everyone: Tensor) -> tuple[Tensor, Tensor]:

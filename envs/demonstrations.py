@@ -1,7 +1,7 @@
 """Demonstrations as a dataset in Minari's format: ``main_data.hdf5`` beside ``metadata.json``.
 
-``minari.MinariDataset(folder)`` reads what is written here, and Minari's own datasets of BabyAI
-are read here. Observations are upstream's, the mission in words; an episode's last one is kept.
+``minari.MinariDataset(folder)`` reads what is written here, and Minari's own BabyAI datasets can be
+read here. Observations are upstream's, missions as text, an episode's final one included.
 """
 
 from __future__ import annotations
@@ -33,34 +33,34 @@ if TYPE_CHECKING:
     import h5py
 
 DATA, METADATA = "main_data.hdf5", "metadata.json"
-VERSION = "0.5.4"  # of Minari, whose layout this is
-LARGE = 1 << 14  # bytes from which an episode's images are compressed
-LONGEST_MISSION = 512  # letters
-HOPELESS = 200  # seeds after which a level is given up where the bot never gets there
+VERSION = "0.5.4"  # of Minari, whose format this is
+LARGE = 1 << 14  # bytes above which an episode's images are compressed
+LONGEST_MISSION = 512  # characters
+HOPELESS = 200  # failed seeds after which a level is given up if none succeeded
 
 
 class Shown(Protocol):
-    """What is asked of the environments that demonstrations are read for."""
+    """What reading demonstrations needs to know of the environments."""
 
     num_actions: int
     mission_length: int
 
     @property
     def image_shape(self) -> tuple[int, ...]:
-        """Of an observation's image, without the batch."""
+        """The shape of one environment's image."""
 
 
 @dataclass(frozen=True)
 class Demonstrations:
-    """Episodes one after the other, N steps in all.
+    """Episodes in sequence, N steps in total.
 
     Attributes:
-        level: the id of the level, "" where the dataset has none.
-        obs: what was seen before each step, as the environments give it: [N, ...] by name.
+        level: the id of the level, "" if the dataset does not say.
+        obs: the observation before each step, as from the environments: [N, ...] by name.
         actions: int64 [N].
         rewards: float32 [N].
-        ends: bool [N], whether an episode ends with this step.
-        digest: SHA-256 of the data.
+        ends: bool [N], whether the episode ends with this step.
+        digest: SHA-256 of the data file.
     """
 
     level: str
@@ -85,20 +85,22 @@ def demonstrate(
     workers: int,
     report: Callable[[int, Counter[str]], None],
 ) -> None:
-    """Let BabyAI's bot walk a level, and write the episodes that end well.
+    """Let BabyAI's bot play a level, and write the episodes in which it succeeds.
 
     Args:
-        folder: to be made, with a folder ``data`` in it, as Minari has them.
+        folder: of the dataset; its files go into a new subfolder ``data``, as in Minari.
         id: the level.
-        name: of the dataset, of which Minari's id is made.
-        episodes: how many that end well; seeds where the bot gives up are passed over.
-        seed: of the first episode, counted on.
-        observation: as `make` takes it.
+        name: of the dataset, from which Minari's id is made.
+        episodes: number of successful episodes; seeds on which the bot fails are skipped.
+        seed: the first seed; the others follow it.
+        observation: as in `make`.
         workers: processes, at most.
-        report: told after each seed how many episodes there are, and why others were passed over.
+        report: called after each seed with the number of episodes so far and how many seeds were
+            skipped, by reason.
 
     Raises:
-        ValueError: the bot cannot walk this level, or h5py is not installed.
+        FileExistsError: the folder has a ``data`` already.
+        ValueError: the bot cannot play this level, or h5py is not installed.
     """
     h5py = _h5py()
     check_instructed(id)
@@ -130,7 +132,7 @@ def demonstrate(
 def _kept(
     walked: Iterable[Demonstration], episodes: int, report: Callable[[int, Counter[str]], None]
 ) -> Iterator[Demonstration]:
-    """So many that end well."""
+    """The first ``episodes`` that succeed."""
     count, passed_over = 0, Counter[str]()
     for walk in walked:
         if walk.failure:
@@ -147,7 +149,7 @@ def _kept(
 
 
 def _write(file: h5py.File, episodes: Iterable[Demonstration]) -> tuple[int, tuple[int, ...]]:
-    """Write episodes into a file; how many steps they have, and their images' shape."""
+    """Write episodes into a file; returns their number of steps and the shape of their images."""
     steps, shape = 0, ()
     for number, episode in enumerate(episodes):
         _write_episode(file.create_group(f"episode_{number}"), number, episode)
@@ -156,7 +158,7 @@ def _write(file: h5py.File, episodes: Iterable[Demonstration]) -> tuple[int, tup
 
 
 def dataset_id(name: str) -> str:
-    """Minari's id for a name: letters, digits, dashes, and a version at the end."""
+    """Minari's id for a name: letters, digits, dashes, underscores and a final version."""
     plain = re.sub(r"[^-\w]+", "-", name, flags=re.ASCII).strip("-") or "demonstrations"
     return plain if re.search(r"-v\d+$", plain) else f"{plain}-v0"
 
@@ -178,7 +180,7 @@ def _write_episode(group: h5py.Group, number: int, episode: Demonstration) -> No
 
 
 def _observation_space(shape: tuple[int, ...]) -> dict[str, object]:
-    """Upstream's, as Minari has it in JSON."""
+    """Upstream's observation space in Minari's JSON."""
     bounds = [np.full(shape, bound, np.uint8).tolist() for bound in (0, 255)]
     image = {"type": "Box", "dtype": "uint8", "shape": shape, "low": bounds[0], "high": bounds[1]}
     letters = string.ascii_letters + string.digits + " ,-"
@@ -195,14 +197,15 @@ def _discrete(count: int) -> dict[str, object]:
 
 
 def read_demonstrations(folder: Path, env: Shown) -> Demonstrations:
-    """A dataset as what the environments would have shown.
+    """Read a dataset, with observations as the environments give them.
 
     Args:
-        folder: of the dataset, or the one above, as Minari has them.
+        folder: of the dataset, or its subfolder ``data``.
         env: the environments.
 
     Raises:
-        ValueError: it is missing, damaged, or not of what these environments show.
+        ValueError: it is missing or damaged, or does not match the environments, or h5py is not
+            installed.
     """
     h5py, folder = _h5py(), _inner(folder)
     with _refusals(folder):
@@ -247,7 +250,7 @@ def _read_episode(file: h5py.File, group: str, env: Shown) -> tuple[np.ndarray, 
 
 
 def _column(file: h5py.File, path: str) -> np.ndarray:
-    """What a path of a file holds, by h5py's lower half, which takes a third of the time."""
+    """The array at a path, by h5py's low-level API, which takes a third of the time."""
     from h5py import h5d, h5s
 
     data = h5d.open(file.id, path.encode())
@@ -257,7 +260,7 @@ def _column(file: h5py.File, path: str) -> np.ndarray:
 
 
 def read_level(folder: Path) -> str:
-    """The id of the level that a dataset is of, "" where it does not say.
+    """The id of a dataset's level, "" if it does not say.
 
     Raises:
         ValueError: there is no dataset.
@@ -268,19 +271,19 @@ def read_level(folder: Path) -> str:
 
 
 def _inner(folder: Path) -> Path:
-    """Where the files are, given that or the folder above."""
+    """The folder of the files, given it or its parent."""
     return folder if (folder / METADATA).exists() else folder / "data"
 
 
 def _level(metadata: Mapping[str, object]) -> str:
-    """The id of the level that a dataset is of, where it says so."""
+    """The id of the level in a dataset's metadata, "" if there is none."""
     spec = metadata.get("env_spec")
     return str(json.loads(spec).get("id", "")) if isinstance(spec, str) else ""
 
 
 @contextmanager
 def _refusals(folder: Path) -> Iterator[None]:
-    """`ValueError` in one line for whatever is wrong with the files of a dataset."""
+    """Turn errors in reading a dataset's files into a `ValueError` of one line."""
     try:
         yield
     except FileNotFoundError as error:
@@ -295,7 +298,7 @@ def _digest(path: Path) -> str:
 
 
 def _h5py() -> ModuleType:
-    """The library, which is an extra."""
+    """The optional library h5py."""
     try:
         import h5py
     except ImportError:

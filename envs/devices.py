@@ -1,4 +1,4 @@
-"""Where a batch runs: the devices there are, and what the engine asks of each."""
+"""Where a batch runs: the devices, and the interface of their launchers."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from .jit import Compiled
 class Launcher(Protocol):
     """A module that compiles and runs kernels on a device: ``envs.cpu`` or ``envs.gpu``.
 
-    A made kernel is run by ``launch`` over the first ``count`` environments, or of some chosen
-    ones, with arrays that ``as_array`` and ``as_records`` gave and plain numbers.
+    ``launch`` runs a kernel over ``count`` environments, the first or the first of some chosen
+    ones, with plain numbers and arrays from ``as_array`` and ``as_records``.
     """
 
     def as_array(self, tensor: Tensor) -> object:
@@ -28,15 +28,15 @@ class Launcher(Protocol):
         ...
 
     def check_actions(self, actions: Tensor) -> None:
-        """Refuse actions int64 [B] out of range, if finding them does not wait for the device."""
+        """Refuse actions int64 [B] out of range, unless the check would synchronise."""
         ...
 
     def find_ended(self, ends: Tensor, everyone: Tensor) -> tuple[Tensor, Tensor]:
-        """Where either row of bool [2, B] holds, out of all indices, ``everyone``.
+        """The environments where either row of bool [2, B] is true; ``everyone`` is all indices.
 
         Returns:
-            Indices, int64 [n], with all these among them; and these, ascending, or as many numbers
-            as there are environments, −1 for each of the others. Kernels pass over −1.
+            Indices, int64 [n], that include all of these; and exactly these, ascending, or B
+            numbers with −1 in place of the others. Kernels skip −1.
         """
         ...
 
@@ -45,31 +45,31 @@ class Launcher(Protocol):
         ...
 
     def copy(self, tensor: Tensor) -> Tensor:
-        """A copy of a whole tensor that shares no memory with it."""
+        """A copy of a tensor, sharing no memory with it."""
         ...
 
     def make_memory(self, device: torch.device) -> Callable[[int], Tensor]:
-        """What gives out memory, uint8 [size] of any content, that nobody else holds."""
+        """An allocator of uint8 [size], uninitialised, whose memory nothing else uses."""
         ...
 
     def launch(self, kernel: Compiled, count: int, *arrays: object) -> None:
-        """Run a made kernel over 0 to ``count``, behind what the device has yet to do."""
+        """Run a kernel over 0 to ``count``, after the work already queued on the device."""
         ...
 
     def make_advance(self, write_view: Compiled) -> Compiled:
-        """The kernel that steps: actions, image, direction, reward, ends."""
+        """The kernel that steps; takes actions, image, direction, reward, ends."""
         ...
 
     def make_renew(self, generate: Compiled) -> Compiled:
-        """The kernel that draws new layouts: the level's parameters, chosen."""
+        """The kernel that draws new layouts; takes the level's parameters, chosen."""
         ...
 
     def make_observe(self, write_view: Compiled, settled: bool) -> Compiled:
-        """The kernel that observes: chosen, image, direction, mission."""
+        """The kernel that observes; takes chosen, image, direction, mission."""
         ...
 
     def make_paint(self, view: int, tile: int, words: int) -> Compiled:
-        """The kernel that turns images into pixels: image, sprite_of, sprites, pixels."""
+        """The kernel that paints images; takes image, sprite_of, sprites, pixels."""
         ...
 
 
@@ -77,8 +77,8 @@ def find_device(device: str | torch.device) -> torch.device:
     """The device of that name.
 
     Raises:
-        ValueError: it is neither "cpu" nor "cuda", or not there, or a GPU other than PyTorch's
-            current one, where kernels run.
+        ValueError: it is neither "cpu" nor "cuda", or not available, or a GPU other than PyTorch's
+            current one, on which kernels run.
     """
     try:
         found = torch.device(device)

@@ -1,4 +1,4 @@
-"""What an agent sees itself about, read off its observations."""
+"""Events: what the agent faces and carries, read from its observations."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ FACED = {
     "the goal": GOAL_TYPE,
     "lava": LAVA_TYPE,
 }
-PIXELS = UPSTREAM_VIEW * Options.tile_size  # of a painted view's side
+PIXELS = UPSTREAM_VIEW * Options.tile_size  # side of a view in pixels, by default
 CARRIED = (KEY_TYPE, BALL_TYPE, BOX_TYPE)
 
 
 def types_near(image: Tensor) -> tuple[Tensor, Tensor]:
-    """The types of the cells ahead of the agent and under it, [...]."""
+    """The types of the cell ahead of the agent and of what it carries, [...]."""
     shape, side = tuple(image.shape[-3:]), image.shape[-2]
     if shape == (PIXELS, PIXELS, 3):
         rows = image.unflatten(-3, (UPSTREAM_VIEW, -1))  # [..., y, T, 7 T, 3]
@@ -36,15 +36,15 @@ def types_near(image: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def find_events(obs: dict[str, Tensor]) -> dict[str, Tensor]:
-    """What is ahead of the agent and whether it carries anything, bool [...] by name.
+    """What the agent faces and whether it carries something, bool [...] by name.
 
     Args:
-        obs: observations with images uint8, symbolic [..., V, V, 3], V odd, or in pixels of the
-            view and tiles that ``envs.make`` gives unasked, [..., 56, 56, 3]; the agent is in the
-            middle of the last row.
+        obs: observations with images uint8 of the agent's view, symbolic [..., V, V, 3] with V odd,
+            or in pixels of ``envs.make``'s default view and tiles, [..., 56, 56, 3]; the agent is
+            in the middle of the last row.
 
     Raises:
-        ValueError: the images are none of these.
+        ValueError: the images are neither of these.
     """
     ahead, held = types_near(obs["image"])
     events = {f"facing {name}": ahead == number for name, number in FACED.items()}

@@ -1,4 +1,4 @@
-"""Levels whose layouts upstream's code draws: those that are not the engine's own."""
+"""Levels that are not the engine's own: upstream-style code draws their layouts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .vocabulary import encode
 
 
 def learn_missions(env: MiniGridEnv) -> int:
-    """Take an environment's words into the vocabulary; gives the longest mission's number."""
+    """Add an environment's words to the vocabulary; returns the tokens of its longest mission."""
     space: Any = env.observation_space["mission"]
     if isinstance(space, BabyAIMissionSpace):
         return MAX_WORDS
@@ -34,16 +34,16 @@ def learn_missions(env: MiniGridEnv) -> int:
 
 
 def upstream_factory(id: str, max_steps: int | None = None) -> Factory:
-    """What makes Gymnasium's environment of that id, with a step limit or its own."""
+    """A factory of Gymnasium's environment of that id, with a step limit (None: its own)."""
     limit = {} if max_steps is None else {"max_steps": max_steps}
     return partial(gymnasium.make, id, disable_env_checker=True, **limit)
 
 
 def make_foreign_level(factory: Factory, workers: int, id: str | None = None) -> Level:
-    """A level whose layouts come from upstream's code.
+    """A level whose layouts an upstream-style environment draws.
 
     Raises:
-        ForeignRulesError: it has rules, objects or observations that are not upstream's.
+        ForeignRulesError: its rules, objects or observations are not upstream's.
         ValueError: the environment cannot be made or reset.
     """
     name = id or getattr(factory, "__name__", "") or type(factory).__name__

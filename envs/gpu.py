@@ -1,7 +1,7 @@
-"""The GPU launcher: the same kernels, one thread an environment, on PyTorch's current stream,
-compiled once and kept on disk.
+"""The GPU launcher: the same kernels, one thread per environment, on PyTorch's current stream,
+compiled once and cached on disk.
 
-What runs here is what ``envs.devices.Launcher`` asks of a device.
+Implements ``envs.devices.Launcher``.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from .jit import Compiled, compiler_of, is_kept, stamp_of
 from .kernels import make_advance_one, make_observe_one, make_paint_row, make_regenerate, name_of
 from .record import RECORD
 
-warnings.filterwarnings("ignore", "Grid size")  # small batches leave a GPU idle, and are meant
+warnings.filterwarnings("ignore", "Grid size")  # small batches underuse a GPU on purpose
 
-THREADS = 64  # a block; environments diverge, so small blocks waste least
+THREADS = 64  # per block; environments diverge, so small blocks waste least
 
 
 def as_array(tensor: Tensor) -> object:
@@ -39,11 +39,11 @@ def as_records(memory: Tensor, count: int, size: int) -> object:
 
 
 def check_actions(actions: Tensor) -> None:
-    """Nothing is refused: looking at the actions [B] would wait for the device."""
+    """Accept any actions [B]: checking them would synchronise with the device."""
 
 
 def find_ended(ends: Tensor, everyone: Tensor) -> tuple[Tensor, Tensor]:
-    """Everyone, and everyone with −1 for those that have not ended: counting would wait."""
+    """All indices, and these with −1 where no episode ended: counting would synchronise."""
     return everyone, torch.where(ends.any(0), everyone, -1)
 
 
@@ -53,30 +53,30 @@ def copy_rows(tensor: Tensor, indices: Tensor) -> Tensor:
 
 
 def copy(tensor: Tensor) -> Tensor:
-    """A copy of a whole tensor that shares no memory with it."""
+    """A copy of a tensor, sharing no memory with it."""
     return tensor.clone()
 
 
 def make_memory(device: torch.device) -> Callable[[int], Tensor]:
-    """What gives out memory, uint8 [size] of any content; PyTorch keeps a GPU's for reuse."""
+    """An allocator of uint8 [size], uninitialised; PyTorch's caches a GPU's memory."""
     return functools.partial(torch.empty, dtype=torch.uint8, device=device)
 
 
 def launch(kernel: Compiled, count: int, *arrays: object) -> None:
-    """Run a batch kernel over environments 0 to ``count``, behind what the stream already holds."""
+    """Run a batch kernel over environments 0 to ``count``, after the work queued on the stream."""
     stream = stream_of(torch.cuda.current_stream().cuda_stream)
     cast(Any, kernel)[(count + THREADS - 1) // THREADS, THREADS, stream](count, *arrays)
 
 
 @functools.cache
 def stream_of(handle: int) -> object:
-    """A stream as kernels take it: the same again, or each launch would be put together anew."""
+    """Numba's object for a stream, cached: with a new one each launch would be configured anew."""
     return cuda.external_stream(handle)
 
 
 @functools.cache
 def advance_source(write_view: Compiled) -> Callable[..., None]:
-    """The kernel that steps every environment of a batch, not compiled."""
+    """The uncompiled kernel that steps every environment of a batch."""
     advance_one = make_advance_one(write_view)
 
     def advance(
@@ -97,7 +97,7 @@ def advance_source(write_view: Compiled) -> Callable[..., None]:
 
 @functools.cache
 def renew_source(generate: Compiled) -> Callable[..., None]:
-    """The kernel that draws new layouts in the environments of ``ended``, not compiled."""
+    """The uncompiled kernel that draws new layouts in the environments of ``ended``."""
     regenerate = make_regenerate(generate)
 
     def renew(count: Any, state: Any, params: Any, ended: Any) -> None:
@@ -110,7 +110,7 @@ def renew_source(generate: Compiled) -> Callable[..., None]:
 
 @functools.cache
 def observe_source(write_view: Compiled, settled: bool) -> Callable[..., None]:
-    """The kernel that observes the environments of ``chosen``, not compiled."""
+    """The uncompiled kernel that observes the environments of ``chosen``."""
     observe_one = make_observe_one(write_view, settled)
 
     def observe(
@@ -125,16 +125,16 @@ def observe_source(write_view: Compiled, settled: bool) -> Callable[..., None]:
 
 @njit
 def store(array: Any, at: Any, word: Any) -> None:
-    """Write a word of pixels where it belongs; threads side by side write lines together."""
+    """Write a word of pixels to memory; neighbouring threads' writes are coalesced."""
     array[at] = word
 
 
 @functools.cache
 def paint_source(view: int, tile: int, words: int) -> Callable[..., None]:
-    """The kernel that turns images into pixels, not compiled.
+    """The uncompiled kernel that turns images into pixels.
 
-    A thread paints as many rows as one image has, but of many images, so that its neighbours write
-    beside it.
+    A thread paints as many rows as an image has, ``count`` rows apart, so that neighbouring threads
+    write neighbouring rows.
     """
     paint_row = make_paint_row(view, tile, words, store)
     rows = view * tile
@@ -154,15 +154,15 @@ COMPILER = compiler_of(__file__)
 
 
 class _SourceCache(CUDACache):
-    """Numba's disk cache, valid for as long as all that a kernel is made of is what it was.
+    """Numba's disk cache, valid while nothing that a kernel is made of changes.
 
-    Without it a level takes each process a minute and more. What it cannot keep or read is
-    compiled.
+    Without it, each process compiles a level for a minute or more. What cannot be stored or read
+    is compiled.
     """
 
     def __init__(self, kernel: Callable[..., object], name: str, stamp: str) -> None:
         super().__init__(kernel)
-        make_file = type(vars(self)["_cache_file"])  # which numba-cuda has moved about
+        make_file = type(vars(self)["_cache_file"])  # its module differs between versions
         self._cache_file = make_file(self._cache_path, name, stamp)
 
     def _index_key(self, sig: Any, codegen: Any) -> Any:
@@ -179,15 +179,15 @@ class _SourceCache(CUDACache):
 
 @contextmanager
 def _noted(what: str) -> Iterator[None]:
-    """What fails within it is warned of, and no more."""
+    """Turn errors inside the block into warnings."""
     try:
         yield
-    except Exception as error:  # a pickle's, a file's or the driver's
+    except Exception as error:  # of pickle, the file system or the driver
         warnings.warn(f"a compiled kernel cannot be {what}: {error}", stacklevel=2)
 
 
 def _compile(kernel: Callable[..., object], name: str) -> Compiled:
-    """Compile a batch kernel, or take it from the disk."""
+    """Compile a batch kernel, or load it from the disk cache."""
     kernel.__qualname__ = name = f"cuda-{name}"
     compiled = cuda.jit(kernel)
     compiled._cache = _SourceCache(kernel, name, stamp_of(kernel, COMPILER))

@@ -2,7 +2,7 @@
 
 ``gymnasium.make_vec("metarims/BabyAI-GoToLocal-v0", num_envs=64)`` gives a ``GymVectorEnv``,
 ``gymnasium.make`` a ``GymEnv``. Observations are NumPy arrays. Missions are tokens or, with
-``mission="text"``, sentences; then spaces, observations and rewards equal upstream's.
+``mission="text"``, sentences; then everything that they return, spaces included, equals upstream's.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class GymVectorEnv(VectorEnv[Arrays, np.ndarray, np.ndarray]):
         autoreset_mode: the mode in use, as in ``metadata``.
 
     Raises:
-        ValueError: a mode that does not fit the environments, or an unknown word for any of these.
+        ValueError: an unknown argument, or an autoreset mode that does not fit the environments.
     """
 
     def __init__(

@@ -68,7 +68,7 @@ def describe(e: Record, slot: int, type: int, color: int, place: int) -> None:
 
 @compiled
 def join_halves(e: Record, root: int) -> None:
-    """Ask for the first half ``root``, BEFORE or AFTER, the second."""
+    """Join the halves: ask for the first one BEFORE or AFTER (``root``) the second."""
     e.root = root
 
 
@@ -360,7 +360,7 @@ def verify_half(e: Record, half: int, action: int) -> int:
 
 @compiled
 def verify_leaf(e: Record, leaf: int, action: int) -> int:
-    """Verify one leaf; in done mode the agent must take the done action right after fulfilling."""
+    """Verify one leaf; in done mode the done action must come right after fulfilling it."""
     if e.done_mode:
         if action == DONE:
             return SUCCESS if e.leaf_match[leaf] else FAILURE

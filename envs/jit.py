@@ -1,9 +1,8 @@
-"""How the engine's functions are compiled: to be called by other compiled code, and nothing else.
+"""Compiling the engine's functions, to be called by other compiled code only.
 
-Functions that are made for something (a level, an observation, a row of a table) must be renamed
-after it before they are compiled: machine code from the disk cache is linked by name, and Numba
-makes names unique within one process only, so that what two processes cached under one name would
-be taken for one another.
+Functions made for something (a level, an observation, a row of a table) must be renamed after it
+before they are compiled: machine code from the disk cache is linked by name, and Numba makes names
+unique within one process only, so that two processes' code cached under one name would be confused.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 class Compiled(Protocol):
-    """A compiled function, as those see it who pass it on."""
+    """A compiled function, as Python code that passes it on sees it."""
 
     py_func: Callable[..., Any]
 
@@ -33,10 +32,10 @@ class Compiled(Protocol):
 
 
 def compiled(function: Function) -> Function:
-    """Compile a function once, be its whole numbers constants or of whatever width.
+    """Compile a function once, whatever the width of its integers and whether they are constants.
 
-    Numba would compile it anew for each width, and for each constant that it is called with; a
-    level's first call would take twice as long. There are no entries for Python and C either.
+    Numba would compile it anew for each width and each constant that it is called with, which would
+    double the time of a level's first call. There are no entry points for Python and C either.
     """
     dispatcher = njit(no_cpython_wrapper=True, no_cfunc_wrapper=True)(function)
     find_template = dispatcher.get_call_template
@@ -51,7 +50,7 @@ def compiled(function: Function) -> Function:
 
 
 def widen(kind: types.Type) -> types.Type:
-    """int64 for signed and small unsigned integers, be they constants; other types as they are."""
+    """int64 for signed and small unsigned integers, literal or not; other types unchanged."""
     kind = types.unliteral(kind)
     if isinstance(kind, types.Integer) and (kind.signed or kind.bitwidth < 64):
         return types.int64
@@ -59,25 +58,25 @@ def widen(kind: types.Type) -> types.Type:
 
 
 def compiler_of(file: str) -> bytes:
-    """The file that compiles kernels, and this one, as they are when it is imported."""
+    """The contents of the file that compiles kernels, and of this one."""
     return b"".join(Path(each).read_bytes() for each in (file, __file__))
 
 
 def stamp_of(kernel: Callable[..., Any], compiler: bytes) -> str:
-    """A digest of all that a kernel is made of, and of what compiles it."""
+    """A digest of everything that a kernel is made of, and of what compiles it."""
     return hashlib.sha256(compiler + fingerprint(kernel).encode()).hexdigest()
 
 
 def is_kept(function: Compiled) -> bool:
-    """Whether what is made of a function can be kept on disk: Numba could not find again what was
-    typed in, or is of no module.
+    """Whether kernels made of a function can be cached on disk: Numba needs its source file and
+    module, which a function typed in lacks.
     """
     source = function.py_func
     return Path(inspect.getfile(source)).is_file() and inspect.getmodule(source) is not None
 
 
 def fingerprint(function: Callable[..., Any]) -> str:
-    """A digest of all that a function is made of: its code, and that of whatever it calls."""
+    """A digest of everything that a function is made of: its code, and that of what it calls."""
     digest = hashlib.sha256()
     for part in ingredients(function, set()):
         digest.update(part)
@@ -85,7 +84,7 @@ def fingerprint(function: Callable[..., Any]) -> str:
 
 
 def ingredients(function: Callable[..., Any], seen: set[Callable[..., Any]]) -> Iterator[bytes]:
-    """A function's code, and all that it names or closes over; compiled functions' likewise."""
+    """A function's code and all that it names or closes over; recursive for compiled functions."""
     seen.add(function)
     code, named = function.__code__, inspect.getclosurevars(function)
     yield code.co_code + repr((constants(code), code.co_names, code.co_varnames)).encode()
@@ -99,7 +98,7 @@ def ingredients(function: Callable[..., Any], seen: set[Callable[..., Any]]) -> 
 
 
 def constants(code: CodeType) -> tuple[object, ...]:
-    """A code object's constants; of code inside it, which shows an address, its own."""
+    """A code object's constants; nested code, whose repr has an address, by its contents."""
     return tuple(
         (const.co_code, constants(const)) if isinstance(const, CodeType) else const
         for const in code.co_consts
@@ -107,7 +106,7 @@ def constants(code: CodeType) -> tuple[object, ...]:
 
 
 def contents(value: object) -> bytes:
-    """What a constant or a module holds."""
+    """The bytes that identify a constant or a module's source."""
     if isinstance(value, np.ndarray):
         return value.tobytes()
     if isinstance(value, ModuleType):

@@ -1,7 +1,7 @@
-"""The functions that are run over a batch, as source: a launcher compiles them for its device.
+"""The source of the batch kernels, which each launcher compiles for its device.
 
-Each takes one environment's record and, where it reports, the batch's arrays with its own index:
-image uint8 [B, V * V * 3], direction uint8 [B], mission int16 [B, L], reward float64 [B], ends bool
+Each takes one environment's record and, if it reports, its index and the batch's arrays: image
+uint8 [B, V * V * 3], direction uint8 [B], mission int16 [B, L], reward float64 [B], ends bool
 [2, B] (terminated, truncated).
 """
 
@@ -29,14 +29,14 @@ _ONE, _TWO = np.uint64(1), np.uint64(2)
 
 @compiled
 def take_in_hand(e: Record) -> None:
-    """Give the agent what it starts with."""
+    """Give the agent the object that it starts with, if any."""
     if e.take_at_start != NOTHING:
         take(e, e.take_at_start, e.thing_at[e.take_at_start])
         e.take_at_start = NOTHING
 
 
 def make_regenerate(generate: Compiled) -> Callable[[Record, Any], None]:
-    """The function that draws a level's next layout into a record, with the level's parameters."""
+    """The function that draws a level's next layout into a record, given the level's parameters."""
 
     def regenerate(e: Record, params: Any) -> None:
         for _ in range(MAX_ATTEMPTS):
@@ -59,7 +59,7 @@ def make_regenerate(generate: Compiled) -> Callable[[Record, Any], None]:
 
 
 def make_advance_one(write_view: Compiled) -> Callable[..., None]:
-    """The function that steps one environment: it acts, observes and reports."""
+    """The function that steps one environment: act, observe and report."""
 
     def advance_one(
         e: Record, action: int, i: int, image: Any, direction: Any, reward: Any, ends: Any
@@ -76,10 +76,10 @@ def make_advance_one(write_view: Compiled) -> Callable[..., None]:
 
 
 def make_observe_one(write_view: Compiled, settled: bool) -> Callable[..., None]:
-    """The function that observes one environment where an episode begins or goes on.
+    """The function that observes one environment, at the start of an episode or later.
 
-    What the agent starts with is still on the grid in upstream's own first observation, and in its
-    hand in those of upstream's wrappers, which observe once the reset is over (``settled``).
+    An object that the agent starts with is still on the grid in upstream's own first observation,
+    but in hand in its wrappers', which observe after the reset (``settled``).
     """
 
     def observe_one(e: Record, i: int, image: Any, direction: Any, mission: Any) -> None:
@@ -96,9 +96,9 @@ def make_observe_one(write_view: Compiled, settled: bool) -> Callable[..., None]
 
 
 def make_paint_row(view: int, tile: int, words: int, store: Callable[..., None]) -> Compiled:
-    """The function that paints one row of pixels, counted over all images.
+    """The function that paints one row of pixels, numbered across all images.
 
-    ``store(pixels, at, word)`` writes a word to memory as is best where it runs.
+    ``store(pixels, at, word)`` writes a word to memory in the device's best way.
     """
     agent_row, agent_column, rows = view - 1, view // 2, view * tile
 
@@ -120,5 +120,5 @@ def make_paint_row(view: int, tile: int, words: int, store: Callable[..., None])
 
 
 def name_of(function: Compiled) -> str:
-    """The name that a compiled function goes by."""
+    """The qualified name of a compiled function."""
     return str(function.py_func.__qualname__)

@@ -1,8 +1,8 @@
-"""Layouts that upstream's code draws on the host, ahead of time, in processes of their own.
+"""Layouts drawn by upstream's code on the host, ahead of time, in worker processes.
 
-A layout depends on where the environment's random stream stands, and nothing else: the record holds
-the stream, so any process can draw any environment's next layout, and draws it while the episode
-before lasts. Dynamics are the engine's.
+A layout depends on the state of the environment's random stream only, which the record holds: any
+process can draw any environment's next layout while the current episode lasts. Dynamics are the
+engine's.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ Factory = Callable[[], gymnasium.Env[Any, Any]]
 Stream = tuple[int, ...]
 
 STREAM = ("rng_high", "rng_low", "increment_high", "increment_low", "has_half_word", "half_word")
-TASKS_A_WORKER = 2  # at the pool at a time; the others wait here, where urgent ones overtake
-PATIENCE = 5.0  # seconds between lines that say how far the drawing is
+TASKS_A_WORKER = 2  # in the pool at a time; the others wait here, where urgent ones overtake
+PATIENCE = 5.0  # seconds between progress messages
 
 
 @dataclass(frozen=True)
 class Layout:
-    """A drawn layout: the bytes of its record, which lacks the mission, and the mission."""
+    """A drawn layout: the bytes of its record without the mission, and the mission."""
 
     row: np.ndarray
     mission: str
@@ -51,7 +51,7 @@ class Layout:
 
 @dataclass(frozen=True, eq=False)
 class Order:
-    """A layout to be drawn from where a stream stands."""
+    """A layout to be drawn from a stream's state."""
 
     stream: Stream
     future: Future[Layout] = field(default_factory=Future)
@@ -61,8 +61,8 @@ class Layouts:
     """Draws the layouts of one level by upstream's code.
 
     Args:
-        factory: makes one upstream environment; workers get it.
-        workers: processes; 0: this one draws, and not ahead of time.
+        factory: makes one upstream environment; sent to the workers.
+        workers: processes; 0 draws in this process, not ahead of time.
 
     Raises:
         RuntimeError: the workers died.
@@ -78,11 +78,11 @@ class Layouts:
         self._env: MiniGridEnv | None = None
 
     def renew(self, memory: Tensor, chosen: Tensor) -> None:
-        """Write the next layouts of some environments.
+        """Write the next layouts of some environments into their records.
 
         Args:
             memory: every environment's record, uint8 [B, record bytes].
-            chosen: the indices of those that begin an episode.
+            chosen: indices of those that begin an episode.
         """
         count, size = len(chosen), memory.shape[1]
         buffer = np.zeros(count * size + RECORD.itemsize, np.uint8)
@@ -100,7 +100,7 @@ class Layouts:
         self._look_ahead(chosen.tolist(), [stream_of(record) for record in records])
 
     def close(self) -> None:
-        """End the workers; a later layout starts new ones."""
+        """Stop the workers; the next layout drawn starts new ones."""
         if self._pool is not None:
             self._waiting.clear()
             self._ahead.clear()
@@ -108,7 +108,7 @@ class Layouts:
             self._pool = None
 
     def _draw(self, rows: Sequence[int], streams: Sequence[Stream]) -> list[Layout]:
-        """The layout of each row's stream."""
+        """The layout for each row's stream."""
         if not self._workers:
             self._env = self._env or unwrap(self.factory())
             return [draw_layout(self._env, stream) for stream in streams]
@@ -117,7 +117,7 @@ class Layouts:
         return await_layouts([order.future for order in orders])
 
     def _find_order(self, row: int, stream: Stream) -> Order:
-        """The order made ahead if it is for this stream, else a new one; it jumps the queue."""
+        """The order made ahead if it is for this stream, else a new one; put first if waiting."""
         order = self._ahead.pop(row, None)
         if order is None or order.stream != stream:
             order = Order(stream)
@@ -138,7 +138,7 @@ class Layouts:
             self._feed()
 
     def _feed(self) -> None:
-        """Hand orders to the workers, as many as they have use for."""
+        """Submit orders to the workers, up to their limit."""
         with self._lock:
             while self._waiting and self._running < TASKS_A_WORKER * self._workers:
                 order = self._waiting.popleft()
@@ -163,7 +163,7 @@ class Layouts:
 
 
 def deliver(owner: weakref.ref[Layouts], order: Order, task: Future[Layout]) -> None:
-    """Pass a finished task's layout on, and give the workers the next one."""
+    """Pass on a finished task's layout, and give the workers the next order."""
     if task.cancelled():
         order.future.cancel()
         return
@@ -180,7 +180,7 @@ def deliver(owner: weakref.ref[Layouts], order: Order, task: Future[Layout]) -> 
 
 
 def await_layouts(futures: Sequence[Future[Layout]]) -> list[Layout]:
-    """Wait for layouts, and say how far they are if that takes long."""
+    """Wait for layouts, reporting progress if that takes long."""
     pending = set(futures)
     while pending:
         _, pending = wait(pending, PATIENCE)
@@ -202,19 +202,19 @@ _worker_env: MiniGridEnv | None = None
 
 
 def start_worker(factory: CloudpickleWrapper) -> None:
-    """Make the environment that this process draws with."""
+    """Make the environment with which this worker draws."""
     global _worker_env
     _worker_env = unwrap(factory())
 
 
 def draw_in_worker(stream: Stream) -> Layout:
-    """Draw a layout in this process."""
+    """Draw a layout in this worker."""
     assert _worker_env is not None
     return draw_layout(_worker_env, stream)
 
 
 def draw_layout(env: MiniGridEnv, stream: Stream) -> Layout:
-    """The layout that upstream's ``reset()`` draws where a stream stands."""
+    """The layout that upstream's ``reset()`` draws from a stream's state."""
     env.np_random = make_stream(dict(zip(STREAM, stream, strict=True)))
     with contextlib.redirect_stdout(io.StringIO()):  # upstream prints what it rejects
         env.reset()
@@ -227,7 +227,7 @@ def draw_layout(env: MiniGridEnv, stream: Stream) -> Layout:
 
 
 def stream_of(record: np.void) -> Stream:
-    """Where a record's random stream stands."""
+    """The state of a record's random stream."""
     return tuple(int(record[name]) for name in STREAM)
 
 
@@ -235,7 +235,8 @@ def read_known_mission(record: np.void, mission: str) -> None:
     """Write a mission into a record.
 
     Raises:
-        ForeignRulesError: it has a word that its mission space does not.
+        ForeignRulesError: it has a word that is not in the vocabulary, so not in the environment's
+            mission space.
     """
     known = len(WORDS)
     read_mission(record, mission)

@@ -1,8 +1,8 @@
-"""What levels of rules of their own add to an action; ``envs.rules`` has the table of them.
+"""The rules of particular levels, on top of the actions; ``envs.rules`` has the table of them.
 
-What happens before an action takes the chosen action, and gives the action that is done instead
-with a number noted for afterwards. What happens after it takes the action that was done and that
-number; it ends the episode or lets it go on.
+The function before an action takes the chosen action and returns the one to take instead, with a
+number noted for later. The function after it takes the action taken and that number, and may end
+the episode.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from .world import find_place, index, put_thing
 
 @compiled
 def move_obstacles(e: Record, action: int) -> tuple[int, int]:
-    """Let the obstacles drift; notes whether the agent is about to bump into something.
+    """Move the obstacles at random; notes whether the agent is about to bump into something.
 
-    Only the first three actions are there; upstream takes the others for a turn to the left.
+    Only the first three actions exist; the others turn left, as upstream.
     """
     if action > FORWARD:
         action = LEFT
@@ -36,14 +36,14 @@ def move_obstacles(e: Record, action: int) -> tuple[int, int]:
 
 @compiled
 def is_blocked(e: Record) -> bool:
-    """Whether something other than a goal is ahead, tested before the obstacles move."""
+    """Whether something other than a goal is ahead."""
     cell = e.grid[front_index(e)]
     return cell != EMPTY and TYPE[cell] != GOAL_TYPE
 
 
 @compiled
 def punish_collision(e: Record, action: int, collided: int) -> None:
-    """End the episode at -1 where the agent bumped into something."""
+    """End the episode with reward -1 if the agent bumped into something."""
     if collided:
         e.terminated, e.reward = 1, -1.0
 
@@ -53,13 +53,13 @@ def punish_collision(e: Record, action: int, collided: int) -> None:
 
 @compiled
 def toggle_for_pickup(e: Record, action: int) -> tuple[int, int]:
-    """Nothing can be picked up: the agent toggles instead, as upstream has it."""
+    """Toggle instead of picking up, as upstream."""
     return TOGGLE if action == PICKUP else action, 0
 
 
 @compiled
 def compare_memory(e: Record, action: int, noted: int) -> None:
-    """The hallway's ends: one shows the object of the start room, the other does not."""
+    """End the episode at either end of the hallway: with success by the start room's object."""
     here = index(e, e.x, e.y)
     if here == e.target:
         success(e)
@@ -72,7 +72,7 @@ def compare_memory(e: Record, action: int, noted: int) -> None:
 
 @compiled
 def judge_done(e: Record, action: int, noted: int) -> None:
-    """The agent says that it is done beside the target's place; it may not toggle anything."""
+    """The done action succeeds next to the target's cell and fails elsewhere; any toggle fails."""
     if action == DONE:
         apart = abs(e.x - e.target % e.width) + abs(e.y - e.target // e.width)
         if apart == 1:
@@ -88,7 +88,7 @@ def judge_done(e: Record, action: int, noted: int) -> None:
 
 @compiled
 def judge_fetched(e: Record, action: int, noted: int) -> None:
-    """What is in hand looks like the target, or it was the wrong thing."""
+    """Picking up what looks like the target succeeds, anything else fails."""
     if e.carrying == e.target:
         success(e)
     elif e.carrying != EMPTY:
@@ -106,7 +106,7 @@ def note_held(e: Record, action: int) -> tuple[int, int]:
 
 @compiled
 def judge_put_near(e: Record, action: int, held: int) -> None:
-    """The target thing is laid on or around the place of the decoy; others are left alone."""
+    """Dropping the target within one cell of the decoy's succeeds; other drops or pick-ups fail."""
     if action == PICKUP and e.carrying != EMPTY and e.held != e.target:
         fail(e)
     if action == DROP and held != NOTHING:
@@ -135,7 +135,7 @@ def note_open(e: Record, action: int) -> tuple[int, int]:
 
 @compiled
 def judge_order(e: Record, action: int, was_open: int) -> None:
-    """The target door must be open before the decoy is opened."""
+    """Opening the decoy door succeeds if the target door was open before, else fails."""
     if is_open(e, e.decoy):
         if was_open:
             success(e)

@@ -1,4 +1,4 @@
-"""What is wrong with a level's function that does not compile, or cannot be run, in one line."""
+"""One-line explanations of why a level's function does not compile or run."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from numba.core.errors import NumbaError, UnsupportedBytecodeError
 
 from .record import RECORD
 
-# What compiling and running a level's function raise: KeyError for what a record does not have.
+# What compiling and running a level's function raise: KeyError for a field that a record lacks.
 MISTAKES = (NumbaError, UnsupportedBytecodeError, KeyError, ArithmeticError)
-LONGEST = 200  # characters of what the compiler says
+LONGEST = 200  # characters of the compiler's message
 
 _COLORS = re.compile(r"\x1b\[\d*m")
 _SAYS_NOTHING = re.compile(r"\s*(Failed in nopython mode pipeline.*)?")
@@ -22,10 +22,10 @@ _NAME = re.compile(r"name '(\w+)' is not defined")
 
 
 def explain(function: Callable[..., object], error: Exception) -> str:
-    """Where in the function, as far as that is known, and what.
+    """Where in the function the mistake is, as far as known, and what it is.
 
     Args:
-        function: Python's own, not the compiled one.
+        function: the Python function, not the compiled one.
         error: one of `MISTAKES`.
     """
     file, first = function.__code__.co_filename, function.__code__.co_firstlineno
@@ -42,7 +42,7 @@ def explain(function: Callable[..., object], error: Exception) -> str:
 
 
 def _line_with(function: Callable[..., object], part: str) -> int:
-    """The first of the function's lines that has it as a whole word, 0 where none is known to."""
+    """The number of the function's first line with ``part`` as a whole word, 0 if none is known."""
     try:
         lines, first = inspect.getsourcelines(function)
     except OSError:  # typed in, or made by `exec`
@@ -57,7 +57,7 @@ def _no_such_field(name: object) -> str:
 
 
 def _reason(text: str) -> str:
-    """What the compiler says first, cut short."""
+    """The start of the compiler's message, shortened."""
     lines = [line.strip() for line in text.splitlines() if not _SAYS_NOTHING.fullmatch(line)]
     first, *others = lines or [text]
     said = " ".join([first, *others[:1]]) if first.endswith(":") else first

@@ -1,4 +1,4 @@
-"""A person plays: in a terminal or a window, by the keys of upstream's ``manual_control``."""
+"""Play by hand, in a terminal or a window, with the keys of upstream's ``manual_control``."""
 
 from __future__ import annotations
 
@@ -41,18 +41,18 @@ BYTES = {
     **{b"\t": "tab", b" ": "space", b"\r": "enter", b"\n": "enter"},
     **{b"\x7f": "backspace", b"\x08": "backspace", b"\x1b": "escape"},
 }
-PATIENCE = 0.05  # seconds after which an escape is no beginning of another key
-SIDE, TEXT_HEIGHT, LINE, WRAP = 640, 120, 22, 76  # pixels of a window, characters of its lines
+PATIENCE = 0.05  # seconds after which an escape does not begin another key's sequence
+SIDE, TEXT_HEIGHT, LINE, WRAP = 640, 120, 22, 76  # pixels of a window, characters per line
 
 
 class Game:
-    """One environment that a person steps.
+    """One environment, stepped by a person.
 
     Args:
         id: the level.
         seed: of its episodes.
-        view: cells of the agent's square view.
-        agent_view: whether that is all that is shown.
+        view: side of the agent's square view in cells.
+        agent_view: show that view only.
 
     Raises:
         ValueError: as `envs.make`.
@@ -65,7 +65,7 @@ class Game:
         self.episodes, self.successes, self._said = 0, 0, ""
 
     def press(self, key: str) -> bool:
-        """Do what a key stands for; whether the game goes on."""
+        """Handle a key; whether the game goes on."""
         action = KEYS.get(key)
         if action == NEW:
             self._said = "a new episode"
@@ -87,37 +87,37 @@ class Game:
 
     @property
     def mission(self) -> str:
-        """What is to be done."""
+        """The current mission."""
         return self._env.missions()[0]
 
     @property
     def status(self) -> str:
-        """How far the episode is, what is carried, what has just happened."""
+        """The step count, what is carried and what has just happened."""
         record = self._env.record(0)
         words = [f"step {record['steps']} of {record['max_steps']}"]
         words += [f"carrying the {held}"] if (held := carried(record)) else []
         return " · ".join([*words, *([self._said] if self._said else [])])
 
     def text(self) -> Text:
-        """For a terminal."""
+        """The game as text, for a terminal."""
         return draw_text(self._env.record(0), self._view, self._agent_view)
 
     def picture(self) -> np.ndarray:
-        """For a window, uint8 [H, W, 3]."""
+        """The game as an image, for a window, uint8 [H, W, 3]."""
         if self._agent_view:
             return render_agent_view(self._env.record(0), self._view, 32)
         return self._env.render(0)
 
 
 def play(id: str, seed: int, view: int, agent_view: bool, window: bool) -> str:
-    """Let a person play until there is an end to it; how that went, in a line.
+    """Let a person play until they quit; returns a one-line summary.
 
     Args:
         id, seed, view, agent_view: as `Game`.
-        window: whether in a window, not in the terminal.
+        window: play in a window instead of the terminal.
 
     Raises:
-        ValueError: there is no display, or no terminal, or as `envs.make`.
+        ValueError: no window can be opened, there is no terminal, or as `envs.make`.
     """
     if not window and not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise ValueError("play needs a terminal; where there is a display: --window")
@@ -127,7 +127,7 @@ def play(id: str, seed: int, view: int, agent_view: bool, window: bool) -> str:
 
 
 def play_in_terminal(game: Game) -> None:
-    """Draw and read keys in this one."""
+    """Draw and read keys in this terminal."""
     console, descriptor = Console(), sys.stdin.fileno()
     with unbuffered(descriptor), Live(console=console, screen=True, auto_refresh=False) as live:
         live.update(screen(game, console.height), refresh=True)
@@ -138,7 +138,7 @@ def play_in_terminal(game: Game) -> None:
 
 
 def screen(game: Game, height: int) -> Group:
-    """What a terminal of so many lines shows; of a grid that is too high what is near the agent."""
+    """The screen of a terminal of ``height`` lines; of a grid too high, the rows near the agent."""
     words = [Text(game.mission, "bold"), Text(game.status), Text(), Text(LEGEND), Text(HELP)]
     rows = game.text().split("\n")
     space = max(height - 2 * len(words), 3)
@@ -149,7 +149,7 @@ def screen(game: Game, height: int) -> Group:
 
 @contextmanager
 def unbuffered(descriptor: int) -> Iterator[None]:
-    """Within it a terminal gives each key at once and does not show it."""
+    """Inside the block the terminal sends each key at once and does not echo it."""
     before = termios.tcgetattr(descriptor)
     tty.setcbreak(descriptor)
     try:
@@ -159,7 +159,7 @@ def unbuffered(descriptor: int) -> Iterator[None]:
 
 
 def read_keys(descriptor: int) -> Iterator[str]:
-    """The names of the keys that a terminal sends, up to its end."""
+    """The names of the keys that a terminal sends, until end of file."""
     waiting = b""
     while True:
         if not waiting or (waiting == b"\x1b" and is_ready(descriptor)):
@@ -175,12 +175,12 @@ def read_keys(descriptor: int) -> Iterator[str]:
 
 
 def is_ready(descriptor: int) -> bool:
-    """Whether more comes within a moment."""
+    """Whether there is more to read within `PATIENCE`."""
     return bool(select.select([descriptor], [], [], PATIENCE)[0])
 
 
 def play_in_window(game: Game) -> None:
-    """Draw and read keys in a window; `ValueError` where none can be opened."""
+    """Draw and read keys in a window; `ValueError` if none can be opened."""
     os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
     import pygame
 
@@ -209,7 +209,7 @@ def scaled(picture: np.ndarray) -> tuple[int, int]:
 
 
 def paint(game: Game, surface: object) -> None:
-    """Show the game as it is: its picture, and below it what is to be done and how far it is."""
+    """Draw the game: its picture, below it mission, status and keys."""
     import pygame
 
     assert isinstance(surface, pygame.Surface)

@@ -1,4 +1,4 @@
-"""Pictures of an environment: the whole, equal to upstream's ``render()``, and the agent's view."""
+"""Pictures of an environment: the whole grid, as upstream's ``render()``, and the agent's view."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ from .vision import make_partial_view
 
 
 def render(record: np.void, view: int, tile_size: int) -> np.ndarray:
-    """One environment's grid, what the agent sees highlighted: uint8 [H * T, W * T, 3].
+    """One environment's grid, with the cells that the agent sees highlighted.
 
     Args:
         record: the environment.
-        view: cells of the agent's square view.
-        tile_size: T, pixels of a cell's side.
+        view: side of the agent's square view in cells.
+        tile_size: T, side of a cell in pixels.
+
+    Returns:
+        uint8 [H * T, W * T, 3].
     """
     width, height = int(record["width"]), int(record["height"])
     seen = seen_cells(record, view)
@@ -30,12 +33,12 @@ def render(record: np.void, view: int, tile_size: int) -> np.ndarray:
 
 
 def render_agent_view(record: np.void, view: int, tile_size: int) -> np.ndarray:
-    """What the agent sees, below in the middle and looking up: uint8 [V * T, V * T, 3].
+    """The agent's view, the agent at the bottom centre facing up: uint8 [V * T, V * T, 3].
 
     Args:
         record: the environment.
-        view: V, cells of a side.
-        tile_size: T, pixels of a cell's side.
+        view: V, side of the view in cells.
+        tile_size: T, side of a cell in pixels.
     """
     image = np.empty((view, tile_size, view, tile_size, 3), np.uint8)
     for y, row in enumerate(agent_view_cells(record, view)):
@@ -46,7 +49,7 @@ def render_agent_view(record: np.void, view: int, tile_size: int) -> np.ndarray:
 
 
 def agent_view_cells(record: np.void, view: int) -> np.ndarray:
-    """What the agent sees as cells, uint8 [V, V] by row and column."""
+    """The agent's view as cells, uint8 [V, V] by row and column."""
     image = np.empty(view * view * 3, np.uint8)
     make_partial_view(view)(record, image)
     rows = image.reshape(view, view, 3).swapaxes(0, 1)
@@ -54,7 +57,7 @@ def agent_view_cells(record: np.void, view: int) -> np.ndarray:
 
 
 def seen_cells(record: np.void, view: int) -> set[tuple[int, int]]:
-    """The cells (x, y) that the agent sees, off the grid too."""
+    """The cells (x, y) that the agent sees, including some off the grid."""
     image = np.empty(view * view * 3, np.uint8)
     make_partial_view(view)(record, image)
     ahead = np.array([(1, 0), (0, 1), (-1, 0), (0, -1)][record["direction"]])

@@ -1,4 +1,4 @@
-"""RGB observations: sprites over the symbolic view, equal to ``RGBImgPartialObsWrapper``."""
+"""RGB observations: the symbolic view drawn in sprites, equal to ``RGBImgPartialObsWrapper``."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from .sprites import UP, draw_sprite
 
 @functools.cache
 def draw_sprites(tile_size: int) -> np.ndarray:
-    """Every cell as the agent sees it, then with the agent on it: words [2 * CELLS, rows, words].
+    """Sprites of every cell as seen, then of each with the agent on it: [2 * CELLS, rows, words].
 
-    A word is the widest integer that a row of pixels is a whole number of.
+    A word is the widest integer type that divides a row of pixels.
     """
     sprites = np.stack(
         [
@@ -32,7 +32,7 @@ def draw_sprites(tile_size: int) -> np.ndarray:
 
 
 def index_sprites() -> np.ndarray:
-    """The sprite of each (type, color, state), uint8 [types, colors, states]."""
+    """The sprite index of each (type, color, state), uint8 [types, colors, states]."""
     table = np.zeros(ENCODING.max(0) + 1, np.uint8)
     table[tuple(ENCODING.T)] = np.arange(CELLS)
     return table
@@ -40,20 +40,20 @@ def index_sprites() -> np.ndarray:
 
 @functools.cache
 def types_by_sprite(tile_size: int) -> dict[bytes, int]:
-    """The type of the cell that a sprite shows, agent or not.
+    """The cell type that each sprite shows, with or without the agent, by the sprite's bytes.
 
     A goal looks like a wall of its color. Levels have grey walls and green goals: grey is a wall.
     """
     sprites = draw_sprites(tile_size)
-    order = [*range(2 * CELLS), WALL]  # the last of those that look alike counts
+    order = [*range(2 * CELLS), WALL]  # among identical sprites, the last one counts
     return {sprites[i].tobytes(): int(ENCODING[i % CELLS, 0]) for i in order}
 
 
 def read_types(tiles: Tensor) -> Tensor:
-    """The types of painted cells: tiles uint8 [..., T, T, 3] to int64 [...].
+    """The types of cells drawn in pixels: tiles uint8 [..., T, T, 3] to int64 [...].
 
     Raises:
-        ValueError: nothing looks like one of them.
+        ValueError: a tile is no cell's sprite.
     """
     size = tiles.shape[-2]
     flat = np.ascontiguousarray(tiles.flatten(-3).cpu().numpy())

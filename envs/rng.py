@@ -1,4 +1,4 @@
-"""NumPy's random numbers, bit for bit, from the PCG64 stream that each record carries.
+"""NumPy's random numbers, bit for bit, from the PCG64 stream in each record.
 
 Sources: O'Neill (2014), PCG XSL-RR 128/64; Lemire (2019), unbiased bounded integers, as
 ``numpy.random.Generator`` applies them.
@@ -15,7 +15,7 @@ from numba import njit
 from .jit import compiled
 from .record import Record
 
-_int64 = cast("Callable[[object], int]", np.int64)  # a type checker takes it for an int
+_int64 = cast("Callable[[object], int]", np.int64)  # typed as an int
 _LOW32 = np.uint64(0xFFFFFFFF)
 _SHIFT32 = np.uint64(32)
 MULTIPLIER_HIGH = np.uint64(0x2360ED051FC65DA4)
@@ -23,13 +23,13 @@ MULTIPLIER_LOW = np.uint64(0x4385DF649FCCF645)
 _ONE = np.uint64(1)
 _SHIFT58, _SHIFT11 = np.uint64(58), np.uint64(11)
 _SIXTY_THREE, _SIXTY_FOUR = np.uint64(63), np.uint64(64)
-REDRAWS = 200  # at most one draw in two is thrown away, unless the stream was never seeded
+REDRAWS = 200  # at most one draw in two is rejected, unless the stream was never seeded
 _DOUBLE_STEP = 1.0 / 9007199254740992.0  # 2 ** -53
 
 
 @njit(inline="always")
 def multiply_high(a: np.uint64, b: np.uint64) -> np.uint64:
-    """The upper 64 bits of a 64 by 64 bit product."""
+    """The upper 64 bits of a 64-by-64-bit product."""
     a_low, a_high = a & _LOW32, a >> _SHIFT32
     b_low, b_high = b & _LOW32, b >> _SHIFT32
     low, first, second = a_low * b_low, a_high * b_low, a_low * b_high
@@ -39,7 +39,7 @@ def multiply_high(a: np.uint64, b: np.uint64) -> np.uint64:
 
 @compiled
 def next_uint64(e: Record) -> np.uint64:
-    """Advance the stream by one 128-bit step and give 64 random bits."""
+    """Advance the 128-bit state by one step; returns 64 random bits."""
     low, high = e.rng_low, e.rng_high
     product_low = low * MULTIPLIER_LOW
     product_high = (
@@ -56,7 +56,7 @@ def next_uint64(e: Record) -> np.uint64:
 
 @compiled
 def next_uint32(e: Record) -> np.uint64:
-    """32 random bits: a 64-bit word serves two draws, its low half first."""
+    """32 random bits: one 64-bit word serves two draws, the low half first."""
     if e.has_half_word:
         e.has_half_word = 0
         return np.uint64(e.half_word)
@@ -68,7 +68,7 @@ def next_uint32(e: Record) -> np.uint64:
 
 @compiled
 def rand_int(e: Record, low: int, high: int) -> int:
-    """An integer in [low, high), as ``Generator.integers``; a range of one draws nothing."""
+    """An integer in [low, high), as ``Generator.integers``; a range of one consumes nothing."""
     if high - low <= 1:
         return _int64(low)
     span = np.uint64(high - low)
@@ -84,7 +84,7 @@ def rand_int(e: Record, low: int, high: int) -> int:
 
 @compiled
 def rand_below_or_at(e: Record, highest: int) -> int:
-    """An integer in [0, highest] as ``Generator.shuffle`` draws it: by masks, unlike the rest."""
+    """An integer in [0, highest], as ``Generator.shuffle`` draws it: by masked rejection."""
     mask = _int64(highest)
     for shift in (1, 2, 4, 8, 16):
         mask |= mask >> shift
@@ -109,13 +109,13 @@ def rand_bool(e: Record) -> bool:
 
 @compiled
 def save_stream(e: Record) -> None:
-    """Remember where the stream stands."""
+    """Save the state of the stream."""
     e.saved_high, e.saved_low = e.rng_high, e.rng_low
     e.saved_half_word, e.saved_has_half_word = e.half_word, e.has_half_word
 
 
 @compiled
 def restore_stream(e: Record) -> None:
-    """Go back to where the stream stood at ``save_stream``."""
+    """Restore the state of the stream at ``save_stream``."""
     e.rng_high, e.rng_low = e.saved_high, e.saved_low
     e.half_word, e.has_half_word = e.saved_half_word, e.saved_has_half_word

@@ -1,6 +1,6 @@
-"""The rules of the game as two tables, and the step that is compiled from them.
+"""The game's rules as two tables, and the step compiled from them.
 
-A new action or rule is a function (or two) and a row; ``step`` tests the rows in their order.
+A new action or rule is a function (or two) and a row; ``step`` tests the rows in order.
 """
 
 from __future__ import annotations
@@ -49,9 +49,9 @@ class Action(NamedTuple):
     """One action.
 
     Attributes:
-        number: what the agent gives for it.
+        number: as the agent chooses it.
         name: upstream's.
-        act: compiled function ``(e)`` that does it; None: the world stays as it is.
+        act: compiled function ``(e)`` that performs it; None: it changes nothing.
     """
 
     number: int
@@ -60,15 +60,15 @@ class Action(NamedTuple):
 
 
 class Rule(NamedTuple):
-    """One rule of a level's own.
+    """One rule of particular levels.
 
     Attributes:
-        number: what the record keeps of it.
-        name: what the level gives for it.
-        before: compiled function ``(e, action)`` to ``(action, noted)``: what happens before the
-            action, what is done instead of it, and a number for ``after``; None: nothing, the same.
-        after: compiled function ``(e, action, noted)`` that judges what was done; None: the goal
-            and lava do. It is not asked where there is an instruction, which judges then.
+        number: as in the record.
+        name: as in ``@level``.
+        before: compiled function ``(e, action)`` to ``(action, noted)`` that runs before the action
+            and returns the one to take instead, and a number for ``after``; None: no change.
+        after: compiled function ``(e, action, noted)`` that judges the outcome; None: only goal and
+            lava do. Not called if there is an instruction, which judges then.
     """
 
     number: int
@@ -84,7 +84,7 @@ ACTIONS = (
     Action(PICKUP, "pickup", pick_up_front),
     Action(DROP, "drop", drop),
     Action(TOGGLE, "toggle", toggle),
-    Action(DONE, "done", None),  # only a mission may mind it
+    Action(DONE, "done", None),  # matters to some missions only
 )
 
 RULES = (
@@ -111,11 +111,11 @@ def rule_number(name: str) -> int:
 
 
 # --- from tables to compiled code ---------------------------------------------------------------
-# Each row becomes a function that tests its own number and otherwise calls the next row's.
+# Each row becomes a function that tests for its own number and otherwise calls the next row's.
 
 
 def link_action(number: int, name: str, act: Act, otherwise: ActByNumber) -> ActByNumber:
-    """The function that does one action where it is the chosen one."""
+    """The function that performs one action if it is the chosen one."""
 
     def run(e: Record, action: int) -> None:
         if action == number:
@@ -128,7 +128,7 @@ def link_action(number: int, name: str, act: Act, otherwise: ActByNumber) -> Act
 
 
 def link_before(number: int, name: str, prepare: Before, otherwise: Before) -> Before:
-    """The function that lets one rule prepare an action where it is the level's."""
+    """The function that runs one rule's ``before`` if it is the level's."""
 
     def run(e: Record, action: int) -> tuple[int, int]:
         if e.rule == number:
@@ -140,7 +140,7 @@ def link_before(number: int, name: str, prepare: Before, otherwise: Before) -> B
 
 
 def link_after(number: int, name: str, judge: After, otherwise: After) -> After:
-    """The function that lets one rule judge an action where it is the level's."""
+    """The function that runs one rule's ``after`` if it is the level's."""
 
     def run(e: Record, action: int, noted: int) -> None:
         if e.rule == number:
@@ -154,18 +154,18 @@ def link_after(number: int, name: str, judge: After, otherwise: After) -> After:
 
 @compiled
 def do_nothing(e: Record, action: int) -> None:
-    """What an action without a function does, or a number that is no action's."""
+    """The effect of an action without a function, or of an unknown number."""
 
 
 @compiled
 def as_chosen(e: Record, action: int) -> tuple[int, int]:
-    """The action as the agent chose it."""
+    """The action, unchanged."""
     return action, 0
 
 
 @compiled
 def judge_nothing(e: Record, action: int, noted: int) -> None:
-    """The goal and lava are all there is."""
+    """No rule besides goal and lava."""
 
 
 act: ActByNumber = do_nothing
@@ -183,7 +183,7 @@ for _rule in reversed(RULES):
 
 @compiled
 def step(e: Record, action: int) -> None:
-    """Let the agent act once; the record then holds reward, terminated and truncated."""
+    """Step one environment; the record then holds reward, terminated and truncated."""
     e.steps += 1
     e.reward, e.terminated = 0.0, 0
     action, noted = prepare(e, action)

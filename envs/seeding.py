@@ -1,4 +1,4 @@
-"""NumPy's seeding, bit for bit, of many random streams at once.
+"""NumPy's seeding, bit for bit, for many random streams at once.
 
 Sources: O'Neill (2015), "Developing a seed_seq alternative", and (2014), PCG XSL-RR 128/64, as
 ``numpy.random.SeedSequence`` and ``PCG64`` apply them.
@@ -14,23 +14,23 @@ import numpy as np
 
 from .rng import MULTIPLIER_HIGH, MULTIPLIER_LOW, multiply_high
 
-SEED_END = 2**128  # of what a pool of four words takes in
+SEED_END = 2**128  # exclusive: what a pool of four words takes in
 _MIX_LEFT, _MIX_RIGHT = np.uint32(0xCA01F9DD), np.uint32(0x4973F715)
 _SHIFT16 = np.uint32(16)
 _ONE, _SHIFT32, _SIXTY_THREE = np.uint64(1), np.uint64(32), np.uint64(63)
 
 
 class _Wide(NamedTuple):
-    """Numbers of 128 bits, by their halves: uint64 [seeds] each."""
+    """128-bit numbers as two halves, uint64 [seeds] each."""
 
     high: np.ndarray
     low: np.ndarray
 
 
 def seed_records(records: np.ndarray, seeds: Mapping[int, int]) -> None:
-    """Set the streams of some records, by index, as ``gymnasium`` does.
+    """Seed the streams of some records, given by index, as ``gymnasium`` does.
 
-    That is ``PCG64(SeedSequence(seed))``, for seeds from 0 on and below `SEED_END`.
+    That is ``PCG64(SeedSequence(seed))``, for seeds in [0, `SEED_END`).
     """
     words = [[seed >> shift & 0xFFFFFFFF for seed in seeds.values()] for shift in (0, 32, 64, 96)]
     start_high, start_low, stream_high, stream_low = _generate(np.array(words, np.uint32))
@@ -47,7 +47,7 @@ def _generate(words: np.ndarray) -> np.ndarray:
     """``SeedSequence(seed).generate_state(4, uint64)`` for each seed.
 
     Args:
-        words: uint32 [4, seeds], the seeds' 128 bits, the lowest first.
+        words: uint32 [4, seeds], the seeds' 128 bits, lowest word first.
 
     Returns:
         uint64 [4, seeds].
@@ -63,7 +63,7 @@ def _generate(words: np.ndarray) -> np.ndarray:
 
 
 def _hasher(key: int, factor: int) -> Callable[[np.ndarray], np.ndarray]:
-    """A hash of uint32 words, each time by the key that comes next."""
+    """A hash function of uint32 words that advances its key with each call."""
     powers = itertools.accumulate(itertools.repeat(factor), initial=key, func=_times32)
     keys = itertools.pairwise(map(np.uint32, powers))
 
@@ -85,7 +85,7 @@ def _add(a: _Wide, b: _Wide) -> _Wide:
 
 
 def _times_multiplier(a: _Wide) -> _Wide:
-    """PCG's step, before the increment."""
+    """PCG's step without the increment."""
     carried = multiply_high.py_func(a.low, MULTIPLIER_LOW)
     high = carried + a.high * MULTIPLIER_LOW + a.low * MULTIPLIER_HIGH
     return _Wide(high, a.low * MULTIPLIER_LOW)

@@ -1,4 +1,4 @@
-"""Sprites: what a cell looks like, drawn by upstream's own renderer."""
+"""Sprites: pictures of cells, drawn by upstream's renderer."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from minigrid.core.world_object import WorldObj
 
 from .cells import EMPTY, ENCODING, UNSEEN
 
-UP = 3  # where the agent of an egocentric view looks
+UP = 3  # the agent's direction in an egocentric view
 
 
 def make_object(cell: int) -> WorldObj | None:
-    """Upstream's object for a cell, None where there is nothing."""
+    """Upstream's object for a cell, None if there is none."""
     if cell in (UNSEEN, EMPTY):
         return None
     kind, color, state = (int(v) for v in ENCODING[cell])
@@ -26,10 +26,10 @@ def draw_sprite(cell: int, agent: int | None, highlighted: bool, tile_size: int)
     """A cell's picture, uint8 [tile_size, tile_size, 3].
 
     Args:
-        cell: what lies there.
-        agent: the direction of the agent that stands there, None if it does not.
+        cell: the cell.
+        agent: the direction of an agent on it, None without one.
         highlighted: whether the agent sees the cell.
-        tile_size: pixels of a side.
+        tile_size: side in pixels.
     """
     tile = Grid.render_tile(make_object(cell), agent, highlighted, tile_size)
     return np.asarray(tile, np.uint8)

@@ -1,4 +1,4 @@
-"""An environment in characters, for a terminal: two columns a cell."""
+"""An environment as text for a terminal, two columns per cell."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ SIGNS = {
 }
 OPEN_SIGN, CLOSED_SIGN, LOCKED_SIGN = "▏ ", "▐▌", "▐×"
 AGENT = ("▶ ", "▼ ", "◀ ", "▲ ")  # by direction: right, down, left, up
-SHADES = {"purple": "magenta", "grey": "grey50"}  # what terminals call upstream's colors
+SHADES = {"purple": "magenta", "grey": "grey50"}  # rich's names for upstream's colors
 SEEN = "on grey19"
 LEGEND = "⚷ key  ● ball  ▣ box  ▓▓ goal  ≈≈ lava  ▏ open  ▐▌ closed  ▐× locked door"
 
 
 def draw_text(record: np.void, view: int, agent_view: bool) -> Text:
-    """An environment's grid, what the agent sees highlighted, or the agent's view alone.
+    """An environment's grid, with what the agent sees highlighted, or the agent's view alone.
 
     Args:
         record: the environment.
-        view: cells of the agent's square view.
-        agent_view: whether only that is drawn, the agent below in the middle, looking up.
+        view: side of the agent's square view in cells.
+        agent_view: draw that view only, the agent at the bottom centre facing up.
     """
     if agent_view:
         cells, here, direction = agent_view_cells(record, view), (view // 2, view - 1), UP
@@ -54,7 +54,7 @@ def draw_text(record: np.void, view: int, agent_view: bool) -> Text:
 
 
 def sign_of(cell: int) -> tuple[str, str]:
-    """A cell's characters and color."""
+    """A cell's characters and style."""
     kind, color, state = (int(v) for v in ENCODING[cell])
     name, shade = IDX_TO_OBJECT[kind], IDX_TO_COLOR[color]
     style = SHADES.get(shade, shade)
@@ -65,7 +65,7 @@ def sign_of(cell: int) -> tuple[str, str]:
 
 
 def carried(record: np.void) -> str:
-    """What the agent carries in words, "" for nothing."""
+    """What the agent carries, as text, "" if nothing."""
     kind, color, _ = (int(v) for v in ENCODING[int(record["carrying"])])
     if record["carrying"] == EMPTY:
         return ""

@@ -1,8 +1,8 @@
-"""What the agent sees: the egocentric view with occlusion, encoded as upstream does.
+"""The agent's view: egocentric, with occlusion, encoded as upstream does.
 
-Upstream sweeps the view row by row, from the agent's row up, left to right and back: a lit cell
-that can be seen through lights its neighbour and the row above. With one bit a cell that is a flood
-fill inside each row, so a row takes a few shifts.
+Upstream sweeps the view row by row, from the agent's row up, left to right and back: a lit
+transparent cell lights its neighbour and the row above. With one bit per cell this is a flood fill
+within each row, so a row takes a few shifts.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _ONE, _TWO = np.uint64(1), np.uint64(2)
 
 @njit
 def write_cell(image: Any, at: Any, code: Any) -> None:
-    """Write a cell's type, color and state from ``at`` on."""
+    """Write a cell's type, color and state, starting at ``at``."""
     image[at] = code
     image[at + _ONE] = code >> _BYTE
     image[at + _TWO] = code >> _TWO_BYTES
@@ -35,7 +35,7 @@ def write_cell(image: Any, at: Any, code: Any) -> None:
 
 @njit
 def surroundings(e: Record) -> tuple[int, int, int, int, int]:
-    """Cells of the grid ahead, left and right of the agent; index steps ahead and to the right."""
+    """Numbers of cells ahead, left and right of the agent; index steps ahead and to the right."""
     up, down, left, right = e.y + 0, e.height - 1 - e.y, e.x + 0, e.width - 1 - e.x
     width = e.width + 0
     if e.direction == 0:
@@ -49,7 +49,7 @@ def surroundings(e: Record) -> tuple[int, int, int, int, int]:
 
 @njit
 def flood_up(lit: int, clear: int) -> int:
-    """Spread bits to higher neighbours for as long as they are clear (up to 31 of them)."""
+    """Spread bits to higher neighbours through clear ones (masks of up to 31 bits)."""
     lit |= (lit & clear) << 1
     clear &= clear >> 1
     lit |= (lit & clear) << 2
@@ -63,7 +63,7 @@ def flood_up(lit: int, clear: int) -> int:
 
 @njit
 def flood_down(lit: int, clear: int) -> int:
-    """Spread bits to lower neighbours for as long as they are clear (up to 31 of them)."""
+    """Spread bits to lower neighbours through clear ones (masks of up to 31 bits)."""
     lit |= (lit & clear) >> 1
     clear &= clear << 1
     lit |= (lit & clear) >> 2
@@ -80,7 +80,7 @@ def make_partial_view(view: int) -> Compiled:
     """The function that writes one environment's view of ``view`` x ``view`` cells.
 
     It takes the record and a flat ``uint8`` row of ``view * view * 3``, indexed [x, y, channel],
-    the agent at the middle of the last y, looking towards y = 0.
+    with the agent at x = ``view // 2``, y = ``view - 1``, facing y = 0.
     """
     half = view // 2
     all_bits = (1 << view) - 1
@@ -130,10 +130,10 @@ def make_partial_view(view: int) -> Compiled:
 
 @functools.cache
 def make_full_view(width: int, height: int) -> Compiled:
-    """The function that writes one environment's whole grid, the agent in it, walls no obstacle.
+    """The function that writes one environment's whole grid, agent included, without occlusion.
 
     It takes the record and a flat ``uint8`` row of ``width * height * 3``, indexed [x, y, channel];
-    beyond a smaller grid's edges nothing is seen.
+    cells beyond a smaller grid's edges are unseen.
     """
 
     def full_view(e: Record, image: Any) -> None:

@@ -1,4 +1,4 @@
-"""Missions as integer tokens: one vocabulary over all levels, 0 for padding."""
+"""Missions as integer tokens: one vocabulary for all levels, with 0 for padding."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from minigrid.core.constants import IDX_TO_COLOR, OBJECT_TO_IDX
 MAX_TOKENS = 255  # a token is one byte of the record
 
 WORDS: list[str] = ["<pad>"]
-# Trained agents know words by number: these keep theirs whatever levels there are; others follow.
+# Trained agents know words by token: these keep theirs whatever levels there are; others follow.
 KNOWN_WORDS = """
     red green blue purple yellow grey door key ball box a the object and , then after you go to open
     pick up put on your left right in front of behind next get goal square reach find opening avoid
@@ -18,7 +18,7 @@ _TOKENS: dict[str, int] = {}
 
 
 def token(word: str) -> int:
-    """The word's token; a new word joins the vocabulary.
+    """A word's token; a new word joins the vocabulary.
 
     Raises:
         ValueError: the vocabulary is full.
@@ -37,10 +37,10 @@ def encode(mission: str) -> list[int]:
 
 
 def encode_known(mission: str, length: int) -> list[int]:
-    """A mission's tokens, padded to a length.
+    """A mission's tokens, padded with 0 to a length.
 
     Raises:
-        ValueError: a word is in no level's missions, or there are more of them.
+        ValueError: a word is not in the vocabulary, or there are more than ``length``.
     """
     words = mission.replace(",", " ,").split()
     for word in words:
@@ -52,14 +52,14 @@ def encode_known(mission: str, length: int) -> list[int]:
 
 
 def decode(tokens: np.ndarray) -> str:
-    """The mission that ``encode`` turned into these tokens (any integers, padding dropped)."""
+    """The mission that ``encode`` turned into these tokens (any integer type; drops padding)."""
     return " ".join(WORDS[t] for t in tokens if t).replace(" ,", ",")
 
 
 for _word in KNOWN_WORDS.split():
     token(_word)
 
-# Words by upstream's color and type indices.
+# Tokens by upstream's color and type indices.
 COLOR_WORDS = np.array([token(IDX_TO_COLOR[i]) for i in range(len(IDX_TO_COLOR))], np.uint8)
 TYPE_WORDS = np.zeros(max(OBJECT_TO_IDX.values()) + 1, np.uint8)
 for _name in ("door", "key", "ball", "box"):

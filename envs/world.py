@@ -54,7 +54,7 @@ def is_inside(e: Record, x: int, y: int) -> bool:
 
 @compiled
 def set_cell(e: Record, x: int, y: int, cell: int) -> None:
-    """Put a cell without an identity (wall, goal, lava, empty) at (x, y); rejects off the grid."""
+    """Put a cell without identity (wall, goal, lava, empty) at (x, y); `reject` if off the grid."""
     if is_inside(e, x, y):
         e.grid[y * e.width + x] = cell
     else:
@@ -132,7 +132,7 @@ def put_thing(e: Record, thing: int, at: int) -> None:
 
 @compiled
 def put(e: Record, x: int, y: int, cell: int) -> int:
-    """Put a new thing that looks like ``cell`` at (x, y); returns it. Rejects off the grid."""
+    """Put a new thing that looks like ``cell`` at (x, y), `reject` if off the grid; returns it."""
     thing = new_thing(e, cell)
     if is_inside(e, x, y):
         put_thing(e, thing, index(e, x, y))
@@ -189,7 +189,7 @@ def place_cell(e: Record, cell: int, x: int, y: int, width: int, height: int) ->
 
 @compiled
 def set_agent(e: Record, x: int, y: int, direction: int) -> None:
-    """Put the agent at (x, y), facing right, down, left or up (0 to 3); rejects off the grid."""
+    """Put the agent at (x, y), facing right, down, left, up (0 to 3); `reject` if off the grid."""
     if is_inside(e, x, y):
         e.x, e.y, e.direction = x, y, direction
     else:
@@ -215,7 +215,7 @@ def rand_color(e: Record) -> int:
 
 @compiled
 def rand_color_among(e: Record, colors: int) -> int:
-    """A random color among those whose bit is set, in alphabetical order."""
+    """A random color, drawn from the alphabetical list of those whose bit is set."""
     count = 0
     for color in ALPHABETICAL:
         count += (colors >> color) & 1

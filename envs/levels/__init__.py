@@ -1,6 +1,6 @@
-"""All levels, a file a theme: importing this package registers those of every file in it.
+"""All levels, one file per theme: importing this package registers those of every file in it.
 
-A file that is put here is found by itself; files come in the order of their names.
+New files are found automatically; files are imported in alphabetical order.
 """
 
 import importlib

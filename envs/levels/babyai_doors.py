@@ -33,7 +33,7 @@ ordered_doors = partial(level, rooms=(6, 3, 3), max_steps=720, words=10)
 
 @compiled
 def nth_door(e: Record, n: int) -> int:
-    """The n-th door of all rooms' walls, column by column; each is in two rooms' walls."""
+    """The n-th door of all rooms' walls, column by column; each door belongs to two rooms."""
     for column in range(e.room_columns):
         for row in range(e.room_rows):
             for wall in range(4):
@@ -47,7 +47,7 @@ def nth_door(e: Record, n: int) -> int:
 
 @nine_rooms("BabyAI-Open-v0", words=4)
 def open_any(e: Record) -> None:
-    """One of the doors between nine rooms."""
+    """Nine rooms: open one of the doors between them."""
     build_rooms(e)
     place_agent_in_room(e, ANY, ANY)
     connect_all(e, ANY)
@@ -59,7 +59,7 @@ def open_any(e: Record) -> None:
 
 @level("BabyAI-OpenRedDoor-v0", rooms=(5, 1, 2), words=4)
 def open_red_door(e: Record) -> None:
-    """Two rooms and a red door."""
+    """Two rooms: open the red door between them."""
     build_rooms(e)
     add_door(e, 0, 0, RIGHT_WALL, RED, 0)
     place_agent_in_room(e, 0, 0)
@@ -71,7 +71,7 @@ def open_red_door(e: Record) -> None:
 @nine_rooms("BabyAI-OpenDoorColor-v0", words=7, by=0, strict=0)
 @nine_rooms("BabyAI-OpenDoorLoc-v0", words=7, by=1, strict=0)
 def open_door(e: Record, by: int, strict: int) -> None:
-    """Four doors; one is named by its color (0), its place (1) or either (ANY)."""
+    """Four doors: open one, named by its color (0), its place (1) or either (ANY)."""
     build_rooms(e)
     colors = draw_colors(e, 4)
     for wall in range(4):
@@ -87,7 +87,7 @@ def open_door(e: Record, by: int, strict: int) -> None:
 @two_doors("BabyAI-OpenRedBlueDoors-v0", first=RED, second=BLUE, strict=0)
 @two_doors("BabyAI-OpenRedBlueDoorsDebug-v0", first=RED, second=BLUE, strict=1)
 def open_two_doors(e: Record, first: int, second: int, strict: int) -> None:
-    """A door on the left, then one on the right."""
+    """Open the door on the left, then the one on the right."""
     build_rooms(e)
     colors = draw_colors(e, 2)
     left = color_in(colors, 0) if first == ANY else first
@@ -106,7 +106,7 @@ def open_two_doors(e: Record, first: int, second: int, strict: int) -> None:
 @ordered_doors("BabyAI-OpenDoorsOrderN2Debug-v0", doors=2, strict=1)
 @ordered_doors("BabyAI-OpenDoorsOrderN4Debug-v0", doors=4, strict=1)
 def open_in_order(e: Record, doors: int, strict: int) -> None:
-    """One door, or one before or after another."""
+    """Open one door, or one before or after another."""
     build_rooms(e)
     colors = draw_colors(e, doors)
     for i in range(doors):
@@ -153,7 +153,7 @@ def unlock_room(e: Record, distractors: int, beyond: int) -> None:
 @nine_rooms("BabyAI-UnlockLocalDist-v0", words=3, distractors=3, boxed=0)
 @nine_rooms("BabyAI-KeyInBox-v0", words=3, distractors=0, boxed=1)
 def unlock_here(e: Record, distractors: int, boxed: int) -> None:
-    """The middle room has a locked door and its key, which may be in a box."""
+    """The middle room has a locked door and its key, maybe in a box: open the door."""
     build_rooms(e)
     door = add_door(e, 1, 1, ANY, ANY, 1)
     thing = new_thing(e, KEY + color_of(e, door))
@@ -169,7 +169,7 @@ def unlock_here(e: Record, distractors: int, boxed: int) -> None:
 
 @level("BabyAI-UnlockToUnlock-v0", rooms=(6, 1, 3), max_steps=1080, words=4)
 def unlock_to_unlock(e: Record) -> None:
-    """Three rooms in a row: one key opens the way to the other, which opens the way to the ball."""
+    """Three rooms in a row: one key opens the way to another, and that the way to the ball."""
     build_rooms(e)
     colors = draw_colors(e, 2)
     add_door(e, 0, 0, RIGHT_WALL, color_in(colors, 0), 1)

@@ -60,7 +60,7 @@ nine_rooms = partial(search, rooms=(8, 3, 3), distractors=18)
 @nine_rooms("BabyAI-Pickup-v0", verb=PICK_UP)
 @nine_rooms("BabyAI-UnblockPickup-v0", verb=PICK_UP, distractors=20, blocked=1)
 def find_object(e: Record, verb: int, distractors: int, opened: int, blocked: int) -> None:
-    """Rooms of objects, of which one is asked for; ``blocked``: some object is out of reach."""
+    """Go to or pick up one of the objects in the rooms; ``blocked``: some object is unreachable."""
     build_rooms(e)
     place_agent_in_room(e, ANY, ANY)
     connect_all(e, ANY)
@@ -77,7 +77,7 @@ def find_object(e: Record, verb: int, distractors: int, opened: int, blocked: in
 @level("BabyAI-GoToRedBall-v0", rooms=(8, 1, 1), words=5, distractors=7, grey=0)
 @level("BabyAI-GoToRedBallNoDists-v0", rooms=(8, 1, 1), words=5, distractors=0, grey=0)
 def go_to_red_ball(e: Record, distractors: int, grey: int) -> None:
-    """One room with the red ball, and others that may all be painted grey."""
+    """Go to the red ball; the other objects in the room may all be painted grey."""
     build_rooms(e)
     place_agent_in_room(e, ANY, ANY)
     add_object(e, 0, 0, BALL_TYPE, RED)
@@ -92,7 +92,7 @@ def go_to_red_ball(e: Record, distractors: int, grey: int) -> None:
 
 @level("BabyAI-GoToRedBlueBall-v0", rooms=(8, 1, 1), words=5)
 def go_to_red_or_blue_ball(e: Record) -> None:
-    """One room with either the red or the blue ball."""
+    """Go to the room's only red or blue ball."""
     build_rooms(e)
     place_agent_in_room(e, ANY, ANY)
     first = add_distractors(e, ANY, ANY, 7, False)
@@ -107,7 +107,7 @@ def go_to_red_or_blue_ball(e: Record) -> None:
 
 @compiled
 def add_four_doors(e: Record, locked: int) -> int:
-    """Doors of any color in the middle room's walls; gives the first of them."""
+    """Four doors of any color in the middle room's walls; returns the first."""
     first = e.things
     for _ in range(4):
         add_door(e, 1, 1, ANY, ANY, locked)
@@ -116,7 +116,7 @@ def add_four_doors(e: Record, locked: int) -> int:
 
 @level("BabyAI-GoToDoor-v0", rooms=(7, 3, 3), words=5)
 def go_to_door(e: Record) -> None:
-    """The middle room has four doors, some locked; go to one."""
+    """The middle room has four doors, some of them locked: go to one."""
     build_rooms(e)
     first = add_four_doors(e, ANY)
     place_agent_in_room(e, 1, 1)
@@ -125,7 +125,7 @@ def go_to_door(e: Record) -> None:
 
 @level("BabyAI-GoToObjDoor-v0", rooms=(8, 3, 3), words=5)
 def go_to_object_or_door(e: Record) -> None:
-    """The middle room has four doors and eight objects; go to one of all."""
+    """The middle room has four doors and eight objects: go to one of these."""
     build_rooms(e)
     place_agent_in_room(e, 1, 1)
     first = add_distractors(e, 1, 1, 8, False)
@@ -137,7 +137,7 @@ def go_to_object_or_door(e: Record) -> None:
 
 @level("BabyAI-ActionObjDoor-v0", rooms=(7, 3, 3), words=5)
 def act_on_object_or_door(e: Record) -> None:
-    """Go to an object or a door, pick the one up or open the other."""
+    """Go to an object or a door, pick up an object or open a door."""
     build_rooms(e)
     first = add_distractors(e, 1, 1, 5, True)
     add_four_doors(e, 0)
@@ -152,7 +152,7 @@ def act_on_object_or_door(e: Record) -> None:
 @level("BabyAI-PickupDist-v0", rooms=(7, 1, 1), words=5, strict=0)
 @level("BabyAI-PickupDistDebug-v0", rooms=(7, 1, 1), words=5, strict=1)
 def pick_up_by_trait(e: Record, strict: int) -> None:
-    """Five objects; one is named by its type, its color or both."""
+    """Five objects: pick up one named by its type, its color or both."""
     build_rooms(e)
     first = add_distractors(e, ANY, ANY, 5, True)
     place_agent_in_room(e, 0, 0)
@@ -165,7 +165,7 @@ def pick_up_by_trait(e: Record, strict: int) -> None:
 
 @level("BabyAI-PickupAbove-v0", rooms=(6, 3, 3), max_steps=288, words=5)
 def pick_up_above(e: Record) -> None:
-    """An object in the room above."""
+    """Pick up the object in the room above."""
     build_rooms(e)
     thing = add_object(e, 1, 0, ANY, ANY)
     add_door(e, 1, 1, UPPER_WALL, ANY, 0)
@@ -178,7 +178,7 @@ def pick_up_above(e: Record) -> None:
 @level("BabyAI-FindObjS6-v0", rooms=(6, 3, 3), max_steps=720, words=4)
 @level("BabyAI-FindObjS7-v0", rooms=(7, 3, 3), max_steps=980, words=4)
 def find_and_pick_up(e: Record) -> None:
-    """One object somewhere in nine rooms."""
+    """Find the one object in nine rooms, and pick it up."""
     build_rooms(e)
     column = rand_int(e, 0, e.room_columns)
     thing = add_object(e, column, rand_int(e, 0, e.room_rows), ANY, ANY)
@@ -192,7 +192,7 @@ def find_and_pick_up(e: Record) -> None:
 @level("BabyAI-OneRoomS16-v0", rooms=(16, 1, 1), words=4)
 @level("BabyAI-OneRoomS20-v0", rooms=(20, 1, 1), words=4)
 def pick_up_ball(e: Record) -> None:
-    """One room and a ball."""
+    """Pick up the ball in the room."""
     build_rooms(e)
     add_object(e, 0, 0, BALL_TYPE, ANY)
     place_agent_in_room(e, ANY, ANY)

@@ -1,4 +1,4 @@
-"""BabyAI: put objects next to others."""
+"""BabyAI: put one object next to another."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ across = partial(level, words=9, carrying=0)
 @level("BabyAI-PutNextLocalS5N3-v0", rooms=(5, 1, 1), words=9, objects=3)
 @level("BabyAI-PutNextLocalS6N4-v0", rooms=(6, 1, 1), words=9, objects=4)
 def put_next_here(e: Record, objects: int) -> None:
-    """One room."""
+    """Put one object of a room next to another."""
     build_rooms(e)
     place_agent_in_room(e, ANY, ANY)
     first = add_distractors(e, ANY, ANY, objects, True)
@@ -44,7 +44,7 @@ def put_next_here(e: Record, objects: int) -> None:
 @across("BabyAI-PutNextS6N3Carrying-v0", rooms=(6, 1, 2), max_steps=288, objects=3, carrying=1)
 @across("BabyAI-PutNextS7N4Carrying-v0", rooms=(7, 1, 2), max_steps=392, objects=4, carrying=1)
 def put_next_across(e: Record, objects: int, carrying: int) -> None:
-    """An object of one half of the room next to one of the other half."""
+    """Put an object of one half of the room next to one of the other half."""
     build_rooms(e)
     place_agent_in_room(e, 0, 0)
     left = add_distractors(e, 0, 0, objects, True)
@@ -62,7 +62,7 @@ def put_next_across(e: Record, objects: int, carrying: int) -> None:
 @level("BabyAI-MoveTwoAcrossS5N2-v0", rooms=(5, 1, 2), max_steps=400, words=20, objects=2)
 @level("BabyAI-MoveTwoAcrossS8N9-v0", rooms=(8, 1, 2), max_steps=1024, words=20, objects=9)
 def move_two_across(e: Record, objects: int) -> None:
-    """One object from left to right, then another from right to left."""
+    """Move one object from left to right, then another from right to left."""
     build_rooms(e)
     place_agent_in_room(e, 0, 0)
     left = add_distractors(e, 0, 0, objects, True)

@@ -37,14 +37,15 @@ from ..rooms import (
 )
 from ..world import ENDLESS, color_of, reject
 
-# The order of draws.
+# In the order of random draws.
 _VERBS = np.array([GO_TO, PICK_UP, OPEN_IT, PUT_NEXT], np.int8)
 _TYPES = np.array([BOX_TYPE, BALL_TYPE, KEY_TYPE, DOOR_TYPE], np.int8)
 DESCRIPTION_TRIES = 101
 
-# locked: how likely a room is; places: objects may be named by where they are; unblocking: things
-# may have to be moved out of the way; implicit: the mission may lie in the locked room unsaid;
-# verb: the only one, ANY for all; forms: 1 for single actions, 3 for "and" and sequences as well.
+# locked: probability of a locked room; places: objects may be described by where they are;
+# unblocking: objects may have to be moved out of the way; implicit: the mission may be about things
+# in the locked room only; verb: the only one, ANY for all; forms: 1 for single actions, 3 for "and"
+# and sequences too.
 synth = partial(
     level,
     rooms=(8, 3, 3),
@@ -97,7 +98,7 @@ def synthesize(
     verb: int,
     forms: int,
 ) -> None:
-    """A maze of objects, maybe a locked room, and any instruction."""
+    """A maze of objects, maybe with a locked room, and any instruction."""
     build_rooms(e)
     e.unblocking = unblocking
     if rand_float(e) < locked:
@@ -118,7 +119,7 @@ def synthesize(
 
 @compiled
 def lock_room(e: Record) -> None:
-    """Lock a room with a door at random, and put the key into another one."""
+    """Lock a random room, and put its key into another one."""
     door = NOTHING
     for _ in range(ENDLESS):
         i, j = rand_int(e, 0, e.room_columns), rand_int(e, 0, e.room_rows)
@@ -147,7 +148,7 @@ def draw_half(e: Record, half: int, both: int, verb: int, places: int, implicit:
 
 @compiled
 def draw_leaf(e: Record, leaf: int, verb: int, places: int, implicit: int) -> None:
-    """One action on things that are there."""
+    """One action on things that exist."""
     kind = _VERBS[rand_int(e, 0, 4)] if verb == ANY else verb
     instruct(e, leaf, kind, ANY, ANY, ANY)
     first, last = 0, 4  # of the types that may be named
@@ -180,7 +181,7 @@ def draw_description(
 
 @compiled
 def is_met(e: Record, slot: int, implicit: int) -> bool:
-    """Whether a thing matches, and one outside the locked room unless ``implicit``."""
+    """Whether a thing matches, outside the locked room unless ``implicit``."""
     for thing in range(e.things):
         if holds(e.desc_things[slot], thing):
             hidden = e.locked_room != NOTHING and is_in_room(e, e.locked_room, e.thing_at[thing])

@@ -1,4 +1,4 @@
-"""Rivers of lava, or walls, with one opening each on some way to the goal."""
+"""Rivers of lava, or walls, each with one opening on a path to the goal."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def swap(bits: int, i: int, j: int) -> int:
 
 @compiled
 def nth_line(lines: int, n: int, last: int) -> int:
-    """The n-th of an ascending list of lines: 0, twice each bit's place, ``last``."""
+    """The n-th of an ascending list of lines: 0, twice the index of each set bit, ``last``."""
     if n == 0:
         return 0
     for bit in range(31):
@@ -43,14 +43,14 @@ def nth_line(lines: int, n: int, last: int) -> int:
 
 @compiled
 def draw_rivers(e: Record, count: int) -> int:
-    """Choose ``count`` rivers: line 2 i is bit i if vertical, bit 16 + i if horizontal.
+    """Draw ``count`` rivers: line 2 i is bit i if vertical, bit 16 + i if horizontal.
 
-    Upstream shuffles the list of all of them, the vertical ones first, and takes the head: follow
-    each place of the list through the swaps, last to first.
+    Upstream shuffles the list of all lines, vertical ones first, and takes the head: apply its
+    swaps, last to first, to a packed list.
     """
     lines = (e.width - 4) // 2 + (e.width - 4) % 2
     rivers = 0
-    order = 0x76543210  # four bits a place: upstream shuffles at most 8 lines
+    order = 0x76543210  # four bits per place: upstream shuffles at most 8 lines
     for i in range(2 * lines - 1, 0, -1):
         j = rand_below_or_at(e, i)
         a, b = (order >> (4 * i)) & 15, (order >> (4 * j)) & 15
@@ -70,7 +70,7 @@ def draw_rivers(e: Record, count: int) -> int:
 @walls("MiniGrid-SimpleCrossingS9N3-v0", size=9, max_steps=324, crossings=3)
 @walls("MiniGrid-SimpleCrossingS11N5-v0", size=11, max_steps=484, crossings=5)
 def crossing(e: Record, crossings: int, cell: int) -> None:
-    """Rivers across the room, each opened once where a path from room to room crosses it."""
+    """Rivers across the room, each with an opening where a path to the goal crosses it."""
     walled(e)
     set_agent(e, 1, 1, 0)
     goal_in_corner(e)
@@ -85,7 +85,7 @@ def crossing(e: Record, crossings: int, cell: int) -> None:
                 set_cell(e, i, 2 * bit, cell)
             if (vertical >> bit) & 1:
                 set_cell(e, 2 * bit, i, cell)
-    path = (1 << columns) - 1  # a 1 goes on to the next column of rooms
+    path = (1 << columns) - 1  # a 1 moves on to the next column of rooms
     for i in range(crossings - 1, 0, -1):
         path = swap(path, i, rand_below_or_at(e, i))
     column = row = 0
@@ -107,7 +107,7 @@ def crossing(e: Record, crossings: int, cell: int) -> None:
 @lava("MiniGrid-LavaGapS6-v0", size=6, max_steps=144)
 @lava("MiniGrid-LavaGapS7-v0", size=7, max_steps=196)
 def gap(e: Record, cell: int) -> None:
-    """One river across the room with one opening."""
+    """One river across the room, with one opening."""
     walled(e)
     set_agent(e, 1, 1, 0)
     goal_in_corner(e)

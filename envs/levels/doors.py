@@ -71,7 +71,7 @@ corridor = partial(level, words=5)
 @level("MiniGrid-DoorKey-8x8-v0", size=8, max_steps=640, mission=USE_KEY)
 @level("MiniGrid-DoorKey-16x16-v0", size=16, max_steps=2560, mission=USE_KEY)
 def door_key(e: Record) -> None:
-    """The key lies on the agent's side of a wall, the goal beyond the locked door in it."""
+    """The key lies on the agent's side of a wall, the goal beyond its locked door."""
     walled(e)
     goal_in_corner(e)
     split = rand_int(e, 2, e.width - 2)
@@ -88,7 +88,7 @@ def door_key(e: Record) -> None:
 @two_rooms("BabyAI-UnlockPickupDist-v0", distractors=4)
 @two_rooms("BabyAI-BlockedUnlockPickup-v0", max_steps=576, words=4, blocked=1, colored=0)
 def unlock(e: Record, boxed: int, blocked: int, distractors: int, colored: int) -> None:
-    """Two rooms and a locked door, maybe behind a ball; open it, or fetch the box beyond it."""
+    """Two rooms and a locked door, maybe behind a ball: open it, or pick up the box beyond it."""
     build_rooms(e)
     box = add_object(e, 1, 0, BOX_TYPE, ANY) if boxed else 0
     door = add_door(e, 0, 0, RIGHT_WALL, ANY, 1)
@@ -118,7 +118,7 @@ def unlock(e: Record, boxed: int, blocked: int, distractors: int, colored: int) 
 @corridor("BabyAI-KeyCorridorS5R3-v0", rooms=(5, 3, 3), max_steps=750, colored=0)
 @corridor("BabyAI-KeyCorridorS6R3-v0", rooms=(6, 3, 3), max_steps=1080, colored=0)
 def key_corridor(e: Record, colored: int) -> None:
-    """A corridor between rooms: the ball is locked in on the right, the key is on the left."""
+    """Rooms along a corridor: the ball is locked in on the right, the key is on the left."""
     build_rooms(e)
     for row in range(1, e.room_rows):
         remove_wall(e, 1, row, UPPER_WALL)
@@ -146,7 +146,7 @@ def key_corridor(e: Record, colored: int) -> None:
     rule="in-order",
 )
 def red_blue_doors(e: Record) -> None:
-    """A room with a red door on its left and a blue one on its right."""
+    """A room with a red door on its left and a blue one on its right: open red, then blue."""
     walled(e)
     left, right = e.height // 2, e.height // 2 + e.height - 1
     wall_rect(e, left, 0, e.height, e.height)
@@ -167,7 +167,7 @@ def red_blue_doors(e: Record) -> None:
     "MiniGrid-GoToDoor-8x8-v0", size=8, max_steps=256, words=5, see_through=True, rule="say-done"
 )
 def go_to_door(e: Record) -> None:
-    """A room of random size with a door in each wall; say that you are done beside one of them."""
+    """A room of random size with a door in each wall: say done beside the one asked for."""
     width, height = rand_int(e, 5, e.width + 1), rand_int(e, 5, e.height + 1)
     wall_rect(e, 0, 0, width, height)
     upper = index(e, rand_int(e, 2, width - 2), 0)
@@ -190,7 +190,7 @@ def go_to_door(e: Record) -> None:
 
 @compiled
 def draw_other_color(e: Record, used: int) -> int:
-    """Draw colors until one is not among those used."""
+    """Draw colors until one is unused."""
     for _ in range(ENDLESS):
         color = rand_color_among(e, ALL_COLORS)
         if not (used >> color) & 1:
@@ -201,7 +201,7 @@ def draw_other_color(e: Record, used: int) -> int:
 
 @level("MiniGrid-LockedRoom-v0", size=19, max_steps=190, words=18)
 def locked_room(e: Record) -> None:
-    """Six rooms at a hallway: the goal is locked into one, the key lies in another."""
+    """Six rooms off a hallway: the goal is locked in one, the key lies in another."""
     walled(e)
     left, right, height = e.width // 2 - 2, e.width // 2 + 2, e.height // 3
     wall_column(e, left, 0, e.height)
@@ -240,7 +240,7 @@ def locked_room(e: Record) -> None:
 
 @compiled
 def place_in_side_room(e: Record, room: int, cell: int) -> None:
-    """Put a cell anywhere inside one of the six rooms; even ones are on the left."""
+    """Put a cell at random inside one of the six rooms; even ones are on the left."""
     left = 0 if room % 2 == 0 else e.width // 2 + 2
     top = room // 2 * (e.height // 3)
     x = rand_int(e, left + 1, left + e.width // 2 - 2)

@@ -1,4 +1,4 @@
-"""Walk to the goal: empty rooms and rooms with gaps."""
+"""Walk to the goal: empty rooms, and rooms joined by gaps."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ def empty(e: Record, random: int) -> None:
         set_agent(e, 1, 1, 0)
 
 
-# The smaller one is of Meta-RIMs' list (Madan et al. 2021); upstream has no such id.
+# The smaller one is in the list of Meta-RIMs (Madan et al. 2021); upstream has no such id.
 @level("MetaRIMs-FourRoomsS13-v0", size=13, max_steps=100, mission="reach the goal")
 @level("MiniGrid-FourRooms-v0", size=19, max_steps=100, mission="reach the goal")
 def four_rooms(e: Record) -> None:
-    """Four rooms, a gap in each wall between two of them."""
+    """Four rooms, with a gap in each wall between two of them."""
     walled(e)
     half = e.width // 2
     for j in range(2):

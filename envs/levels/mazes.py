@@ -54,7 +54,7 @@ chain = partial(level, size=25, mission=TRAVERSE)
 @chain("MiniGrid-MultiRoom-N4-S5-v1", max_steps=80, rooms_wanted=4, largest=5)
 @chain("MiniGrid-MultiRoom-N6-v0", max_steps=120, rooms_wanted=6, largest=10)
 def multi_room(e: Record, rooms_wanted: int, largest: int) -> None:
-    """Rooms of random sizes, each entered by a door in the one before; the goal is in the last."""
+    """Rooms of random sizes, each entered by a door from the previous one; the goal in the last."""
     for _ in range(ENDLESS):
         x = rand_int(e, 0, e.width - 2)
         if chain_rooms(e, index(e, x, rand_int(e, 0, e.width - 2)), rooms_wanted, largest):
@@ -81,14 +81,14 @@ def box_of(e: Record, room: int) -> tuple[int, int, int, int]:
 
 @compiled
 def chain_rooms(e: Record, entry: int, wanted: int, largest: int) -> bool:
-    """Lay out a chain of rooms, each from a door of the last; false where it gets stuck."""
+    """Lay out a chain of rooms, each from a door of the previous one; false if it gets stuck."""
     if not fit_room(e, 0, 2, entry, largest):
         return False
     entry_wall = 2
     for room in range(1, wanted):
         for _ in range(8):
             wall = rand_int(e, 0, 3)
-            wall += wall >= entry_wall  # any but the one with the door in
+            wall += wall >= entry_wall  # any but the one of the entrance
             door = draw_exit(e, room - 1, wall)
             if fit_room(e, room, (wall + 2) % 4, door, largest):
                 entry_wall = (wall + 2) % 4
@@ -100,7 +100,7 @@ def chain_rooms(e: Record, entry: int, wanted: int, largest: int) -> bool:
 
 @compiled
 def draw_exit(e: Record, room: int, wall: int) -> int:
-    """A door's place in a wall (right, down, left, up) of a room."""
+    """A random cell for a door in a wall (right, down, left, up) of a room."""
     x, y, width, height = box_of(e, room)
     if wall == 0:
         return index(e, x + width - 1, y + rand_int(e, 1, height - 1))
@@ -113,7 +113,7 @@ def draw_exit(e: Record, room: int, wall: int) -> int:
 
 @compiled
 def fit_room(e: Record, room: int, entry_wall: int, entry: int, largest: int) -> bool:
-    """Draw a room that is entered through a wall of its own at ``entry``, if it finds space."""
+    """Draw a room with its entrance at ``entry`` in the given wall; whether it fits."""
     width, height = rand_int(e, 4, largest + 1), rand_int(e, 4, largest + 1)
     x, y = entry % e.width, entry // e.width
     if room > 0:
@@ -125,7 +125,7 @@ def fit_room(e: Record, room: int, entry_wall: int, entry: int, largest: int) ->
             y -= height - 1 if entry_wall == 1 else 0
     if x < 0 or y < 0 or x + width > e.width or y + height >= e.height:
         return False
-    for other in range(room - 1):  # the one it is entered from may touch it
+    for other in range(room - 1):  # the room it is entered from may touch it
         left, top, wide, high = box_of(e, other)
         beside = x + width < left or left + wide <= x
         if not (beside or y + height < top or top + high <= y):
@@ -140,8 +140,8 @@ def fit_room(e: Record, room: int, entry_wall: int, entry: int, largest: int) ->
 
 maze = partial(level, words=5)
 small = partial(maze, rooms=(6, 1, 2), max_steps=288)
-# Quarters, the column of the agent's room, keys in boxes, balls before doors, and whether (v1) keys
-# are placed after all of the balls, so that none of these buries a key.
+# quarters; start: column of the agent's room; boxed: keys in boxes; blocked: balls before doors;
+# late (v1): keys are placed after all of the balls, so that no ball replaces a key.
 large = partial(maze, rooms=(6, 3, 3))
 
 
@@ -149,7 +149,7 @@ large = partial(maze, rooms=(6, 3, 3))
 @small("MiniGrid-ObstructedMaze-1Dlh-v0", boxed=1, blocked=0)
 @small("MiniGrid-ObstructedMaze-1Dlhb-v0", boxed=1, blocked=1)
 def obstructed_door(e: Record, boxed: int, blocked: int) -> None:
-    """The ball is in the next room, behind a locked and maybe blocked door."""
+    """The ball is in the next room, behind a locked and maybe blocked door: pick it up."""
     build_rooms(e)
     colors = draw_colors(e, 6)
     add_obstructed_door(e, 0, 0, RIGHT_WALL, color_in(colors, 0), blocked)
@@ -222,7 +222,7 @@ def obstructed_door(e: Record, boxed: int, blocked: int) -> None:
 def obstructed_maze(
     e: Record, quarters: int, start: int, boxed: int, blocked: int, late: int
 ) -> None:
-    """The ball is in a corner room; side rooms have locked doors to two corners each."""
+    """The ball is in a corner room; each side room has locked doors to two corners: pick it up."""
     build_rooms(e)
     colors = draw_colors(e, 6)
     for side in range(quarters):
@@ -252,7 +252,7 @@ def side_room(side: int) -> tuple[int, int]:
 
 @compiled
 def add_obstructed_door(e: Record, i: int, j: int, wall: int, color: int, blocked: int) -> None:
-    """A locked door, maybe with a green ball before it, which may bury what lies there."""
+    """A locked door, maybe with a green ball before it, which replaces what lies there."""
     door = add_door(e, i, j, wall, color, 1)
     if blocked:
         at = e.thing_at[door]
@@ -279,7 +279,7 @@ def add_key(e: Record, i: int, j: int, color: int, boxed: int) -> None:
 
 @level("MiniGrid-Playground-v0", size=19, max_steps=100, words=1)
 def playground(e: Record) -> None:
-    """Nine rooms with doors between them, a dozen objects and nothing to do."""
+    """Nine rooms joined by doors, a dozen objects and no task."""
     walled(e)
     side = e.width // 3
     for row in range(3):

@@ -1,4 +1,4 @@
-"""Remember the start room's object at the hallway's end."""
+"""Remember the start room's object at the end of a hallway."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ def say_cell(e: Record, cell: int) -> None:
 
 @compiled
 def draw_new_cell(e: Record) -> int:
-    """The cell of a key, ball or box that looks like no thing before."""
+    """The cell of a key, ball or box that looks like no other thing so far."""
     for _ in range(ENDLESS):
         type = LOOSE_TYPES[rand_int(e, 0, 3)]
         cell = loose_cell(type, rand_color(e))
@@ -55,7 +55,7 @@ def draw_new_cell(e: Record) -> int:
 
 @compiled
 def place_apart(e: Record, cell: int) -> None:
-    """Put a new thing where no other lies around."""
+    """Put a new thing where no other is on the cell or the eight around it."""
     for _ in range(ENDLESS):
         at = find_place(e, 0, 0, e.width, e.height, 1, 0)
         if at != NOTHING and not lies_around(e, at):
@@ -66,7 +66,7 @@ def place_apart(e: Record, cell: int) -> None:
 
 @compiled
 def lies_around(e: Record, at: int) -> bool:
-    """Whether a thing lies on one of the eight cells around."""
+    """Whether a thing lies within one cell, diagonals included."""
     for thing in range(e.things):
         dx = e.thing_at[thing] % e.width - at % e.width
         dy = e.thing_at[thing] // e.width - at // e.width
@@ -78,7 +78,7 @@ def lies_around(e: Record, at: int) -> bool:
 @seen_through("MiniGrid-GoToObject-6x6-N2-v0", size=6, max_steps=180, words=5, rule="say-done", n=2)
 @seen_through("MiniGrid-GoToObject-8x8-N2-v0", size=8, max_steps=320, words=5, rule="say-done", n=2)
 def go_to_and_say_so(e: Record, n: int) -> None:
-    """Say that you are done beside where one of the objects lay."""
+    """Say done beside the initial cell of the object asked for."""
     walled(e)
     for _ in range(n):
         place(e, draw_new_cell(e), 0, 0, e.width, e.height)
@@ -94,7 +94,7 @@ def go_to_and_say_so(e: Record, n: int) -> None:
 @seen_through("MiniGrid-Fetch-6x6-N2-v0", size=6, max_steps=180, words=6, rule="fetch", n=2)
 @seen_through("MiniGrid-Fetch-8x8-N3-v0", size=8, max_steps=320, words=6, rule="fetch", n=3)
 def fetch(e: Record, n: int) -> None:
-    """Pick up what was asked for, and nothing else."""
+    """Pick up what is asked for, and nothing else."""
     walled(e)
     for _ in range(n):
         type = KEY_TYPE if rand_int(e, 0, 2) == 0 else BALL_TYPE

@@ -20,7 +20,7 @@ moving = partial(level, mission=GET_TO_GOAL, see_through=True, rule="obstacles")
 @moving("MiniGrid-Dynamic-Obstacles-Random-5x5-v0", size=5, max_steps=100, obstacles=2, random=1)
 @moving("MiniGrid-Dynamic-Obstacles-Random-6x6-v0", size=6, max_steps=144, obstacles=3, random=1)
 def dynamic_obstacles(e: Record, obstacles: int, random: int) -> None:
-    """Blue balls that drift about; bumping into one, or into a wall, ends the episode at -1."""
+    """Blue balls that drift at random; bumping into one or into a wall ends the episode at -1."""
     walled(e)
     goal_in_corner(e)
     if random:

@@ -1,6 +1,5 @@
-"""Upstream's environments and our records, both ways, at any moment of an episode.
+"""Translation between upstream's environments and our records, at any point of an episode.
 
-To *read* is to turn what upstream has into a record, to *write* to turn a record into what upstream
-has. Objects, instructions and rules each have a file with both ways; ``environments`` puts them
-together.
+To *read* is to turn upstream's state into a record, to *write* is the reverse. Objects,
+instructions and rules each have a file with both; ``environments`` combines them.
 """

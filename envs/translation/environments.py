@@ -1,4 +1,4 @@
-"""Whole environments: which of upstream's the engine can run, and their state in a record."""
+"""Whole environments: which ones the engine can run, and their state in a record."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ from .rules import TRANSLATIONS
 
 HARMLESS_WRAPPERS = (OrderEnforcing, PassiveEnvChecker)
 
-# What an environment must leave as upstream has it, for upstream's rules to hold in it.
+# What an environment must not override, for upstream's rules to hold in it.
 DYNAMICS = ("_reward", "dir_vec", "front_pos", "gen_obs", "gen_obs_grid", "get_view_exts")
 
 
 def unwrap(env: gymnasium.Env[Any, Any]) -> MiniGridEnv:
-    """The upstream environment inside wrappers that change nothing.
+    """The ``MiniGridEnv`` inside wrappers that change nothing.
 
     Raises:
-        ForeignRulesError: it is no ``MiniGridEnv``, or a part of its behaviour is its own.
+        ForeignRulesError: another wrapper, no ``MiniGridEnv``, or behaviour other than upstream's.
     """
     while isinstance(env, gymnasium.Wrapper):
         if not isinstance(env, HARMLESS_WRAPPERS):
@@ -61,15 +61,15 @@ def unwrap(env: gymnasium.Env[Any, Any]) -> MiniGridEnv:
 
 
 def is_upstreams(env: MiniGridEnv, part: str, *known: Any) -> bool:
-    """Whether an attribute of the environment's class is one of those known, and not shadowed."""
+    """Whether the class attribute is one of ``known``, and not shadowed in the instance."""
     return part not in vars(env) and getattr(type(env), part) in known
 
 
 def read_environment(record: np.void, env: MiniGridEnv) -> None:
-    """An upstream environment, reset before, into a record; its mission is left out.
+    """Read an upstream environment, reset before, into a record, without its mission.
 
     Raises:
-        ForeignRulesError: it holds what a record cannot.
+        ForeignRulesError: it was not reset, or a record cannot hold its state.
     """
     if env.agent_pos is None:
         raise ForeignRulesError(f"{type(env).__name__} was not reset")
@@ -106,7 +106,7 @@ def number_things(env: MiniGridEnv) -> Things:
 
 
 def read_mission(record: np.void, mission: str) -> None:
-    """A mission's tokens into a record.
+    """Write a mission's tokens into a record.
 
     Raises:
         ForeignRulesError: it is too long.
@@ -119,10 +119,10 @@ def read_mission(record: np.void, mission: str) -> None:
 
 
 def read_stream(record: np.void, generator: np.random.Generator) -> None:
-    """Where a random stream stands, into a record.
+    """Read the state of a random stream into a record.
 
     Raises:
-        ForeignRulesError: it is not a PCG64, the one that Gymnasium seeds.
+        ForeignRulesError: it is not PCG64, which Gymnasium uses.
     """
     state: Any = generator.bit_generator.state
     if state["bit_generator"] != "PCG64":
@@ -138,7 +138,7 @@ def _halves(number: int) -> tuple[int, int]:
 
 
 def make_stream(record: np.void | Mapping[str, int]) -> np.random.Generator:
-    """A NumPy generator that stands where the record's stream does."""
+    """A NumPy generator in the state of the record's stream."""
     generator = np.random.Generator(np.random.PCG64())
     generator.bit_generator.state = {
         "bit_generator": "PCG64",
@@ -153,10 +153,10 @@ def make_stream(record: np.void | Mapping[str, int]) -> np.random.Generator:
 
 
 def write_environment(made: MiniGridEnv, record: np.void) -> None:
-    """Bring an upstream environment of the record's level into the record's state."""
+    """Write a record's state into an upstream environment of its level."""
     made.grid = Grid(int(record["width"]), int(record["height"]))
     if isinstance(made, RoomGrid):
-        # the rooms that positions are looked up in
+        # makes the rooms, in which upstream looks up positions
         RoomGrid._gen_grid(made, made.width, made.height)
         made.grid = Grid(made.width, made.height)
     things = make_things(record)

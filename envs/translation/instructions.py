@@ -1,4 +1,4 @@
-"""BabyAI's instructions: upstream's objects and a record's numbers."""
+"""BabyAI's instructions: upstream's objects and a record's integers."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ STATUS_OF = {number: word for word, number in STATUSES.items()}
 
 
 def read_instruction(record: np.void, instr: verifier.Instr, things: Things) -> None:
-    """An instruction and how far it is fulfilled."""
+    """Read an instruction and how far it is fulfilled."""
     record["root"] = ROOTS.get(type(instr), ALONE)
     record["root_strict"] = getattr(instr, "strict", False) and type(instr) in ROOTS
     record["done_mode"] = bool(verifier.use_done_actions)
@@ -69,7 +69,7 @@ def leaves_of(instr: verifier.Instr) -> list[verifier.ActionInstr]:
     """The one or two leaves of a half.
 
     Raises:
-        ForeignRulesError: an instruction of another type.
+        ForeignRulesError: an instruction of a type other than upstream's.
     """
     leaves = [instr.instr_a, instr.instr_b] if type(instr) is verifier.AndInstr else [instr]
     for leaf in leaves:
@@ -93,7 +93,7 @@ def descriptions_of(leaf: verifier.ActionInstr) -> list[verifier.ObjDesc]:
 
 
 def tracked_objects(instr: verifier.Instr) -> Iterator[WorldObj]:
-    """Every object that an instruction knows of and that can be told apart."""
+    """Every object with an identity that an instruction refers to."""
     for half in halves_of(instr):
         for leaf in leaves_of(half):
             for desc in descriptions_of(leaf):
@@ -104,12 +104,12 @@ def tracked_objects(instr: verifier.Instr) -> Iterator[WorldObj]:
 
 
 def status_of(instr: verifier.SeqInstr, part: int) -> int:
-    """How a joined instruction's first or second part fares."""
+    """The status of a joined instruction's first or second part."""
     return STATUSES.get((instr.a_done, instr.b_done)[part], CONTINUE)
 
 
 def read_leaf(record: np.void, number: int, leaf: verifier.ActionInstr, things: Things) -> None:
-    """A leaf, how far it is fulfilled, and its one or two descriptions."""
+    """Read a leaf, how far it is fulfilled, and its one or two descriptions."""
     record["leaf_kind"][number] = LEAVES[type(leaf)]
     record["leaf_strict"][number] = getattr(leaf, "strict", False)
     record["leaf_match"][number] = leaf.lastStepMatch
@@ -123,13 +123,13 @@ def read_leaf(record: np.void, number: int, leaf: verifier.ActionInstr, things: 
 
 
 def read_positions(record: np.void, instr: verifier.Instr, things: Things) -> None:
-    """Note where things that left the grid were when upstream last looked.
+    """Find where things that left the grid were when upstream last recorded positions.
 
-    Upstream keeps the positions that each description's objects had then, but not whose each is. A
-    thing still in its place explains its own; the others belong to things that left meanwhile, each
-    to one that the same descriptions are about.
+    Upstream keeps the positions of each description's objects, but not which object each is of. A
+    thing still in place accounts for its own; each other position is of a thing that has left
+    since and that the same descriptions track.
     """
-    about: dict[int, set[int]] = {}  # by position, the descriptions that know it
+    about: dict[int, set[int]] = {}  # by position, the descriptions that include it
     member: dict[int, set[int]] = {n: set() for n in range(len(things.objects))}
     descs = [
         d for half in halves_of(instr) for leaf in leaves_of(half) for d in descriptions_of(leaf)
@@ -150,7 +150,7 @@ def read_positions(record: np.void, instr: verifier.Instr, things: Things) -> No
 
 
 def read_single(record: np.void, kind: int, obj: WorldObj, things: Things) -> None:
-    """An instruction of one leaf about one object."""
+    """Read an instruction of one leaf about one object."""
     record["root"], record["root_strict"], record["done_mode"] = ALONE, 0, 0
     record["half_leaves"][0], record["half_status"][0] = 1, CONTINUE
     record["leaf_kind"][0], record["leaf_strict"][0] = kind, 0
@@ -165,7 +165,7 @@ def read_single(record: np.void, kind: int, obj: WorldObj, things: Things) -> No
 def make_instruction(
     env: MiniGridEnv, record: np.void, things: Sequence[WorldObj]
 ) -> verifier.Instr:
-    """A record's instruction, as far fulfilled."""
+    """A record's instruction, fulfilled as far."""
     root = int(record["root"])
     if root == ALONE:
         return make_half(env, record, 0, things)
@@ -195,7 +195,7 @@ def make_half(
 def make_leaf(
     env: MiniGridEnv, record: np.void, number: int, things: Sequence[WorldObj]
 ) -> verifier.ActionInstr:
-    """One leaf with the objects that it tracks."""
+    """One leaf, with the objects that it tracks."""
     kind = LEAF_OF[int(record["leaf_kind"][number])]
     slots = range(2 * number, 2 * number + (2 if kind is verifier.PutNextInstr else 1))
     leaf = kind(*(make_description(env.grid, record, slot, things) for slot in slots))
@@ -210,7 +210,7 @@ def make_leaf(
 def make_description(
     grid: Grid, record: np.void, slot: int, things: Sequence[WorldObj]
 ) -> verifier.ObjDesc:
-    """One description: the objects that it tracks, and where upstream last saw them."""
+    """One description: the objects that it tracks, and where upstream last recorded them."""
     kind, color = int(record["desc_type"][slot]), int(record["desc_color"][slot])
     place = int(record["desc_place"][slot])
     desc = verifier.ObjDesc(

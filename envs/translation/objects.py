@@ -1,4 +1,4 @@
-"""Objects: those on upstream's grid, in hand and in boxes; cells and things in a record."""
+"""Objects: on upstream's grid, in hand and in boxes; cells and things in a record."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ def cell_of(obj: WorldObj | None) -> int:
 class Things:
     """The objects that need an identity, numbered as in the record.
 
-    Without an instruction only boxes with contents and what they hold do; where more than a record
-    can number lie about, those are all.
+    Without an instruction only boxes with contents and their contents do: if there are more objects
+    than a record can number, only these are numbered.
 
     Args:
-        env: where they lie or are carried.
-        first: those that are numbered first.
-        tracked: those that an instruction knows of, wherever they are.
+        env: the environment.
+        first: objects to number first.
+        tracked: objects that an instruction refers to, wherever they are.
 
     Raises:
         ForeignRulesError: there are more than a record can number.
@@ -82,12 +82,12 @@ class Things:
         return id(obj) in self._numbers
 
     def mask(self, objects: Iterable[WorldObj]) -> np.uint64:
-        """A set of objects, one bit each; walls, which "a grey object" may be, have none."""
+        """A set of objects, one bit each; walls, which "a grey object" may match, have none."""
         numbers = [self.number(obj) for obj in objects]
         return np.uint64(sum(1 << number for number in numbers if number != NOTHING))
 
     def fill(self, record: np.void) -> None:
-        """Write every thing's cell, place and contents into a record."""
+        """Write every thing's cell, position and contents into a record."""
         record["things"] = len(self.objects)
         for number, obj in enumerate(self.objects):
             record["thing_cell"][number] = cell_of(obj)
@@ -98,7 +98,7 @@ class Things:
 
 
 def lying_objects(grid: Grid) -> dict[WorldObj, int]:
-    """Where each object with an identity lies (objects compare by identity).
+    """The position of each object with an identity (objects compare by identity).
 
     Raises:
         ForeignRulesError: one lies in two places.
@@ -113,7 +113,7 @@ def lying_objects(grid: Grid) -> dict[WorldObj, int]:
 
 
 def contents_included(objects: Iterable[WorldObj]) -> Iterator[WorldObj]:
-    """The objects, each followed by what it holds."""
+    """The objects, each followed by its contents, recursively."""
     for obj in objects:
         inner: WorldObj | None = obj
         while inner is not None:
@@ -122,7 +122,7 @@ def contents_included(objects: Iterable[WorldObj]) -> Iterator[WorldObj]:
 
 
 def distinct(objects: Iterable[WorldObj]) -> list[WorldObj]:
-    """Each object once."""
+    """The objects without duplicates."""
     return list({id(obj): obj for obj in objects}.values())
 
 
@@ -130,7 +130,7 @@ def distinct(objects: Iterable[WorldObj]) -> list[WorldObj]:
 
 
 def make_things(record: np.void) -> list[WorldObj]:
-    """An object for each thing of a record, boxes filled."""
+    """An object for each thing of a record, boxes with their contents."""
     count = int(record["things"])
     made: list[WorldObj] = []
     for number in range(count):
@@ -156,7 +156,7 @@ def fill_grid(grid: Grid, record: np.void, things: Sequence[WorldObj]) -> None:
 
 
 def carried_object(record: np.void, things: Sequence[WorldObj]) -> WorldObj | None:
-    """What the agent carries, None if its hand is empty; upstream puts it at (-1, -1)."""
+    """What the agent carries, or None; upstream puts it at (-1, -1)."""
     if record["carrying"] == EMPTY:
         return None
     held = int(record["held"])
@@ -167,6 +167,6 @@ def carried_object(record: np.void, things: Sequence[WorldObj]) -> WorldObj | No
 
 
 def tracked(record: np.void, slot: int, things: Sequence[WorldObj]) -> list[WorldObj]:
-    """The objects that a description is about."""
+    """The objects that a description tracks."""
     mask = int(record["desc_things"][slot])
     return [obj for n, obj in enumerate(things) if mask >> n & 1]

@@ -1,4 +1,4 @@
-"""What upstream's environments ask for, a row a ``step()`` of theirs, read and written."""
+"""The rules of upstream's environments, read and written: one row per ``step()`` of theirs."""
 
 from __future__ import annotations
 
@@ -65,12 +65,12 @@ def write_babyai(env: RoomGridLevel, record: np.void, things: Sequence[WorldObj]
 
 
 def read_door(record: np.void, env: UnlockEnv, things: Things) -> None:
-    """The one door, as an instruction."""
+    """The one door, as an instruction to open it."""
     read_single(record, OPEN_IT, env.door, things)
 
 
 def write_door(env: UnlockEnv, record: np.void, things: Sequence[WorldObj]) -> None:
-    """The one door, which upstream asks whether it is open."""
+    """The one door, whose state upstream checks."""
     env.door = tracked(record, 0, things)[0]
 
 
@@ -81,13 +81,13 @@ def read_prize(record: np.void, env: KeyCorridorEnv, things: Things) -> None:
 
 
 def write_prize(env: KeyCorridorEnv, record: np.void, things: Sequence[WorldObj]) -> None:
-    """The object to pick up, unless no layout with one was found."""
+    """The object to pick up, if a layout was found."""
     if record["root"]:
         env.obj = tracked(record, 0, things)[0]
 
 
 def write_obstacles(env: DynamicObstaclesEnv, record: np.void, things: Sequence[WorldObj]) -> None:
-    """The obstacles, in the order in which they move; to read, ``Things`` numbers them first."""
+    """The obstacles in the order in which they move; in reading, ``Things`` numbers them first."""
     env.obstacles = list(things)
 
 
@@ -154,13 +154,13 @@ def write_doors(env: RedBlueDoorEnv, record: np.void, things: Sequence[WorldObj]
 
 
 class Translation(NamedTuple):
-    """How environments of one of upstream's classes are read and written.
+    """How the rule of one of upstream's classes is read and written.
 
     Attributes:
-        upstream: the class whose ``step()`` they have.
-        rule: the name of the rule of ``envs.rules.RULES`` that this is.
-        read: ``(record, env, things)``: what upstream's rule looks at goes into the record.
-        write: ``(env, record, things)``: and back from there.
+        upstream: the class whose ``step()`` the environments have.
+        rule: the name of the rule in ``envs.rules.RULES``.
+        read: ``(record, env, things)``, reads what upstream's rule uses into the record.
+        write: ``(env, record, things)``, the reverse.
     """
 
     upstream: type[MiniGridEnv]
