@@ -1,3 +1,3 @@
 """Tests mirror the packages."""
 
-from . import twins as _twins  # noqa: F401 (enters them)
+from . import twins as _twins  # noqa: F401 (registers them)

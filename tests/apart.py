@@ -1,5 +1,5 @@
-"""The command line in a process of its own, which no other test has told of levels and words. It is
-forked from one that has imported everything and done nothing: to import PyTorch takes seconds.
+"""The command line in a separate process, free of other tests' levels and words. It is forked from
+one that has imported everything and run nothing, since importing PyTorch takes seconds.
 """
 
 import os
@@ -16,13 +16,13 @@ FORKS.set_forkserver_preload(["run"])
 
 
 def succeed(*words):
-    """Have it done."""
+    """Run a command, which must succeed."""
     done = run(*words)
     assert done.returncode == 0, done.stderr
 
 
 def run(*words):
-    """What came of it."""
+    """Run a command; returns how it ended."""
     said = [str(word) for word in words]
     with TemporaryDirectory() as folder:
         out, errors = (Path(folder) / name for name in ("out", "errors"))

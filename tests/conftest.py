@@ -1,4 +1,4 @@
-"""One thread: these tensors are small, and two threads that share a core wait for each other."""
+"""One thread: the tensors are small, and threads that share a core wait for each other."""
 
 import torch
 

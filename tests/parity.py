@@ -1,10 +1,10 @@
-"""Ours against upstream, step by step: ``python -m tests.parity`` (see ``--help``).
+"""The engine against upstream, step by step: ``python -m tests.parity`` (see ``--help``).
 
-Three drivers. The walker takes random actions: each round of every seed begins with a reset (the
-first one seeded) and goes on through the episodes that end meanwhile. The bot takes upstream's
-``BabyAIBot``'s actions, chosen on upstream's side, until the mission is accomplished. The jumper
-sets both agents before a random object every other step, where random actions do more than bump
-into walls: most goals that the walker never reaches, it does. All compare
+There are three drivers. The walker takes random actions: each round of every seed begins with a
+reset (the first one seeded) and continues through the episodes that end meanwhile. The bot takes
+the actions of upstream's ``BabyAIBot``, chosen on upstream's side, until the mission is
+accomplished. The jumper puts both agents before a random object every other step, where random
+actions do more than bump into walls: it reaches most goals that the walker never does. All compare
 image, direction, mission, reward and both flags of every transition, the last observation of every
 episode and the first of the next.
 """
@@ -50,8 +50,8 @@ class Report:
         id: the level.
         transitions: how many were compared.
         successes: episodes that the bot finished, or the jumper won.
-        skipped: why seeds were given up, one line each: upstream or its bot failed or hung.
-        differences: a description each, at most one a seed.
+        skipped: why seeds were abandoned, one line each: upstream or its bot failed or hung.
+        differences: one description each, at most one per seed.
     """
 
     id: str
@@ -80,7 +80,7 @@ class Seed:
         self.obs: dict[str, Any] = {}
 
     def attempt(self, what: str, action: Callable[[], Any]) -> Any:
-        """Let upstream or its bot do something; give the seed up where that fails or hangs."""
+        """Let upstream or its bot do something; abandon the seed if that fails or hangs."""
         try:
             with patience(PATIENCE), contextlib.redirect_stdout(io.StringIO()):
                 return action()
@@ -100,7 +100,7 @@ class Seed:
             self.compare(self.obs, ours, {}, {})
 
     def step(self, action: int, ours: dict[str, Any], outcome: dict[str, Any]) -> bool:
-        """Step upstream; compare with `ours` and `outcome`; say whether the episode ended."""
+        """Step upstream; compare with `ours` and `outcome`; returns whether the episode ended."""
         self.obs, reward, terminated, truncated, _ = self.env.step(action)
         self.history.append(str(action))
         self.report.transitions += 1
@@ -129,7 +129,7 @@ class Seed:
                 return
 
     def describe(self, name: str, theirs: Any, ours: Any) -> str:
-        """The difference, how it came about, and upstream's grid after it."""
+        """The difference, the actions that led to it, and upstream's grid after it."""
         if name == "image":
             cells = np.argwhere((theirs != ours).any(axis=2))
             theirs = {(int(x), int(y)): theirs[x, y].tolist() for x, y in cells}
@@ -145,7 +145,7 @@ class Seed:
 
 
 def rows(obs: dict[str, torch.Tensor]) -> list[dict[str, Any]]:
-    """A batch of observations as upstream's, one a row."""
+    """A batch of observations as upstream's, one per row."""
     arrays = {name: tensor.cpu().numpy() for name, tensor in obs.items()}
     return [
         {"image": image, "direction": int(direction), "mission": decode(mission)}
@@ -156,7 +156,7 @@ def rows(obs: dict[str, torch.Tensor]) -> list[dict[str, Any]]:
 
 
 def step_both(env: Any, seeds: list[Seed], actions: np.ndarray) -> list[Seed]:
-    """Step ours with `actions` [B] and upstream's living seeds; give those whose episode ended."""
+    """Step ours with `actions` [B] and upstream's live seeds; returns those whose episode ended."""
     step = env.step(torch.from_numpy(actions).to(env.device))
     last, first = rows(step.final_obs), rows(step.obs)
     reward = step.reward.cpu().numpy()
@@ -220,7 +220,7 @@ def check_missions(env: Any, seeds: list[Seed]) -> None:
 def compare_bot(
     id: str, first_seed: int = 0, seeds: int = 20, make: Callable[..., Any] = envs.make
 ) -> Report:
-    """Let upstream's bot lead both to the end of one episode for each of `seeds` seeds."""
+    """Let upstream's bot lead both through one episode for each of `seeds` seeds."""
     report = Report(id)
     env = make(id, num_envs=seeds)
     leaders = [Seed(report, row, first_seed + row) for row in range(seeds)]
@@ -245,7 +245,7 @@ def compare_bot(
 
 
 def compare_jumps(id: str, first_seed: int = 0, seeds: int = 16, steps: int = 200) -> Report:
-    """Act at random before random objects, on through the episodes of each of `seeds` seeds."""
+    """Act at random before random objects, through several episodes of each of `seeds` seeds."""
     report = Report(id)
     env = envs.make(id, num_envs=seeds)
     jumpers = [Seed(report, row, first_seed + row) for row in range(seeds)]
@@ -262,7 +262,7 @@ def compare_jumps(id: str, first_seed: int = 0, seeds: int = 16, steps: int = 20
 
 
 def jump(env: Any, jumpers: list[Seed], random: np.random.Generator) -> None:
-    """Set both agents before an object, wherever there is one within reach."""
+    """Put both agents before an object, if there is one within reach."""
     state = env.state.cpu().numpy()
     for jumper in jumpers:
         spots = spots_before_objects(jumper.env.unwrapped)
@@ -276,7 +276,7 @@ def jump(env: Any, jumpers: list[Seed], random: np.random.Generator) -> None:
 
 
 def spots_before_objects(env: Any) -> list[tuple[int, int, int]]:
-    """Free cells that the agent could walk to now, and directions that face an object from them."""
+    """Free cells that the agent can reach now, and the directions that face an object from them."""
     seen, spots = set(), []
     ahead = [tuple(int(v) for v in env.agent_pos)]
     while ahead:
@@ -294,20 +294,20 @@ def spots_before_objects(env: Any) -> list[tuple[int, int, int]]:
 
 
 def choose(leader: Seed, bot: Any, last: int) -> int:
-    """The bot's next action, `done` where it gives up."""
+    """The bot's next action, `done` if it gives up."""
     previous = int(last) if leader.history[-1] != "reset" else None
     action = leader.attempt("bot", lambda: bot.replan(previous))
     return DONE if action is None else int(action)
 
 
 def run(task: Callable[[], Report]) -> Report:
-    """A pool's entry: small batches run best on one thread."""
+    """A pool's task, on one thread, which is fastest for small batches."""
     torch.set_num_threads(1)
     return task()
 
 
 def print_report(reports: Sequence[Report]) -> None:
-    """Print a line a level and then what differed."""
+    """Print one line per level, then the differences."""
     for report in reports:
         successes = f"{report.successes:4} successes" if report.successes else ""
         print(
@@ -332,18 +332,18 @@ def main(
     min_transitions: int = 0,
     jobs: int = os.cpu_count() or 1,
 ) -> int:
-    """Compare the engine with upstream; the exit code is 1 at any difference.
+    """Compare the engine with upstream; the exit code is 1 if there is any difference.
 
     Args:
         ids: levels, or parts of their names (default: all); whole names of others that Gymnasium
             knows, WFC's for instance.
-        seeds: seeds walked at random on each level.
+        seeds: seeds of the walker on each level.
         first_seed: the first of them.
-        episodes: rounds a seed, each begun with a reset.
-        steps: random steps a round.
-        bot_seeds: seeds that the bot leads on each BabyAI level.
+        episodes: rounds per seed, each begun with a reset.
+        steps: random steps per round.
+        bot_seeds: seeds of the bot on each BabyAI level.
         jump_seeds: seeds of the jumper on each level.
-        min_transitions: fail when fewer were compared.
+        min_transitions: fail if fewer were compared.
         jobs: processes.
     """
     start = time.monotonic()

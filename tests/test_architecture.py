@@ -1,4 +1,4 @@
-"""The rooms: which may import which, and that files, functions and types stay in bounds."""
+"""The packages (rooms): which may import which; limits on files, functions and `Any`."""
 
 import ast
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ SCREEN = 45  # lines of code in a function, docstring apart
 FILE = 450  # lines
 COMMAND_LINE = 200  # lines of run.py
 
-# The floors of a room, from the ground up: a file imports from its own floor and those below.
+# The layers (floors) of a package, from the bottom up: a file imports from its own and those below.
 FLOORS = {
     "metarims": [
         ["errors", "memory", "optimizer", "status", "stopping", "tables"],
@@ -56,7 +56,7 @@ def sources(room: str) -> list[Path]:
 
 
 def imported_rooms(code: str) -> set[str]:
-    """Packages of ours that `code` imports by name, at any depth; relative imports stay inside."""
+    """Our packages that `code` imports by name, at any depth; relative imports stay inside one."""
     names = set()
     for node in ast.walk(ast.parse(code)):
         if isinstance(node, ast.Import):
@@ -93,7 +93,7 @@ def test_imports_go_one_way(room):
 
 
 def floor_of(room: str, path: Path) -> int | None:
-    """The floor that a file of a room is on; None for the room's own front door."""
+    """The layer of a file in a package; None for the package's `__init__`."""
     parts = path.relative_to(ROOT / room).with_suffix("").parts
     for number, names in enumerate(FLOORS[room]):
         if parts[0] in names:
@@ -103,7 +103,7 @@ def floor_of(room: str, path: Path) -> int | None:
 
 
 def imported_files(room: str, path: Path) -> set[str]:
-    """The first names below the room that a file imports, absolutely or relatively."""
+    """The modules of a package that a file imports, absolutely or relatively."""
     package = path.relative_to(ROOT).parent.parts
     names = set()
     for node in ast.walk(ast.parse(path.read_text())):
@@ -148,7 +148,7 @@ def says_any(annotation: ast.expr) -> bool:
 
 
 def is_compiled(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
-    """Whether a decorator hands it to the compiler, whose values have types of its own."""
+    """Whether a decorator compiles it; compiled code has types of its own."""
     return any(
         isinstance(node, ast.Name | ast.Attribute)
         and getattr(node, "id", getattr(node, "attr", "")) in COMPILERS
@@ -166,7 +166,7 @@ def test_signatures_say_what_they_take():
     for room in MAY_IMPORT:
         for path in sources(room):
             if path.name in ("kernels.py", "gpu.py", "cpu.py", "jit.py", "rng.py", "lanes.py"):
-                continue  # made to be compiled
+                continue  # compiled code
             for function in functions(path.read_text()):
                 if not is_compiled(function):
                     given = list(annotations(function))

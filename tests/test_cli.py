@@ -1,4 +1,4 @@
-"""Every setting is a flag with its help, and a mistyped one gets the nearest right one."""
+"""Every setting is a flag with help, and a mistyped flag is answered with the nearest one."""
 
 import contextlib
 import io
@@ -21,7 +21,7 @@ HIDDEN = {"preset"}  # shown as --agent
 
 
 def parse_run(args):
-    """The run that `train` would make."""
+    """The configuration that `train` would run."""
     return cast(Train, parse(COMMANDS, ["train", *args])).config
 
 
@@ -54,7 +54,7 @@ FLAGS = sorted(flag(path) for path in flatten(find_preset("metarims")).keys() - 
 
 
 def distance(a, b):
-    """Levenshtein's."""
+    """The Levenshtein distance."""
     row = list(range(len(b) + 1))
     for i, x in enumerate(a, 1):
         last, row[0] = row[0], i

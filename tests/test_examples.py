@@ -1,4 +1,4 @@
-"""Every seam by one file of one's own: the examples train from the command line."""
+"""Every extension point by one file: the examples train from the command line."""
 
 import ast
 import json
@@ -15,7 +15,7 @@ EMPTY = "MiniGrid-Empty-5x5-v0"
 
 
 def train(out, *flags, level=EMPTY):
-    """Train in a process of its own, where nothing but the file's own import registers anything."""
+    """Train in a separate process, where only importing the file registers anything."""
     apart.succeed("train", "--env", level, "--out", out, *SMALL, *flags)
     (line,) = (out / "metrics.jsonl").read_text().splitlines()
     return json.loads((out / "config.json").read_text()), json.loads(line)
@@ -25,7 +25,7 @@ def test_a_core(tmp_path):
     flags = ["--import", "examples/toy_core.py", "--agent", "lstm", "--core", "leaky"]
     config, row = train(tmp_path / "run", *flags, "--core.hidden", "24")
     assert config["agent"]["core"] == {"name": "leaky", "hidden": 24}
-    assert 0.49 < row["diagnostics/leak"] < 0.51  # σ(0), what no diagnostic reads as its mean
+    assert 0.49 < row["diagnostics/leak"] < 0.51  # σ(0)
 
 
 def test_an_algorithm(tmp_path):

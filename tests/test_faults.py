@@ -1,4 +1,4 @@
-"""A little of ``python -m tests.faults``, which has all of it."""
+"""A small part of ``python -m tests.faults``."""
 
 import subprocess
 import sys
@@ -19,7 +19,7 @@ ROOT = Path(__file__).parent.parent
     ],
 )
 def test_a_run_that_is_cut_off_or_damaged_ends_as_if_nothing_had_been(command):
-    """In a process of its own, which has no threads yet when it is copied."""
+    """In a separate process, which has no threads yet when it forks."""
     words = [sys.executable, "-m", "tests.faults", *command.split()]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -1,4 +1,4 @@
-"""`make gpu-check` without a GPU: a dry run of every step, and what comes of one that fails."""
+"""`make gpu-check` without a GPU: a dry run of every step, and how failures are reported."""
 
 import os
 import subprocess
@@ -17,7 +17,7 @@ ROOT = Path(__file__).parent.parent
 
 
 def test_a_dry_run_takes_every_step(tmp_path):
-    """In a process of its own, as `make gpu-check` has it."""
+    """In a separate process, as in `make gpu-check`."""
     words = [sys.executable, "-m", "tests.gpu_check", "--dry-run", "--out", tmp_path / "report.md"]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -58,7 +58,7 @@ def live(scale):
 
 
 def test_a_step_dies_alone():
-    """Of what takes its process along."""
+    """A step that crashes its process does not stop the others."""
     died = take_apart(Step("one", "The first", die, "nothing"), DRY)
     assert not died.holds
     assert died.error.startswith("BrokenProcessPool: ")

@@ -1,8 +1,8 @@
-"""Acting, learning and evaluating on a GPU, without one: all is on the right device, and nothing is
-read back before the end.
+"""Acting, learning and evaluating on a GPU never synchronise, tested without one: all tensors are
+on the right device, and nothing is read back before the end.
 
-PyTorch's fake tensors know their shape, type and device, and refuse what would need a number. The
-device that stands for the GPU is PyTorch's for backends that are written in Python.
+PyTorch's fake tensors have shape, type and device, and refuse operations that need values. A device
+of PyTorch's for backends written in Python stands in for the GPU.
 """
 
 from __future__ import annotations
@@ -35,27 +35,27 @@ from .metarims.small import PRESETS, configured
 gpu = pytest.importorskip("envs.gpu")
 
 GPU = torch.device("privateuseone")
-NONE = cast(torch.Generator, None)  # there are no fake ones
+NONE = cast(torch.Generator, None)  # generators cannot be fake
 LEVELS = ["BabyAI-GoToObj-v0", "BabyAI-PickupLoc-v0"]
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _python_backend():
-    """Once a process: the tests of a module may come to a worker in parts."""
+    """Once per process: a worker may get the tests of a module in parts."""
     _setup_privateuseone_for_python_backend()
-    own = torch.library.Library("aten", "IMPL")  # which PyTorch has for rates that are numbers
+    own = torch.library.Library("aten", "IMPL")  # PyTorch has it for rates that are numbers
     own.impl("_fused_adam_.tensor_lr", lambda *tensors, **settings: None, "Meta")
     yield
     own._destroy()
 
 
 def on_the_gpu(tensor):
-    """A fake of it, on the GPU."""
+    """A fake tensor like this one, on the GPU."""
     return torch.empty(tensor.shape, dtype=tensor.dtype, device=GPU)
 
 
 def fake_environments(env):
-    """The batch with fake memory, and kernels that do nothing."""
+    """The batch with fake memory and kernels that do nothing."""
 
     def as_array(tensor):
         assert tensor.device.type == GPU.type
@@ -91,14 +91,14 @@ def small(preset):
 
 
 def make(preset, levels=LEVELS):
-    """Environments and agent of a preset, real ones."""
+    """Real environments and the real agent of a preset."""
     env = envs.make(levels, num_envs=8)
     env.reset()
     return env, small(preset).agent.make(env, 1)
 
 
 def iterate(env, agent, preset, monkeypatch):
-    """An iteration of learning, all fake; gradients, PyTorch's own affair, are stood in for."""
+    """An iteration of learning with fake tensors; PyTorch's gradients are replaced by fake ones."""
     config = small(preset)
     env, agent = fake_environments(env), fake_agent(agent)
     stand_in_for_gradients(agent, monkeypatch)
@@ -108,7 +108,7 @@ def iterate(env, agent, preset, monkeypatch):
 
 
 def stand_in_for_gradients(agent, monkeypatch):
-    """Backward gives every parameter that learns a fake one."""
+    """Make `backward` give every trainable parameter a fake gradient."""
 
     def backward(loss):
         assert loss.device.type == GPU.type
@@ -121,7 +121,7 @@ def stand_in_for_gradients(agent, monkeypatch):
 
 
 def stacked(env, preset):
-    """The learner of two runs at once, a real one."""
+    """A real learner of two runs at once."""
     config, cpu = small(preset), torch.device("cpu")
     agents = [config.agent.make(env, seed) for seed in (1, 2)]
     own = [Learner(agent, config.loops, config.algorithm, 1, cpu) for agent in agents]
@@ -129,7 +129,7 @@ def stacked(env, preset):
 
 
 def iterate_stacked(env, learner, monkeypatch):
-    """An iteration of several runs at once, likewise."""
+    """As `iterate`, for several runs at once."""
     for each in learner.learners:
         fake_agent(each.agent)
         each.generator = NONE
@@ -151,7 +151,7 @@ def test_an_iteration_reads_nothing_back(preset, monkeypatch):
 
 @pytest.fixture
 def fused(monkeypatch):
-    """Has spans be fused, by kernels that do nothing; how many were launched."""
+    """Use fused spans, with kernels that do nothing; the names of those launched."""
     pytest.importorskip("triton")
     launched = []
 
@@ -173,15 +173,15 @@ def test_an_iteration_with_fused_spans_reads_nothing_back(preset, fused, monkeyp
         iteration = iterate(env, agent, preset, monkeypatch)
     assert "fused" in agent.form
     assert iteration.figures
-    assert set(fused) == {"forward"}  # the way back is PyTorch's affair there
-    steps = 4 + 2  # and what the last one led to, and all last observations at once
-    updates = 2 if preset == "lstm" else 2 + 2 + 2  # the slow loop looks again before its own
-    assert len(fused) == 2 * (steps + updates)  # the missions' words are a span as the core's is
+    assert set(fused) == {"forward"}  # the backward pass is replaced
+    steps = 4 + 2  # plus the last step's outcome, and all final observations at once
+    updates = 2 if preset == "lstm" else 2 + 2 + 2  # the slow loop first re-evaluates the rollout
+    assert len(fused) == 2 * (steps + updates)  # missions are read by a fused span too
 
 
 @pytest.mark.parametrize("preset", ["lstm", "metarims", "random"])
 def test_the_way_back_of_fused_spans_reads_nothing_back(preset, fused):
-    """Called as PyTorch calls it, which has no streams for a device that is not there."""
+    """The backward pass is called directly: PyTorch has no streams for the stand-in device."""
     _, agent = make(preset)
     with FakeTensorMode():
         core = fake_agent(agent).core
@@ -189,7 +189,7 @@ def test_the_way_back_of_fused_spans_reads_nothing_back(preset, fused):
         starts = torch.empty(4, 3, dtype=torch.bool, device=GPU)
         output = core(x, core.initial_state(3), starts, {})
         node = output.features.grad_fn
-        if not hasattr(node, "saved_tensors"):  # RIMs lay their modules' features side by side
+        if not hasattr(node, "saved_tensors"):  # RIMs concatenate their modules' features
             node = node.next_functions[0][0]
         outputs = output.features.view(4, 3, *output.state[0].shape[1:])
         span = import_module(type(node)._forward_cls.__module__)._Span
@@ -235,8 +235,8 @@ def test_an_evaluation_reads_back_now_and_then(preset, monkeypatch):
         return looks > 2
 
     monkeypatch.setattr("metarims.evaluation.is_over", look)
-    monkeypatch.setattr("metarims.evaluation.seeded", lambda device, seed: None)  # none is fake
-    with FakeTensorMode(), pytest.raises(DynamicOutputShapeException):  # the results, at the end
+    monkeypatch.setattr("metarims.evaluation.seeded", lambda device, seed: None)  # not fake
+    with FakeTensorMode(), pytest.raises(DynamicOutputShapeException):  # reading the results
         evaluate(fake_agent(agent), fake_environments(env), 3)
     assert looks == 3
 

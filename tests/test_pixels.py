@@ -1,4 +1,4 @@
-"""Agents that see pixels, from the command line to the files and back."""
+"""Agents on pixels, from the command line to a run's files and back."""
 
 import json
 
@@ -21,13 +21,13 @@ RGB = ["--observation", "rgb"]
 
 
 def trained(folder, *changes):
-    """A run's folder, trained with some settings changed."""
+    """The folder of a run, trained with some settings changed."""
     assert main([*TRAIN, "--frames", "1", "--out", str(folder), *changes]) == 0
     return folder
 
 
 def rows(run):
-    """metrics.jsonl without the clock's readings."""
+    """The rows of metrics.jsonl without times."""
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     clock = ("time/fps", "time/time_elapsed")
     return [{name: row[name] for name in row if name not in clock} for row in lines]
@@ -35,7 +35,7 @@ def rows(run):
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """Of a single iteration on pixels."""
+    """A run of a single iteration on pixels."""
     return trained(tmp_path_factory.mktemp("runs") / "first", *RGB)
 
 
@@ -55,7 +55,7 @@ def test_a_run_says_what_its_agent_sees(run):
     content = json.loads((run / "config.json").read_text())
     assert content["environment"]["observation"] == "rgb"
     assert RunConfig.from_json(content).environment.observation == "rgb"
-    del content["environment"]["observation"]  # as runs had it that were made before
+    del content["environment"]["observation"]  # as in older runs
     assert RunConfig.from_json(content).environment.observation == "symbolic"
 
 
@@ -68,7 +68,7 @@ def test_a_resumed_run_equals_the_uninterrupted_one(tmp_path):
 
 
 def test_what_becomes_of_a_run(run, tmp_path):
-    """It is evaluated, on another level too, plotted and recorded."""
+    """A run can be evaluated, on another level too, plotted and recorded."""
     results, figures, gif = tmp_path / "a.json", tmp_path / "figures", tmp_path / "a.gif"
     levels = ["--env", EMPTY, DOORKEY]
     assert main(["evaluate", str(run), "--episodes", "4", "--json", str(results), *levels]) == 0

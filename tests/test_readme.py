@@ -1,4 +1,4 @@
-"""What the README and the documents tell a reader to type runs as it stands."""
+"""The code and commands in the README and the documents run as they stand."""
 
 import re
 import runpy
@@ -27,8 +27,8 @@ def blocks(document):
 
 
 def run_blocks(document, written, run):
-    """Run every Python block of a document as a file of its own, as a reader would who has a run to
-    put for "RUN".
+    """Run every Python block of a document as a separate file, as a reader would, with the folder
+    of a run in place of "RUN".
     """
     for number, block in enumerate(blocks(document)):
         path = written / f"{document.stem.lower()}_block{number}.py"
@@ -66,7 +66,7 @@ def test_the_level_of_the_documents_can_be_played(folder, tmp_path, monkeypatch)
 
 
 def commands(text):
-    """What follows ``run.py`` in code, blocks and inline, without what explains it."""
+    """The arguments after ``run.py`` in code blocks and inline code, without explanations."""
     found = []
     for block in re.findall(r"```\n(.*?)```", text, re.DOTALL):
         for line in block.replace("\\\n", " ").splitlines():
@@ -79,7 +79,7 @@ def commands(text):
 
 
 def spelt(command, folder):
-    """Its arguments, with something for every placeholder."""
+    """A command's arguments, with every placeholder filled in."""
     run, out = str(folder / "run"), str(folder / "out")
     plain = re.sub(r"\[[^]]*\]|\.\.\.|\(all twelve\)", "", command)
     given = {
@@ -95,14 +95,14 @@ def spelt(command, folder):
 
 
 def described():
-    """Every command of the README and the documents, once."""
+    """Every command in the README and the documents, once."""
     whole = {c for document in DOCUMENTS for c in commands(document.read_text())}
     return sorted(c for c in whole if " " in c or c in ("classify", "levels"))
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Where there is a run, of a process that knows no other tests' words, and demonstrations."""
+    """A folder with demonstrations and a run, made in a process without other tests' words."""
     folder = tmp_path_factory.mktemp("reader")
     args = ["train", "--env", LEVEL, "--agent", "metarims", "--out", str(folder / "run"), *SMALL]
     apart.succeed(*args)
@@ -128,7 +128,7 @@ def test_there_are_commands_to_try():
 
 @pytest.mark.parametrize("command", described())
 def test_a_command_that_is_told_runs(command, folder, tmp_path, monkeypatch):
-    """Long ones (search, bench, classify) are read only; the others run at a small scale."""
+    """Long ones (search, bench, classify) are only parsed; the others run at a small scale."""
     words = spelt(command, folder)
     words = [str(ROOT / w) if w.startswith("examples/") else w for w in words]
     if words[0] == "train" and "--env" not in words:
@@ -138,7 +138,7 @@ def test_a_command_that_is_told_runs(command, folder, tmp_path, monkeypatch):
         if words[0] == "train":
             words = [w if w != str(folder / "trained") else str(tmp_path / "run") for w in words]
             words += ["--out", str(tmp_path / "run")] if "--out" not in words else []
-            for flag in ("--seeds", "--ranks"):  # tests of their own have several
+            for flag in ("--seeds", "--ranks"):  # covered by other tests
                 if flag in words:
                     words[words.index(flag) + 1] = "1"
         if words[0] == "demos":

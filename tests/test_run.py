@@ -1,4 +1,4 @@
-"""The command line: what bad input says, and one short run from training to evaluation."""
+"""The command line: messages for bad input, and a short run from training to evaluation."""
 
 import json
 import os
@@ -48,7 +48,7 @@ def modular(tmp_path_factory):
 
 
 def complaint(capsys, *args):
-    """The one line that the arguments get on stderr."""
+    """The one-line message on stderr for these arguments."""
     capsys.readouterr()
     assert main(list(map(str, args))) == 2
     lines = capsys.readouterr().err.splitlines()
@@ -211,7 +211,7 @@ def test_an_evaluation_says_how_far_episodes_came(capsys, trained, tmp_path):
     (report,) = json.loads(results.read_text(), parse_constant=pytest.fail)
     assert set(report["events"]) == {"failed", "succeeded"}
     shares = report["events"]["succeeded"]
-    assert shares["facing the goal"] in (1.0, None)  # who reaches it was before it
+    assert shares["facing the goal"] in (1.0, None)  # agents that reach it faced it before
     assert shares["facing a key"] in (0.0, None)
 
 
@@ -222,7 +222,7 @@ def test_an_evaluation_leaves_more_or_less_to_chance(capsys, trained, tmp_path):
         args = ["--episodes", "6", "--seed", str(seed), "--device", "cpu", "--json", str(results)]
         assert main(["evaluate", str(trained), *args, "--temperature", str(temperature)]) == 0
         lengths.append(json.loads(results.read_text())[0]["mean_length"])
-    assert lengths[0] == lengths[1] != lengths[2]  # the level is always the same
+    assert lengths[0] == lengths[1] != lengths[2]  # the same level both times
     assert lengths[2] != lengths[3]
     line = complaint(capsys, "evaluate", trained, "--temperature", "-1")
     assert "temperature must lie between 0 and inf, got -1" in line
@@ -456,7 +456,7 @@ def test_a_run_goes_on(capsys, trained):
 
 
 def test_a_gpu_that_is_named_is_made_the_current_one(monkeypatch):
-    """Kernels run on that one."""
+    """Kernels run on the current one."""
     told: list[str] = []
 
     def make(ids: list[str], **given: Any) -> Any:
@@ -469,7 +469,7 @@ def test_a_gpu_that_is_named_is_made_the_current_one(monkeypatch):
 
 
 def test_a_run_goes_on_on_another_device(capsys, trained, tmp_path):
-    """As one that a GPU captured and had in TF32, where there is none."""
+    """A run captured in TF32 on a GPU continues on a machine without one."""
     folder = tmp_path / "run"
     subprocess.run(["cp", "-r", trained, folder], check=True)
     run = load_run(folder)
@@ -502,7 +502,7 @@ def test_help_is_no_error(capsys):
 
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
 def test_as_a_program(encoding):
-    """No traceback and exit code 2 from the shell, too, whatever the terminal can show."""
+    """From the shell too: exit code 2 and no traceback, whatever the terminal's encoding."""
     done = subprocess.run(
         [sys.executable, "run.py", "bench", "agnets"],
         cwd=ROOT,
@@ -532,7 +532,7 @@ def test_a_search_trains_in_processes_of_their_own_and_goes_on(capsys, tmp_path)
         f"{EMPTY}-2",
     ]
     before = [(path / "metrics.jsonl").read_text() for path in runs]
-    assert main(args) == 0  # nothing is left to do
+    assert main(args) == 0  # nothing left to do
     assert [(path / "metrics.jsonl").read_text() for path in runs] == before
     assert capsys.readouterr().out.endswith((out / "report.md").read_text() + "\n")
     line = complaint(capsys, *args, "--frames", "9")
@@ -560,7 +560,7 @@ def test_seeds_are_runs_of_their_own_side_by_side_and_go_on(capsys, tmp_path):
     assert row.split()[2] == "2"  # seeds
     first, second = (out / f"seed-{seed}" / "metrics.jsonl" for seed in (1, 2))
     assert first.read_text() != second.read_text()
-    alone = tmp_path / "alone"  # a fresh process, as theirs: other tests' levels add words
+    alone = tmp_path / "alone"  # a fresh process, since other tests' levels add words
     apart.succeed(*args[:-4], "--seed", "2", "--out", alone)
     clock = {"time/fps", "time/time_elapsed"}
     rows = [json.loads((path / "metrics.jsonl").read_text()) for path in (alone, out / "seed-2")]
@@ -570,7 +570,7 @@ def test_seeds_are_runs_of_their_own_side_by_side_and_go_on(capsys, tmp_path):
     for path in (out / "seed-2" / "checkpoints").iterdir():
         subprocess.run(["rm", "-r", path], check=True)
     kept = first.read_text()
-    assert main(args) == 0  # the first is finished, the second has nothing to go on from
+    assert main(args) == 0  # the first is finished, the second cannot resume
     assert first.read_text() == kept
     assert list((out / "seed-2" / "checkpoints").iterdir())
     line = complaint(capsys, *args, "--ppo.entropy", "0.5")
@@ -582,7 +582,7 @@ def test_seeds_are_runs_of_their_own_side_by_side_and_go_on(capsys, tmp_path):
 
 @pytest.mark.parametrize("stacked", ["no", "yes"])
 def test_seeds_begin_each_from_the_one_before(capsys, tmp_path, stacked):
-    """As a curriculum of many seeds has it; what the harder level takes is told beside."""
+    """A curriculum of many seeds; the frames that the harder level takes are reported beside."""
     easy, hard = tmp_path / "easy", tmp_path / "hard"
     args = [*TRAIN, "--num-envs", "8", "--fast.epochs", "1", "--seeds", "2", "--stacked", stacked]
     apart.succeed(*args, "--frames", "1", "--out", easy)

@@ -1,4 +1,4 @@
-"""The documentation is built as a site, with no link that leads nowhere."""
+"""The documentation builds as a site, without dead links."""
 
 import os
 import subprocess
@@ -19,4 +19,4 @@ def test_the_site(tmp_path):
         assert (tmp_path / name).is_file(), page
     reference = (tmp_path / "api" / "metarims" / "index.html").read_text()
     assert 'id="metarims.Loop"' in reference
-    assert "Algorithm 1" in reference  # what docstrings say of their sources is on the page
+    assert "Algorithm 1" in reference  # docstrings' sources are on the page

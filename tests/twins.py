@@ -1,4 +1,4 @@
-"""What upstream would have under the ids of levels of ours that it lacks."""
+"""Upstream-style twins of our levels that upstream lacks, registered under the same ids."""
 
 from typing import Any
 

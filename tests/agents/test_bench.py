@@ -1,4 +1,4 @@
-"""The race of recurrent cells: alike in size, all of them run, a missing peer is said to be."""
+"""The race of recurrent cells: similar in size, all run, missing peers are reported."""
 
 import pytest
 import torch
@@ -77,15 +77,15 @@ def test_the_table_compares_with_what_is_there():
 
 
 def test_products_are_counted_where_cells_run_by_their_definitions():
-    """An LSTM of d = 40 over 16 features: 2 FLOP for each weight, frame and pass, by hand."""
+    """By hand: an LSTM of d = 40 over 16 features, 2 FLOP per weight, frame and pass."""
     config = configured("lstm", fast__epochs=3)
     env, agent = Contexts(8), agent_of(config)
     actions, head, d, inputs = Contexts.num_actions, config.agent.head, 40, 16
     encoder = Contexts.seen * inputs
     weights = encoder + 4 * d * (inputs + d) + 2 * d * head + (actions + 1) * head
     steps, epochs = config.loops.steps, 3
-    acting = weights * (steps + 1) / steps  # and once more, for the value of what comes next
-    learning = epochs * (3 * weights - encoder)  # what is seen wants no gradient
+    acting = weights * (steps + 1) / steps  # once more, for the value of the next state
+    learning = epochs * (3 * weights - encoder)  # observations need no gradient
     with definitions():
         assert agent.form == "LSTM by its definition"
         assert count_flops(config, env, agent) == pytest.approx(2 * (acting + learning))

@@ -1,4 +1,4 @@
-"""The encoder: cells against plain indexing, missions read whole and only once."""
+"""The encoder: cells against plain indexing, missions read completely and only once."""
 
 import math
 
@@ -35,7 +35,7 @@ def looking(missions, features, frames=30):
 
 
 def check_alike(found, plain, given):
-    """A tensor, and the gradients of what was given, are those of the definition."""
+    """Check a tensor and the gradients of the inputs against the definition."""
     torch.testing.assert_close(found, plain)
     weight = torch.randn_like(plain)
     gradients = [torch.autograd.grad((each * weight).sum(), given) for each in (found, plain)]
@@ -48,7 +48,7 @@ def check_alike(found, plain, given):
 def test_what_is_seen_and_its_gradients(missions, features, numbered):
     cells, which, given = looking(missions, features)
     cells = torch.randint(CODES, cells.shape[:2]) if numbered else cells
-    cells[:, 10:20] = cells[:, :1]  # some cells are alike: the largest is not one alone
+    cells[:, 10:20] = cells[:, :1]  # some cells are equal: the maximum is not unique
     found, plain = look(cells, which, *given), look_by_definition(cells, which, *given)
     check_alike(found, plain, given)
 
@@ -132,7 +132,7 @@ def test_one_mission_more_changes_nothing_in_the_gradients():
 
 @pytest.mark.parametrize("slots", [False, True])
 def test_a_single_mission_is_read_once_where_frames_are_not_told_apart(slots):
-    """By the definitions, as on a GPU: the same features and gradients, of one mission read."""
+    """By the definitions, as on a GPU: the same features and gradients from one mission read."""
     config = EncoderConfig(cell=8, hidden=12, features=10, width=6, slots=slots)
     encoder = config.build(40, one_mission=True).double()
     mission = torch.tensor([3, 7, 5, 0], dtype=torch.int16).repeat(4, 6, 1)

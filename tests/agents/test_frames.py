@@ -1,4 +1,4 @@
-"""Frames that are alike: numbered as by comparing them, encoded once, and by no old parameters."""
+"""Equal frames: numbered as by comparison, encoded once, and never with old parameters."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ from .test_encoder import random_cells
 
 
 def frames_of(count, different, missions=3):
-    """One step of so many frames, of which few differ."""
+    """One step of ``count`` frames, few of them distinct."""
     which = torch.randint(different, (count,))
     image, mission = random_cells(different, 7, 7), torch.randint(1, 9, (missions, 4))
     asked = mission[torch.randint(missions, (count,))].to(torch.int16)
@@ -55,7 +55,7 @@ def test_a_row_that_comes_again_keeps_its_number():
 
 
 def test_rows_whose_hashes_meet_are_told_apart():
-    """More rows than half of the table's places: some must meet."""
+    """More rows than half of the table's slots, so that some collide."""
     x = torch.from_numpy(np.arange(ROOM, dtype=np.int32)).view(-1, 1)
     which, first = find_different(x)
     assert torch.equal(which, torch.arange(ROOM))
@@ -142,7 +142,7 @@ def test_more_than_there_is_room_for_is_forgotten():
 
 @pytest.mark.parametrize("way", ["in place", "through data", "another tensor", "fused Adam"])
 def test_a_rollout_is_by_the_parameters_it_begins_with(way):
-    """Whoever changes them: what one rollout remembers the next does not know."""
+    """Whoever changes them: one rollout's cache is not used in the next."""
     env = envs.make("BabyAI-GoToLocal-v0", num_envs=8)
     agent = configured("lstm").agent.make(env, 1)
     cursor, state = begin(env, agent, 1), env.state

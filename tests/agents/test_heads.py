@@ -1,4 +1,4 @@
-"""Both heads at once, as each by its definition."""
+"""Both heads at once equal each by its definition."""
 
 import pytest
 import torch

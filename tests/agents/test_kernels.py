@@ -1,4 +1,4 @@
-"""Lanes, products of rows, and memory that serves again, against NumPy."""
+"""Lanes, products of rows, and reused memory, against NumPy."""
 
 import numpy as np
 import pytest
@@ -78,7 +78,7 @@ def test_functions_at_their_limits():
     x[:3] = torch.tensor([float("nan"), float("inf"), -float("inf")])
     out = torch.empty(4, WIDTH)
     launch(functions, 1, ((1,),), (x, out), ())
-    assert out[:, 0].isnan().all()  # never hidden, so that an update on it is skipped
+    assert out[:, 0].isnan().all()  # not hidden, so that the update is skipped
     assert torch.isfinite(out[:, 1:]).all()
     torch.testing.assert_close(out[2:, 1:3], torch.tensor([[1.0, 0.0], [1.0, -1.0]]))
 

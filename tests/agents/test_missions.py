@@ -1,4 +1,4 @@
-"""Missions: read by the compiled LSTM as by torch's own."""
+"""Missions: the compiled LSTM against torch's."""
 
 from importlib.util import find_spec
 
@@ -32,7 +32,7 @@ def test_what_is_read_and_its_gradients(missions, width, kind, close):
 
 @pytest.mark.skipif(find_spec("triton") is None, reason="it takes Triton to import the kernels")
 def test_on_a_gpu_a_fused_lstm_reads_them(monkeypatch):
-    """Given what it is fused of, as which its kernels are tested."""
+    """With a stand-in for the fused kernels, which have tests of their own."""
     instruction = Instruction(40, 32, 16)
     mission = torch.randint(0, 40, (300, 7), dtype=torch.int16)
     by_torch = instruction(mission)
@@ -42,7 +42,7 @@ def test_on_a_gpu_a_fused_lstm_reads_them(monkeypatch):
 
 
 def stepwise(z, h, c, starts, start, weight):
-    """As `agents.kernels.fused_lstm.run`."""
+    """Stands in for `agents.kernels.fused_lstm.run`."""
     outputs = []
     for at, begins in zip(z, starts, strict=True):
         h = torch.where(begins.unsqueeze(1), start, h)

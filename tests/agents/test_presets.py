@@ -70,7 +70,7 @@ def test_groups_share_out_every_parameter_once(name, hidden_state):
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_acting_sees_what_an_update_has_changed(name):
-    """Fused Adam counts no versions: what is remembered must not go by them."""
+    """Fused Adam does not increment versions, so caches must not rely on them."""
     agent, obs = made(name), observations(3, 4)
     state, starts = agent.initial_state(4), torch.zeros(3, 4, dtype=torch.bool)
     optimizer = torch.optim.Adam(agent.parameters(), lr=0.1, fused=True)
@@ -80,7 +80,7 @@ def test_acting_sees_what_an_update_has_changed(name):
         learning = agent(obs, state, starts).value
         torch.testing.assert_close(acting, learning.detach())
         with torch.no_grad():
-            agent(obs, state, starts)  # remembers what the step makes stale
+            agent(obs, state, starts)  # caches what the step makes stale
         optimizer.zero_grad()
         learning.sum().backward()
         optimizer.step()

@@ -1,4 +1,4 @@
-"""Cells from pixels: tiles cut in place, told apart, and read as one reads them one by one."""
+"""Cells from pixels: tiles cut in place, distinguished, and read as one by one."""
 
 import pytest
 import torch
@@ -12,7 +12,7 @@ SHAPE = (56, 56, 3)
 
 
 def pictures(frames, kinds=12, tile=8):
-    """Images uint8 [N, 7 T, 7 T, 3] of so many different tiles, which is where, and the tiles."""
+    """Images uint8 [N, 7 T, 7 T, 3] of some distinct tiles, which one is where, and the tiles."""
     tiles = torch.randint(0, 256, (kinds, tile, tile, 3), dtype=torch.uint8)
     which = torch.randint(kinds, (frames, 7, 7))  # [N, x, y]
     rows = [torch.cat([torch.cat(list(tiles[row]), 1) for row in w.T]) for w in which]
@@ -20,7 +20,7 @@ def pictures(frames, kinds=12, tile=8):
 
 
 def observations(frames, words=3):
-    """One step of so many frames with missions of two words, which tile is where, and the tiles."""
+    """One step of frames with missions of two words, which tile is where, and the tiles."""
     image, *rest = pictures(frames)
     mission = torch.randint(1, 1 + words, (1, frames, 2)).to(torch.int16)
     return {"image": image.unsqueeze(0), "mission": mission}, *rest

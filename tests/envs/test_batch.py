@@ -1,4 +1,4 @@
-"""Batches: independence of their size, state, mixtures, an episode's end, errors."""
+"""Batches: independence of size, state, mixtures, ends of episodes, errors."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def actions_for(count, steps, seed=0):
 
 
 def rows(step):
-    """All that a step says, one flat row an environment."""
+    """All outputs of a step, one flat row per environment."""
     parts = [*step.obs.values(), *step.final_obs.values(), step.reward, step.terminated]
     return torch.cat(
         [p.reshape(len(step.reward), -1).double() for p in [*parts, step.truncated]], 1
@@ -156,7 +156,7 @@ def test_bad_arguments_are_named(arguments, message):
 
 
 def test_a_gpu_other_than_the_current_one_is_refused(monkeypatch):
-    """Kernels would run on the current one with the other's memory."""
+    """Kernels would run on the current one, with the other's memory."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 1)
     assert [str(find_device(name)) for name in ("cuda", "cuda:1")] == ["cuda", "cuda:1"]
@@ -238,7 +238,7 @@ def test_a_level_of_ones_own():
 
 @pytest.mark.parametrize("parts", [2, 4])
 def test_parts_of_a_batch_are_the_whole_batch(parts):
-    """Levels, layouts, seeds and all later episodes are those of the whole, in its order."""
+    """Levels, seeds, layouts and all later episodes are those of the whole batch, in its order."""
     ids = ["MiniGrid-Empty-Random-5x5-v0", "BabyAI-GoToObj-v0", "MiniGrid-DoorKey-5x5-v0"]
     whole = envs.make(ids, num_envs=8)
     pieces = [envs.make(ids, num_envs=8, part=(k, parts)) for k in range(parts)]

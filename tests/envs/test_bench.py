@@ -18,7 +18,7 @@ def test_a_level_that_a_peer_lacks_is_left_out():
 
 
 def test_engine_and_upstream_take_their_steps():
-    """What is raced is made in this process here, and counts the steps that it takes."""
+    """In this process; a burst returns the steps that it takes."""
     for contender in bench.contenders("MiniGrid-Empty-5x5-v0", 64, "cpu")[:2]:
         assert contender.name in ("engine", "minigrid")
         ready = contender.prepare(lambda *_: 1.0)

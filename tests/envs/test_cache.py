@@ -1,4 +1,4 @@
-"""Compiled kernels on disk: what two processes cached, a third one must not mix up."""
+"""Compiled kernels on disk: a third process must not confuse what two others cached."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ GO_TO, DOOR_KEY = "BabyAI-GoToObj-v0", "MiniGrid-DoorKey-5x5-v0"
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory):
-    """Where kernels are kept: none but these tests' own, what all of them need compiled once."""
+    """A cache folder for these tests only, with what all of them need compiled once."""
     return tmp_path_factory.mktemp("cache")
 
 
@@ -115,7 +115,7 @@ def test_the_engines_own_functions_count_too():
 
 
 def test_a_fingerprint_is_the_same_in_every_process():
-    """Code inside code shows its address: what it holds counts."""
+    """Nested code, whose repr shows an address, counts by its contents."""
     assert fingerprint(make_function(help=make_helper("(lambda: e)() + size"), SIZE=1)) == (
         fingerprint(make_function(help=make_helper("(lambda: e)() + size"), SIZE=1))
     )

@@ -1,4 +1,4 @@
-"""Third parties' code on our environments: upstream's wrappers, and what learns by Gymnasium."""
+"""Third parties' code on our environments: upstream's wrappers, and learners for Gymnasium."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LOCAL = "BabyAI-GoToLocal-v0"
 
 
 def assert_equal(ours, theirs):
-    """Observations of any make are the same."""
+    """Check that observations of any structure are equal."""
     if isinstance(theirs, dict):
         assert ours.keys() == theirs.keys()
         for name in theirs:
@@ -74,7 +74,7 @@ def test_upstreams_wrappers_give_what_they_give_of_upstreams(id, wrap):
 
 
 class StarterVocabulary:
-    """Words by number, as rl-starter-files' ``utils/format.py`` has them."""
+    """Numbers words as rl-starter-files' ``utils/format.py`` does."""
 
     def __init__(self):
         self.words = {}
@@ -85,7 +85,7 @@ class StarterVocabulary:
 
 
 def starter_preprocessing(vocabulary, torch_ac):
-    """Its observations as tensors: images float [B, 7, 7, 3], texts long [B, words]."""
+    """Preprocess observations as it does: images float [B, 7, 7, 3], texts long [B, words]."""
 
     def preprocess(observations, device=None):
         texts = [vocabulary(obs["mission"]) for obs in observations]
@@ -132,7 +132,7 @@ def test_torch_ac_trains_with_rl_starter_files_preprocessing():
 
 
 class Convolutions(nn.Module):
-    """What minigrid's tutorial has look at images, which Stable-Baselines3 gives channels first."""
+    """The feature extractor of minigrid's tutorial; Stable-Baselines3 puts channels first."""
 
     def __init__(self, space, features_dim=16):
         super().__init__()
@@ -177,7 +177,7 @@ def test_stable_baselines3_checks_and_evaluates():
     from envs.sb3 import SB3VecEnv
 
     class Lengths(VecEnvWrapper):
-        """A mission's number of letters in its place."""
+        """Replaces each mission by its number of letters."""
 
         def __init__(self, venv):
             letters = gymnasium.spaces.Box(0, 99, (1,), np.int64)
@@ -314,7 +314,7 @@ def test_tianshou_collects_and_learns():
     ids=["one", "disabled", "same-step"],
 )
 def test_torchrls_wrapper(options):
-    """TorchRL takes no NEXT_STEP; its check of SAME_STEP fails on one-hot directions, anyone's."""
+    """TorchRL does not take NEXT_STEP; its check of SAME_STEP fails on any one-hot directions."""
     torchrl = pytest.importorskip("torchrl.envs")
     make = gymnasium.make_vec if options else gymnasium.make
     env = torchrl.GymWrapper(make(OURS, max_steps=10, **options), categorical_action_encoding=True)

@@ -1,4 +1,4 @@
-"""The bot's episodes: the same when replayed, whoever reads them, and whole or refused."""
+"""The bot's episodes: equal when replayed, readable by Minari, and complete or refused."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""Upstream's done mode, which a variable turns on when it is imported: so in a process apart."""
+"""Upstream's done mode, which an environment variable turns on at import: hence a subprocess."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""What the agent is about: by hand in symbols, and the same in pixels as in symbols."""
+"""Events: by hand from symbols, and the same from pixels as from symbols."""
 
 import pytest
 import torch

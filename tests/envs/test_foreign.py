@@ -74,7 +74,7 @@ class Blind(gymnasium.ObservationWrapper):
 
 
 def compare(make_upstream, batch, seed, steps):
-    """Both from the same seeds on, through every episode."""
+    """Compare both from the same seeds, through several episodes."""
     upstreams = [make_upstream() for _ in range(batch.num_envs)]
     rng = np.random.default_rng(0)
     with contextlib.redirect_stdout(io.StringIO()):
@@ -101,7 +101,7 @@ def compare(make_upstream, batch, seed, steps):
 
 @pytest.fixture
 def patterns(monkeypatch, tmp_path):
-    """Upstream's release leaves the pattern images of its WFC levels out: a small one for all."""
+    """A small pattern image for all WFC levels, whose own are missing from upstream's release."""
     pattern = np.zeros((4, 4, 3), np.uint8)
     pattern[1:, 1:] = 255
     pattern[2, 2] = 0

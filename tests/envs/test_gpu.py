@@ -1,4 +1,4 @@
-"""The kernels for GPUs, compiled; `tests.gpu_check` compares them with the CPU on one."""
+"""GPU kernels compile; `tests.gpu_check` compares them with the CPU on a GPU."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ACTIONS = types.Array(types.int64, 1, "C")
 
 
 def compile_for(capability, kernel, signature, monkeypatch, opt=True):
-    """PTX for a compute capability, on a machine that needs no GPU; optimised, it takes twice as
+    """Compile to PTX for a compute capability, without a GPU; optimisation would take twice as
     long.
     """
     from numba import cuda
@@ -76,7 +76,7 @@ def test_the_layout_kernels_compile(level, monkeypatch):
 
 
 def test_the_reward_does_not_depend_on_fused_multiply_and_add():
-    """A GPU may round 1 - 0.9 n / n_max once instead of twice; in float32 that changes nothing."""
+    """A GPU may round 1 - 0.9 n / n_max once instead of twice; float32 hides the difference."""
     weight = Fraction(0.9)
     for limit in sorted({level.max_steps for level in LEVELS.values() if level.max_steps}):
         for n in range(1, limit + 1):
@@ -87,7 +87,7 @@ def test_the_reward_does_not_depend_on_fused_multiply_and_add():
 
 @pytest.fixture
 def no_driver(monkeypatch, tmp_path):
-    """Kernels can be compiled, to PTX, and kept."""
+    """Kernels can be compiled to PTX and cached, without a driver."""
     from numba.cuda import codegen, dispatcher
     from numba.cuda.core import config
 
@@ -99,7 +99,7 @@ def no_driver(monkeypatch, tmp_path):
 
 
 def made_again(make, *given):
-    """As another process makes it."""
+    """The kernel as another process would make it."""
     return make.__wrapped__(*given)
 
 

@@ -1,4 +1,4 @@
-"""Gymnasium's doors; the checker of vector environments on ours, upstream's and broken ones."""
+"""The Gymnasium interface; the vector environment checker on ours, upstream's and broken ones."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def upstreams(id, num_envs, mode, **options):
 
 
 def assert_same(ours, theirs):
-    """Both give the same: observations, and what a step gives beside."""
+    """Check that both return the same: observations, and the other results of a step."""
     for name in theirs[0]:
         np.testing.assert_array_equal(ours[0][name], theirs[0][name])
     for mine, other in zip(ours[1:-1], theirs[1:-1], strict=True):
@@ -72,7 +72,7 @@ def assert_same(ours, theirs):
 @pytest.mark.parametrize("mode", [AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP])
 @pytest.mark.parametrize("id", [LOCAL, "MiniGrid-Empty-Random-5x5-v0", OBSTACLES])
 def test_it_equals_gymnasiums_own_of_upstreams(id, mode):
-    """To the bit, rewards and sentences included, through resets of some, past short limits too."""
+    """Bit for bit, rewards and sentences included, with partial resets and short step limits."""
     options = {"max_steps": 17} if id == LOCAL else {}
     env = ours(id, 5, autoreset_mode=mode, mission="text", **options)
     other = upstreams(id, 5, mode, **options)
@@ -94,7 +94,7 @@ def test_it_equals_gymnasiums_own_of_upstreams(id, mode):
 
 
 def goal_seeking(steps, num_envs):
-    """Random actions that go ahead more often than not."""
+    """Random actions, mostly forward."""
     weights = np.array([2, 2, 5, 2, 1, 3, 1]) / 16
     return np.random.default_rng(1).choice(7, (steps, num_envs), p=weights)
 
@@ -223,7 +223,7 @@ def test_a_single_environment():
 
 @pytest.mark.parametrize("id", [LOCAL, "MiniGrid-DoorKey-5x5-v0"])
 def test_a_single_environment_equals_upstreams(id):
-    """Spaces, observations, rewards, ends and what can be read of it, through every step."""
+    """Spaces, observations, rewards, ends and readable attributes, at every step."""
     env: Any = gymnasium.make(f"metarims/{id}", mission="text", max_steps=40)
     other: Any = gymnasium.make(id, max_steps=40)
     assert env.observation_space == other.observation_space

@@ -1,7 +1,8 @@
-"""The GPU's launcher without a GPU: its kernels' source, thread after thread, beside the CPU's.
+"""The GPU's launcher without a GPU: the source of its kernels, run thread by thread, against the
+CPU's launcher.
 
-What is compared is what only the launcher knows: which thread takes which environment, who begins
-anew, what is kept of the episode before. What the kernels call is compiled for the CPU as ever.
+This tests what only the launcher does: which thread takes which environment, which ones begin anew,
+what is kept of the previous episode. What the kernels call is compiled for the CPU.
 """
 
 from __future__ import annotations
@@ -22,19 +23,19 @@ STEPS, NUM_ENVS = 30, 5
 
 
 class Threads:
-    """Numba's `cuda` as far as the kernels' source uses it: which thread this is."""
+    """Stand-in for the part of Numba's `cuda` that the kernels use: the index of the thread."""
 
     def __init__(self) -> None:
         self.now = 0
 
     def grid(self, dimensions: int) -> int:
-        """The running thread's number."""
+        """The index of the running thread."""
         assert dimensions == 1
         return self.now
 
 
 class Records:
-    """The batch's records; one of them stands for itself by its index."""
+    """The batch's records, where indexing gives the index."""
 
     def __init__(self, memory, count, size):
         self.all = cpu.as_records(memory, count, size)
@@ -66,9 +67,9 @@ def observe_one(write_view, settled):
 
 
 def run_as_threads(monkeypatch):
-    """Have batches take the GPU's launcher over the CPU's memory, its kernels a loop of threads.
+    """Make batches use the GPU's launcher on the CPU's memory, its kernels a loop of threads.
 
-    A thread runs the kernel's source; what that calls for one environment is the CPU's kernel.
+    A thread runs the kernel's source, which calls the CPU's kernel for one environment.
     """
     threads = Threads()
 
@@ -95,7 +96,7 @@ def run_as_threads(monkeypatch):
 
 
 def trajectory(level, **options):
-    """All that a batch gives under random actions; episodes end every few steps."""
+    """All outputs of a batch under random actions, with episodes that end every few steps."""
     env = envs.make(level, num_envs=NUM_ENVS, seed=3, **options)
     random = np.random.default_rng(0)
     seen = [*env.reset().values()]
@@ -108,7 +109,7 @@ def trajectory(level, **options):
 
 
 def nearly_over(state, random):
-    """The state with the next step the last one of two environments' episodes."""
+    """The state, changed so that the next step ends two environments' episodes."""
     memory = np.append(state.numpy(), np.zeros(RECORD.itemsize, np.uint8))
     records = view_records(memory, *state.shape)
     chosen = random.choice(NUM_ENVS, 2, replace=False)

@@ -1,4 +1,4 @@
-"""Levels are found by themselves, and words keep their numbers whatever levels there are."""
+"""Levels are found automatically, and words keep their tokens whatever levels there are."""
 
 import shutil
 import subprocess

@@ -1,4 +1,4 @@
-"""Slips in a level's function are told in one line: where, and what."""
+"""Mistakes in a level's function are reported in one line: where, and what."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def what_is_not_compiled(e: Any) -> None:
 
 
 def a_division_by_zero(e: Any) -> None:
-    """No line is known of what goes wrong as it runs."""
+    """The line of an error at run time is unknown."""
     walled(e)
     set_agent(e, 3 // (e.width - 8), 1, 0)
 

@@ -1,4 +1,4 @@
-"""Every kind of observation and picture against upstream's wrappers, through ends of episodes."""
+"""Every kind of observation and picture against upstream's wrappers, across episodes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def rgb(env, tile_size=8):
 
 
 def compare(id, wrap, steps=120, **options):
-    """Walk ours and upstream's wrapped environments side by side; give the last of upstream's."""
+    """Walk ours and upstream's wrapped environments side by side; returns upstream's last."""
     ours = envs.make(id, num_envs=COUNT, **options)
     theirs = [wrap(gymnasium.make(id, disable_env_checker=True)) for _ in range(COUNT)]
     first = ours.reset(seed=SEED)["image"]

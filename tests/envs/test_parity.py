@@ -1,4 +1,4 @@
-"""A cut of ``python -m tests.parity`` over every level, and proof that the driver finds faults."""
+"""A short ``python -m tests.parity`` on every level, and proof that the drivers find faults."""
 
 import dataclasses
 
@@ -96,7 +96,7 @@ def test_the_driver_finds_a_fault(fault, field):
 
 
 def test_the_driver_finds_another_stream():
-    """Environments seeded one off differ from upstream at once."""
+    """Environments with a seed off by one differ from upstream at once."""
 
     class OneOff(Faulty):
         def reset(self, seed):

@@ -1,4 +1,4 @@
-"""A person plays: what is drawn, which keys do what, and a game through a real terminal."""
+"""Play by hand: what is drawn, which keys do what, and a game in a real terminal."""
 
 import os
 import pty
@@ -123,7 +123,7 @@ def test_a_window_takes_the_same_keys(monkeypatch):
 
 
 def test_a_game_through_a_terminal():
-    """As a person has it: a terminal, keys, and its state as it was before."""
+    """As for a person: a terminal, keys, and the terminal's state restored."""
     ours, theirs = pty.openpty()
     command = [sys.executable, "run.py", "play", EMPTY, "--no-window", "--agent-view"]
     root = Path(__file__).parent.parent.parent
@@ -154,4 +154,4 @@ def test_a_game_through_a_terminal():
     assert "terminated after 5 steps, reward 0.95" in text
     assert "1 episodes ended, 1 of them with a reward" in text
     assert "▲" in text
-    assert text.index("\x1b[?1049h") < text.index("\x1b[?1049l")  # the screen is given back
+    assert text.index("\x1b[?1049h") < text.index("\x1b[?1049l")  # the screen is restored

@@ -1,4 +1,4 @@
-"""What holds on every level, after any actions, from any seed."""
+"""Properties of every level, after any actions, from any seed."""
 
 from functools import cache
 
@@ -57,7 +57,7 @@ def looks(cells):
 
 
 def everything(record):
-    """All loose objects: on the grid, in hand and in boxes that are there."""
+    """All loose objects: on the grid, in hand and in existing boxes."""
     count = int(record["things"])
     at, inside = record["thing_at"][:count], record["thing_inside"][:count]
     present = [n for n in range(count) if at[n] != NOTHING or n == record["held"]]
@@ -67,7 +67,7 @@ def everything(record):
 
 
 def check_nothing_is_lost(before, now):
-    """An opened box is gone; all else is still there, once."""
+    """An opened box is gone; everything else is still there, once."""
     gone = list(before)
     for thing in now:
         gone.remove(thing)
@@ -76,7 +76,7 @@ def check_nothing_is_lost(before, now):
 
 
 def check_things_are_in_place(record):
-    """Each lies where it is said to lie, the carried one nowhere."""
+    """Each thing is where the record says, the carried one nowhere."""
     cells, count = cells_of(record), int(record["things"])
     places = [int(at) for at in record["thing_at"][:count] if at != NOTHING]
     assert len(set(places)) == len(places)
@@ -91,7 +91,7 @@ def check_things_are_in_place(record):
 
 
 def check_agent_stands_where_it_may(record):
-    """On the grid, and in no wall or object; a door may be shut behind it."""
+    """On the grid, and in no wall or object; in any door."""
     x, y = int(record["x"]), int(record["y"])
     assert 0 <= x < record["width"]
     assert 0 <= y < record["height"]
@@ -100,7 +100,7 @@ def check_agent_stands_where_it_may(record):
 
 
 def check_mission_round_trips(env, tokens):
-    """Words and tokens tell each other."""
+    """Text and tokens convert to each other."""
     mission = decode(tokens)
     assert mission == env.missions()[0]
     words = encode(mission)
@@ -141,7 +141,7 @@ def field():
 
 
 def test_nothing_lies_beyond_the_edge(field):
-    """Facing off the grid, no action does a thing, and the grid's other side is not ahead."""
+    """Facing off the grid, no action has an effect, and the opposite edge is not ahead."""
     env = make(field)
     env.reset(seed=0)
     env.step(torch.tensor([0]))  # down
@@ -159,7 +159,7 @@ def test_nothing_lies_beyond_the_edge(field):
 
 
 def test_states_that_upstream_never_leaves_are_left():
-    """The second layout of this seed leaves a room no place for the agent: ours draws another."""
+    """This seed's second layout has no place for the agent in a room: ours draws another."""
     env = make("BabyAI-SynthS5R2-v0")
     env.reset(seed=3)
     rejections = env.record(0)["rejections"]

@@ -1,4 +1,4 @@
-"""The record as a rule sees it, typed, and as compiled code does: field by field."""
+"""The record's Python types against the dtype of compiled code, field by field."""
 
 from typing import get_args, get_origin, get_type_hints
 

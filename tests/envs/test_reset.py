@@ -1,4 +1,4 @@
-"""Beginning episodes: some of them, with seeds of their own, with and without autoreset."""
+"""Resets: partial ones, with individual seeds, with and without autoreset."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_a_mask_begins_only_the_chosen_anew(autoreset, observation):
 
 @pytest.mark.parametrize("autoreset", [True, False])
 def test_some_begin_anew_instead_of_acting(autoreset):
-    """As a step of the others and a reset of these: streams, missions, rewards and ends."""
+    """Equals a step of the others and a reset of these: streams, missions, rewards and ends."""
     env, apart = (envs.make(OBSTACLES, 6, autoreset=autoreset, max_steps=9) for _ in range(2))
     anew = torch.tensor([True, False, False, True, False, False])
     for each in (env, apart):

@@ -12,7 +12,7 @@ from envs import rng
 from envs.record import RECORD
 from envs.seeding import seed_records
 
-# Rules have no entries for Python; these do.
+# Compiled rules cannot be called from Python; these can.
 rand_int = njit(lambda e, low, high: rng.rand_int(e, low, high))
 rand_below_or_at = njit(lambda e, highest: rng.rand_below_or_at(e, highest))
 rand_float = njit(lambda e: rng.rand_float(e))

@@ -1,4 +1,4 @@
-"""Stable-Baselines3's door: its own algorithms train through it."""
+"""The Stable-Baselines3 interface: its algorithms train with it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Upstream's environments into a batch, and a batch's into upstream's, in mid-episode."""
+"""Upstream's environments to a batch and back, in mid-episode."""
 
 import contextlib
 import io
@@ -22,12 +22,12 @@ def one_level_a_function():
 
 
 def walk(seed, count):
-    """Random actions that go ahead more often than not."""
+    """Random actions, mostly forward."""
     return np.random.default_rng(seed).choice(7, count, p=np.array([2, 2, 5, 2, 1, 3, 1]) / 16)
 
 
 def make_upstream(id, seed, actions):
-    """Upstream's environment after some actions, begun anew where an episode ended."""
+    """Upstream's environment after some actions, reset when an episode ends."""
     env = gymnasium.make(id, disable_env_checker=True)
     with contextlib.redirect_stdout(io.StringIO()):
         env.reset(seed=seed)
@@ -39,7 +39,7 @@ def make_upstream(id, seed, actions):
 
 
 def follow(batch, upstreams, actions):
-    """Step both; every observation, outcome and next episode must be the same."""
+    """Step both; every observation, outcome and later episode must be equal."""
     for action in actions:
         step = batch.step(torch.full((len(upstreams),), int(action)))
         final, missions = step.final_obs, batch.missions()

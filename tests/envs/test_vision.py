@@ -1,4 +1,4 @@
-"""Our view of random grids against upstream's, for every size of view."""
+"""Our view of random grids against upstream's, for every view size."""
 
 from __future__ import annotations
 

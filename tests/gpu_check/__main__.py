@@ -1,8 +1,8 @@
-"""``python -m tests.gpu_check``: checks and measures on a GPU, and writes a report in Markdown.
+"""``python -m tests.gpu_check``: check and measure on a GPU, and write a report in Markdown.
 
-Each step has a process of its own, and one that fails keeps none of the others from being taken;
-the exit code is 1 where one failed, 2 where there is no GPU. `--dry-run` takes every step without
-one, small and in one process, and says what stood in.
+Each step runs in a separate process, and a failure does not stop the others; the exit code is 1 if
+one failed, 2 if there is no GPU. `--dry-run` takes every step without one, at a small scale and in
+one process, and says what stood in for it.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class GpuCheck:
     """Check and measure on a GPU.
 
     Attributes:
-        dry_run: take every step without a GPU, small.
+        dry_run: take every step without a GPU, at a small scale.
         out: file for the report.
         only: steps to take: launch, trajectories, cells, determinism, captured, stacked, envs,
             train, learning, seeds, tf32.
@@ -88,7 +88,7 @@ class GpuCheck:
     only: tuple[str, ...] = ()
 
     def run(self) -> bool:
-        """Take the steps, write the report anew after each, and say whether all hold."""
+        """Take the steps, rewriting the report after each; returns whether all hold."""
         names = [step.name for step in STEPS]
         for name in self.only:
             check_choice("step", name, names)
@@ -107,7 +107,7 @@ class GpuCheck:
 
 
 def main() -> int:
-    """Run it; the exit code."""
+    """Run the command; returns the exit code."""
     os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # or cuBLAS is not deterministic
     try:
         return 0 if tyro.cli(GpuCheck).run() else 1

@@ -1,4 +1,4 @@
-"""The steps that check: a GPU's numbers beside the CPU's, the definitions', and its own again."""
+"""The checks: a GPU's results against the CPU's, the definitions' and its own again."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ from .report import Outcome, in_a_line
 from .scale import DOORKEY, SIMULATOR, Scale
 
 ROOT = Path(__file__).parents[2]
-NEAR = 1e-6  # in double precision what is not the same is off by more
+NEAR = 1e-6  # real differences in double precision are larger
 Seen = Iterator[dict[str, Tensor]]
 
 
 def trajectory(level: str, num_envs: int, steps: int, device: str) -> Seen:
-    """What a batch gives at its reset and at each step of random actions, on the CPU."""
+    """A batch's outputs at its reset and at each step of random actions, moved to the CPU."""
     env = envs.make(level, num_envs=num_envs, device=device)
     actions = np.random.default_rng(0).integers(0, env.num_actions, (steps, num_envs))
     yield {name: each.cpu() for name, each in env.reset(seed=0).items()}
@@ -54,7 +54,7 @@ def trajectory(level: str, num_envs: int, steps: int, device: str) -> Seen:
 
 
 def first_difference(ours: Seen, theirs: Seen) -> str:
-    """Where two of them differ first, "" where they do not."""
+    """Where two trajectories first differ, "" if they do not."""
     for step, (a, b) in enumerate(zip(ours, theirs, strict=True)):
         for name, each in a.items():
             if not torch.equal(each, b[name]):
@@ -64,7 +64,7 @@ def first_difference(ours: Seen, theirs: Seen) -> str:
 
 @contextmanager
 def threads_of_a_gpu() -> Iterator[None]:
-    """Within it batches take the GPU's launcher, its kernels a loop of threads on the CPU."""
+    """Inside the block batches use the GPU's launcher, its kernels a loop of threads on the CPU."""
     from ..envs.test_launches import run_as_threads
 
     with pytest.MonkeyPatch.context() as patch:
@@ -73,7 +73,7 @@ def threads_of_a_gpu() -> Iterator[None]:
 
 
 def compare_trajectories(scale: Scale) -> Outcome:
-    """Every level on both devices, bit for bit; kernels compile on all cores."""
+    """Every level on both devices, bit for bit, in one process per core."""
     found = dict[str, str]()
     for each in compare_side_by_side(scale):
         found |= each
@@ -86,7 +86,7 @@ def compare_trajectories(scale: Scale) -> Outcome:
 
 
 def compare_side_by_side(scale: Scale) -> Iterator[dict[str, str]]:
-    """Levels that are drawn by one function in one process, as many of these as there are cores."""
+    """As `compare_levels`, with the levels of one function in one process, on all cores."""
     drawn = dict[object, list[str]]()
     for level in scale.levels:
         drawn.setdefault(find_level(level).generate, []).append(level)
@@ -98,7 +98,7 @@ def compare_side_by_side(scale: Scale) -> Iterator[dict[str, str]]:
 
 
 def compare_levels(scale: Scale) -> dict[str, str]:
-    """Where each level's trajectories differ first, "" where they do not, or why there are none."""
+    """Where each level's trajectories first differ, "" if they do not, or why they failed."""
     found = {}
     for level in scale.levels:
         ours = list(trajectory(level, scale.num_envs, scale.steps, "cpu"))
@@ -106,13 +106,13 @@ def compare_levels(scale: Scale) -> dict[str, str]:
             theirs = trajectory(level, scale.num_envs, scale.steps, scale.device)
             try:
                 found[level] = first_difference(iter(ours), theirs)
-            except Exception as error:  # of another library's, too; the others go on
+            except Exception as error:  # other libraries' too; the other levels go on
                 found[level] = in_a_line(error)
     return found
 
 
 def compare_cells(scale: Scale) -> Outcome:
-    """Fused spans, values and gradients, beside the definitions in single and double precision."""
+    """Fused spans' values and gradients against the definitions in single and double precision."""
     if scale.dry:
         return interpret_cells()
     outcomes = list(real_outcomes(scale.device))
@@ -126,12 +126,12 @@ def compare_cells(scale: Scale) -> Outcome:
 
 
 def interpret_cells() -> Outcome:
-    """Some of them, in a process in which Triton interprets."""
+    """Some of the cells, in a process in which Triton interprets."""
     return outcome_of(["-m", "tests.agents.cores.spans", "--few"], TRITON_INTERPRET="1")
 
 
 def outcome_of(words: list[str], **variables: str) -> Outcome:
-    """What a process of Python's says, and whether it ends well."""
+    """The output of a Python process, and whether it succeeded."""
     told = os.environ | variables
     words = [sys.executable, *words]
     done = subprocess.run(words, cwd=ROOT, env=told, capture_output=True, text=True)
@@ -140,7 +140,7 @@ def outcome_of(words: list[str], **variables: str) -> Outcome:
 
 @contextmanager
 def deterministic() -> Iterator[None]:
-    """Within it PyTorch refuses what could come out otherwise the next time."""
+    """Inside the block PyTorch refuses nondeterministic operations."""
     torch.use_deterministic_algorithms(True)
     try:
         yield
@@ -149,12 +149,12 @@ def deterministic() -> Iterator[None]:
 
 
 def compare_runs(scale: Scale) -> Outcome:
-    """Two runs of one seed, parameter by parameter."""
+    """Compare two runs of one seed, parameter by parameter."""
     return compare_parameters(scale, False, f"with {scale.batch} environments")
 
 
 def compare_captured(scale: Scale) -> Outcome:
-    """A run as it is and the same one with its iterations captured, parameter by parameter."""
+    """Compare a run with and without captured iterations, parameter by parameter."""
     if scale.dry:
         chosen = ["-k", "replays_are_what_iterations_are[lstm]"]
         return outcome_of(["-m", "pytest", "-q", "tests/metarims/test_graphs.py", *chosen])
@@ -162,7 +162,7 @@ def compare_captured(scale: Scale) -> Outcome:
 
 
 def compare_parameters(scale: Scale, capture: bool, how: str) -> Outcome:
-    """A run as it is and the same one again, captured or not."""
+    """Compare a run that is not captured with the same run again, captured or not."""
     rows, hold = [], True
     for agent in scale.agents:
         with deterministic():
@@ -189,7 +189,7 @@ def parameters_after(agent: str, scale: Scale, capture: bool) -> Mapping[str, An
 
 @contextmanager
 def double() -> Iterator[None]:
-    """Within it all is in double precision, by the definitions."""
+    """Inside the block everything is in double precision, by the definitions."""
     torch.set_default_dtype(torch.float64)
     try:
         with agents.definitions():
@@ -199,7 +199,7 @@ def double() -> Iterator[None]:
 
 
 def compare_seeds(scale: Scale) -> Outcome:
-    """Runs that learn at once beside the same runs alone: their parameters, to rounding."""
+    """Compare the parameters of runs trained at once and alone, to rounding."""
     rows, hold = [], True
     for agent in scale.agents:
         with double():
@@ -211,7 +211,7 @@ def compare_seeds(scale: Scale) -> Outcome:
 
 
 def off_from_alone(agent: str, scale: Scale) -> float:
-    """How far the parameters of two seeds at once are from what they are alone."""
+    """The largest relative difference of two seeds' parameters, trained at once and alone."""
     told = {"env": (DOORKEY,), "device": scale.device, "num_envs": scale.batches[0]}
     configs = [replace_at(find_preset(agent), told | {"seed": seed}) for seed in (1, 2)]
     ours, theirs = (

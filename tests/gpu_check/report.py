@@ -1,4 +1,4 @@
-"""Steps, what came of them, and the report in Markdown."""
+"""Steps, their outcomes, and the report in Markdown."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PACKAGES = ("torch", "triton", "numba", "numba-cuda", "navix", "xminigrid", "jax
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a step found: whether what must hold does, and lines of Markdown."""
+    """What a step found: whether its requirement holds, and lines of Markdown."""
 
     holds: bool
     lines: list[str]
@@ -30,13 +30,13 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Step:
-    """Something to check or to measure.
+    """A check or a measurement.
 
     Attributes:
-        name: as `--only` has it.
-        title: as the report has it.
-        run: does it.
-        stand_in: what stands in for a GPU where there is none.
+        name: as in `--only`.
+        title: as in the report.
+        run: runs it.
+        stand_in: what stands in for a GPU in a dry run.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Done:
-    """A step that was taken: what it found, why it could not where it raised, and its seconds."""
+    """A step that was taken: its outcome, the error if it raised one, and its seconds."""
 
     step: Step
     outcome: Outcome
@@ -56,12 +56,12 @@ class Done:
 
     @property
     def holds(self) -> bool:
-        """Whether it went through and what must hold does."""
+        """Whether it ran and its requirement holds."""
         return not self.error and self.outcome.holds
 
 
 def take(step: Step, scale: Scale) -> Done:
-    """Take a step; if it fails that is what came of it, and no more."""
+    """Take a step; an exception becomes its outcome."""
     start = time.perf_counter()
     try:
         outcome, error = step.run(scale), ""
@@ -73,8 +73,8 @@ def take(step: Step, scale: Scale) -> Done:
 
 
 def take_apart(step: Step, scale: Scale) -> Done:
-    """Take a step in a process of its own, which may die of it: a capture that fails leaves
-    PyTorch's generators of no use.
+    """Take a step in a separate process, which it may crash: a failed capture leaves PyTorch's
+    generators unusable.
     """
     context = multiprocessing.get_context("spawn")
     start = time.perf_counter()
@@ -86,12 +86,12 @@ def take_apart(step: Step, scale: Scale) -> Done:
 
 
 def in_a_line(error: Exception) -> str:
-    """What went wrong."""
+    """The error in one line."""
     return f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"
 
 
 def write_up(done: Sequence[Done], scale: Scale) -> str:
-    """The report, a section a step."""
+    """The report, one section per step."""
     lines = [f"# {'A dry run without a GPU' if scale.dry else machine()}", ""]
     lines += [f"{versions()}.", ""]
     for each in done:
@@ -116,7 +116,7 @@ def machine() -> str:
 
 
 def versions() -> str:
-    """Those of Python and of what matters here, as far as it is installed."""
+    """The versions of Python and of the relevant packages that are installed."""
     found = [(package, installed_version(package)) for package in PACKAGES]
     named = [f"{package} {version}" for package, version in found if version]
     return ", ".join([f"Python {platform.python_version()}", *named])

@@ -1,4 +1,4 @@
-"""How much the steps do, and where: on a GPU, and without one."""
+"""The scale of the steps and their device: on a GPU, and without one."""
 
 from __future__ import annotations
 
@@ -13,23 +13,22 @@ DOORKEY = "MiniGrid-DoorKey-5x5-v0"
 
 @dataclass(frozen=True)
 class Scale:
-    """What the steps are told.
+    """Sizes and durations of the steps.
 
     Attributes:
-        device: where it runs.
+        device: where the steps run.
         levels, num_envs, steps: of trajectories.
-        agents, batch, iterations: of runs that are to be the same; the last agent is the one to
-            learn.
-        captures: whether iterations are captured as CUDA graphs, one way or both; the last one is
-            what most is timed by.
+        agents, batch, iterations: of runs that must be equal; the last agent is also the one that
+            learns.
+        captures: whether iterations are captured as CUDA graphs, one way or both; most is timed in
+            the last way.
         raced: levels whose environments are timed, the first beside peers.
         sizes: numbers of environments that are timed.
         batches: numbers of environments that agents are timed with.
-        seconds, rounds: of what is timed.
-        frames, until: the most that an agent learns from, and the success that ends it.
-        seeds: how many runs learn at once.
-        memory, side: how many numbers are copied, and how long matrices' sides are, for what the
-            device can do.
+        seconds, rounds: of timing.
+        frames, until: the most frames that an agent learns from, and the success rate that ends it.
+        seeds: number of runs that learn at once.
+        memory, side: numbers copied, and the side of matrices multiplied, to measure the device.
     """
 
     device: str
@@ -53,7 +52,7 @@ class Scale:
 
     @property
     def dry(self) -> bool:
-        """Whether there is no GPU, and something stands in for it."""
+        """Whether this is a dry run, with a stand-in for the GPU."""
         return self.device == "cpu"
 
 

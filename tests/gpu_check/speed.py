@@ -1,4 +1,4 @@
-"""The steps that measure: environments, training, and one agent that learns."""
+"""The measurements: environments, training, and an agent that learns."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from .scale import DOORKEY, SIMULATOR, Scale
 
 
 def rate_of(work: Callable[[], object], device: str, seconds: float) -> float:
-    """How often a second it is done, over at least so many."""
+    """Executions of the work per second, over at least ``seconds``."""
     for _ in range(3):
         work()
     wait_for(torch.device(device))
@@ -51,20 +51,20 @@ def rate_of(work: Callable[[], object], device: str, seconds: float) -> float:
 
 
 def bytes_per_second(scale: Scale) -> float:
-    """What the device reads and writes where it copies."""
+    """The bytes that a copy on the device reads and writes per second."""
     x, y = torch.empty(2, scale.memory, device=scale.device).unbind()
     return 2 * x.nbytes * rate_of(lambda: y.copy_(x), scale.device, scale.seconds)
 
 
 def flops_per_second(scale: Scale, tf32: bool) -> float:
-    """What it computes in products of matrices, in single precision or by tensor cores in TF32."""
+    """FLOP/s of matrix products, in single precision or by tensor cores in TF32."""
     a, b = torch.randn(2, scale.side, scale.side, device=scale.device).unbind()
     with in_tf32() if tf32 else nullcontext():
         return 2 * scale.side**3 * rate_of(lambda: a @ b, scale.device, scale.seconds)
 
 
 def race_environments(scale: Scale) -> Outcome:
-    """Steps a second at every size, and of the peers on the first level."""
+    """Steps per second at every size, and of the peers on the first level."""
     can = bytes_per_second(scale)
     peers = [] if scale.dry else [s for s in SIMULATORS[1:] if s.on_gpu and s.package != "envs"]
     here = [peer for peer in peers if peer.version and jax_has_gpu()]
@@ -88,31 +88,31 @@ def race_environments(scale: Scale) -> Outcome:
 
 
 def races(scale: Scale) -> Iterator[tuple[str, int, bool]]:
-    """Levels at every size, captured or, at the largest one, both ways."""
+    """Levels at every size, in the last way of ``captures``, at the largest size in all."""
     for level, size in itertools.product(scale.raced, scale.sizes):
         for capture in scale.captures if size == scale.sizes[-1] else scale.captures[-1:]:
             yield level, size, capture
 
 
 def time_engine(level: str, size: int, capture: bool, scale: Scale) -> float | str:
-    """Steps a second in the median round, here and not in a process of its own, where its kernels
-    would be compiled anew; or why there are none.
+    """Steps per second in the median round, or the error. In this process, since another would
+    compile the kernels anew.
     """
     try:
         burst = start_engine(level, size, scale.device, capture=capture)
         burst()
         return statistics.median(time_burst(burst, scale.seconds) for _ in range(scale.rounds))
-    except Exception as error:  # of another library's, too; the other sizes go on
+    except Exception as error:  # other libraries' too; the other sizes go on
         return in_a_line(error)
 
 
 def as_cell(found: float | str) -> str:
-    """A speed as a table has it."""
+    """A speed as a table cell."""
     return found if isinstance(found, str) else f"{found:,.0f}"
 
 
 def entries(those: list[Simulator], scale: Scale) -> list[Entry]:
-    """Peers, ready to race at the best of the larger sizes."""
+    """The peers as entries of a race, each at the best of the larger sizes."""
     level, sizes = scale.raced[0], scale.sizes[-3:]
     return [
         Entry(s.name, s.version, level, partial(start_best, s, level, sizes, scale.device))
@@ -121,21 +121,21 @@ def entries(those: list[Simulator], scale: Scale) -> list[Entry]:
 
 
 def bytes_of_a_step(level: str) -> float:
-    """Of one environment, if a step reads and writes all that it is, and writes what is seen."""
+    """Bytes per environment if a step reads and writes its state and writes the observation."""
     env = envs.make(level, num_envs=1)
     seen = env.reset()
     return 2 * env.state.nbytes + sum(each.nbytes for each in seen.values())
 
 
 def jax_has_gpu() -> bool:
-    """Whether JAX, asked in a process of its own, has one."""
+    """Whether JAX, in a separate process, finds a GPU."""
     code = "import jax; print(jax.default_backend())"
     asked = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     return asked.stdout.strip() == "gpu"
 
 
 def time_training(scale: Scale) -> Outcome:
-    """Frames a second of learning, where the time goes, and memory."""
+    """Frames per second of training, where the time goes, and memory."""
     precisions = sorted({tf32 for _, tf32 in ways(scale)})
     can, rows = {tf32: flops_per_second(scale, tf32) for tf32 in precisions}, []
     for agent in scale.agents:
@@ -160,14 +160,14 @@ def time_training(scale: Scale) -> Outcome:
 
 
 def ways(scale: Scale) -> list[tuple[bool, bool]]:
-    """Ways to learn: not captured and captured, and the last of these in TF32 as well."""
+    """(capture, TF32): each way of ``captures``, and the last one in TF32 as well."""
     plain = [(capture, False) for capture in scale.captures]
     return plain if scale.dry else [*plain, (scale.captures[-1], True)]
 
 
 def time_learner(config: RunConfig, work: float, scale: Scale) -> tuple[str, ...]:
-    """An agent that learns: its form, its speed, what that is times the work of a frame, memory
-    and, unless its iterations are captured, shares of time.
+    """One agent's row: its form, frames per second, these times the work of a frame, memory and,
+    unless iterations are captured, shares of time.
     """
     gc.collect()
     if not scale.dry:
@@ -190,8 +190,8 @@ def time_learner(config: RunConfig, work: float, scale: Scale) -> tuple[str, ...
 
 
 def learn_at_once(scale: Scale, tf32: bool = False) -> Outcome:
-    """Many seeds in one process, until each succeeds as often as it is to; where their iterations
-    cannot be captured, as they are.
+    """Many seeds in one process, until each reaches the success rate; without capture if iterations
+    cannot be captured.
     """
     for capture in reversed(scale.captures):
         try:
@@ -202,7 +202,7 @@ def learn_at_once(scale: Scale, tf32: bool = False) -> Outcome:
 
 
 def learn_in(scale: Scale, way: dict[str, bool]) -> Outcome:
-    """The same in one way."""
+    """Many seeds in one process, captured and in TF32 or not."""
     with tempfile.TemporaryDirectory() as folder:
         seeds = range(1, scale.seeds + 1)
         configs = [replace_at(to_learn(scale, folder, seed), way) for seed in seeds]
@@ -221,14 +221,14 @@ def learn_in(scale: Scale, way: dict[str, bool]) -> Outcome:
 
 
 def to_learn(scale: Scale, folder: str, seed: int) -> RunConfig:
-    """A run until it succeeds as often as it is to."""
+    """The configuration of a run until it reaches the success rate."""
     told: dict[str, object] = {"env": (DOORKEY,), "device": scale.device, "seed": seed}
     told |= {"out": f"{folder}/seed-{seed}", "frames": scale.frames, "until": scale.until}
     return replace_at(find_preset(scale.agents[-1]), told | {"num_envs": scale.batches[0]})
 
 
 def learn(scale: Scale) -> Outcome:
-    """One run, until it succeeds as often as it is to."""
+    """One run, until it reaches the success rate."""
     with tempfile.TemporaryDirectory() as folder:
         config = to_learn(scale, folder, 1)
         summary = train(config, *build(SIMULATOR.make, config))

@@ -1,4 +1,4 @@
-"""Small environments, made of tensors, whose best policy and value are known by hand."""
+"""Small environments made of tensors, whose best policy and value are known by hand."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,10 +20,10 @@ class ProbeStep:
 
 
 class Probe:
-    """A batch of environments that count their steps; subclasses say what is seen and earned.
+    """A batch of environments that count their steps; subclasses define observations and rewards.
 
-    `state` holds all that changes: the step count, a secret drawn at each episode's start, and the
-    random stream it is drawn from.
+    `state` holds all that changes: the step count, a secret drawn at the start of each episode, and
+    the random stream it is drawn from.
     """
 
     length = 1  # steps of an episode
@@ -31,7 +31,7 @@ class Probe:
     num_actions = 2
     vocabulary: Sequence[str] = ("<pad>", "go")
     one_mission = False
-    image_shape = (7, 7, 3)  # which the agents of probes are made for before they get an encoder
+    image_shape = (7, 7, 3)  # agents are built for this before they get the probes' encoder
     bits = 1  # of the secret
     seen = 4
 
@@ -71,11 +71,11 @@ class Probe:
         return {"features": self.observe(self.state[:, 0], self.state[:, 1])}
 
     def observe(self, count: Tensor, secret: Tensor) -> Tensor:
-        """[B, seen]."""
+        """Observations, [B, seen]."""
         return torch.ones(len(count), self.seen)
 
     def reward(self, count: Tensor, secret: Tensor, actions: Tensor) -> Tensor:
-        """[B]."""
+        """Rewards, [B]."""
         raise NotImplementedError
 
 
@@ -87,7 +87,7 @@ class Bandit(Probe):
 
 
 class Endless(Probe):
-    """Pays 1 at every step and is cut after five: V = 1 / (1 − γ), if truncation bootstraps."""
+    """Pays 1 at every step and is truncated after five: V = 1 / (1 − γ), with bootstrapping."""
 
     length, cut = 5, True
 
@@ -96,7 +96,7 @@ class Endless(Probe):
 
 
 class Recall(Probe):
-    """Shows a secret bit first and asks for it after `length` steps: without memory, a coin."""
+    """Shows a secret bit first and asks for it at the last of `length` steps: needs memory."""
 
     length = 20
 
@@ -111,9 +111,9 @@ class Recall(Probe):
 
 
 class Contexts(Probe):
-    """Two contexts with opposite right answers to what is seen: it pays to switch modules.
+    """Two contexts with opposite right answers to what is shown: it pays to switch modules.
 
-    The secret's first bit is the context, one of the others is shown at each step.
+    The first bit of the secret is the context; each step shows one of the others.
     """
 
     length, bits = 4, 5

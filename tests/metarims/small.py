@@ -15,7 +15,7 @@ PRESETS = [name for name in names("preset") if not name.startswith("toy")]
 def configured(preset="metarims", **changes):
     """A preset with spans a quarter as long, small layers, and some settings changed.
 
-    Paths are spelt with two underscores for a dot; those that the preset lacks are passed over.
+    Paths have two underscores for a dot; those that the preset lacks are ignored.
     """
     config = find_preset(preset)
     small = {

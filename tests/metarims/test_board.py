@@ -1,4 +1,4 @@
-"""What TensorBoard is given: by its own reader, and that nothing learns otherwise for it."""
+"""What TensorBoard gets, checked by its own reader; training does not depend on it."""
 
 import io
 
@@ -41,7 +41,7 @@ def read(folder):
 
 @pytest.fixture(scope="module")
 def shown(tmp_path_factory):
-    """What there is of a run of two iterations, looked at after each."""
+    """The events of a run of two iterations, with pictures of each."""
     out = tmp_path_factory.mktemp("board")
     run = configured(env=("probe-0",), out=str(out), frames=320, seed=3, pictures=1e-9)
     run = replace_at(run, {"fast.learning_rate": 0.01})

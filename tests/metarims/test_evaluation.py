@@ -1,4 +1,4 @@
-"""Evaluation: a fixed number of episodes, settled beforehand."""
+"""Evaluation: a number of episodes fixed in advance."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from .small import make_agent
 
 
 class ShortWins(Probe):
-    """An episode ends at once with a reward, or after 30 steps without: even odds."""
+    """An episode ends at once with a reward or after 30 steps without, with equal probability."""
 
     length = 30
 
@@ -58,7 +58,7 @@ def test_gives_exactly_the_episodes_asked_for(num_envs, episodes):
 
 
 def test_tells_how_far_it_is():
-    """Every 32 turns, by when each of 16 environments has been through one or two losses of 30."""
+    """Every 32 steps, in which each of 16 environments has one or two losses of 30."""
     told = []
     evaluate(make_agent(), ShortWins(16), 1000, watch=lambda given: told.append(int(given)))
     assert told[0] == 0

@@ -1,7 +1,7 @@
-"""Captured iterations, replayed, are what iterations are, to the bit.
+"""Replays of captured iterations equal plain iterations, bit for bit.
 
-In place of a GPU, which captures them as a graph, a tape notes PyTorch's operations and the
-environments' kernels and does them again on the same memory; a number that is read is refused.
+In place of a GPU, which captures a graph, a tape records PyTorch's operations and the environments'
+kernels and repeats them on the same memory; reading a value back is refused.
 """
 
 import sys
@@ -38,7 +38,7 @@ READS = ("_local_scalar_dense", "nonzero", "_unique2", "masked_select", "equal")
 
 
 class Tape(TorchDispatchMode):
-    """Captures on a CPU: work is done once to be noted, and undone."""
+    """Captures on a CPU: runs the work once to record it, and undoes it."""
 
     def __init__(self):
         super().__init__()
@@ -84,7 +84,7 @@ class Tape(TorchDispatchMode):
         return made
 
     def keep(self, tensor):
-        """For undoing: what was there before the work began."""
+        """Save a tensor's content from before the work, to undo it."""
         if isinstance(tensor, torch.Tensor) and storage_of(tensor) not in self.made:
             self.kept.append((tensor, tensor.detach().clone()))
 
@@ -96,7 +96,7 @@ class Tape(TorchDispatchMode):
                     before.copy_(now)
 
     def launch(self, kernel, count, *arrays):
-        """A kernel on a CPU, which does not know that it is to pass over -1."""
+        """Run a kernel on the CPU, whose kernels do not skip -1: drop these first."""
 
         def work():
             chosen = [a[a >= 0] if is_chosen(a) else a for a in arrays]
@@ -125,7 +125,7 @@ def is_chosen(array):
 
 @pytest.fixture(autouse=True)
 def _as_on_a_gpu(monkeypatch):
-    """Agents by their definition, which read nothing; no rows are counted, no classes checked."""
+    """Agents by their definitions and stand-ins for what would read values back, as on a GPU."""
     monkeypatch.setattr("torch.nn.functional.one_hot", one_hot)
     monkeypatch.setattr("metarims.rollout.counts_rows", lambda device, runs: False)
     with definitions():
@@ -133,7 +133,7 @@ def _as_on_a_gpu(monkeypatch):
 
 
 class Kept(Contexts):
-    """Its state stays where it is."""
+    """Keeps its state in the same memory."""
 
     def step(self, actions):
         kept = self.state
@@ -160,7 +160,7 @@ def probe(preset, tape):
 
 
 def stack(preset, tape):
-    """Two runs at once, on levels with missions, whose episodes are cut short."""
+    """Two runs at once, on levels with missions and short episodes."""
     gpu = pytest.importorskip("envs.gpu")
     env = envs.make(2 * LEVELS, num_envs=8, max_steps=7)
     shared = {name: getattr(gpu, name) for name in ("find_ended", "copy_rows", "copy")}
@@ -171,7 +171,7 @@ def stack(preset, tape):
 
 
 def learnt(make, preset, capture):
-    """What is left after some iterations: the learner, its environments and the last figures."""
+    """The state after some iterations: of the learner, its environments and the last figures."""
     tape = Tape()
     learner, env = make(preset, tape)
     iterate = Captured(learner, tape).iterate if capture else learner.iterate
@@ -209,7 +209,7 @@ def test_replays_of_stacked_runs_are_what_iterations_are(preset):
 
 @pytest.mark.parametrize("seeds", [(1,), (1, 2)])
 def test_a_captured_run_leaves_what_another_does(seeds, tmp_path, monkeypatch):
-    """Checkpoints and metrics, of a run alone and of two at once."""
+    """Checkpoints and metrics, of one run and of two at once."""
 
     def taped(learner, run, device):
         return Captured(learner, Tape()).iterate if run.capture else learner.iterate
@@ -221,7 +221,7 @@ def test_a_captured_run_leaves_what_another_does(seeds, tmp_path, monkeypatch):
 
 
 def left_by(seeds, folder, capture):
-    """By runs of as many iterations and replays, on a probe."""
+    """What runs of these iterations, or replays, on a probe leave."""
     base = settings("lstm", env=("probe-0",), frames=(WARM + AFTER) * 4 * 20, capture=capture)
     told = [{"seed": seed, "out": str(folder / str(seed))} for seed in seeds]
     configs = [replace_at(base, own | {"checkpoint_frames": 1}) for own in told]
@@ -242,7 +242,7 @@ def left_by(seeds, folder, capture):
 
 @contextmanager
 def told_by_an_error_of_its_own():
-    """As PyTorch's graphs end where work in them fails."""
+    """Raise the error that PyTorch's graphs raise if work in them fails."""
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""The loops: what they move, what they leave, and that together they can be plain PPO."""
+"""The loops: which parameters they move, and that together they can be plain PPO."""
 
 from dataclasses import replace
 
@@ -34,7 +34,7 @@ def joint(steps=20, **settings):
 
 
 def learn(agent, loops, iterations=1, tasks=1, algorithm=PLAIN):
-    """Train on a probe; gives the learner and the last iteration."""
+    """Train on a probe; returns the learner and the last iteration."""
     env = Contexts(NUM_ENVS, tasks)
     learner = Learner(agent, loops, algorithm, 1, env.device)
     cursor = begin(env, agent, 1)
@@ -51,7 +51,7 @@ def snapshot(agent):
 
 
 def moved(agent, before):
-    """The groups of which every parameter, or none, is bit-equal to before."""
+    """The groups with a parameter that is not bit-equal to before."""
     same = {
         group: {torch.equal(a, b) for a, b in zip(parameters, before[group], strict=True)}
         for group, parameters in agent.groups().items()
@@ -160,7 +160,7 @@ def plain_ppo(agent: RecurrentPolicy, iterations: int) -> None:
 
 
 def test_the_rates_of_groups_scale_their_steps():
-    """One step of Adam moves a parameter by the rate: a quarter of it, a quarter of the way."""
+    """One step of Adam moves a parameter by the rate: a quarter of the rate, a quarter as far."""
     steps = {}
     for rate in (1.0, 0.25):
         agent = make_agent()
@@ -245,7 +245,7 @@ def test_a_loop_whose_loss_reaches_nothing_is_refused(groups):
 
 
 def test_no_step_is_taken_once_the_policy_has_moved_too_far():
-    """The first minibatch is learnt from, the others find the policy too far away by then."""
+    """The first minibatch takes a step, after which the policy is too far for the others."""
     loops = joint(learning_rate=1e-2, attention_rate=1.0, epochs=1, minibatches=4)
     bounded, free = make_agent(seed=2), make_agent(seed=2)
     _, iteration = learn(bounded, loops, algorithm=PPO(target_kl=1e-6))

@@ -1,4 +1,4 @@
-"""What is damaged, missing or not finite is said in a line, and what is whole is gone on from."""
+"""Damaged, missing or non-finite data are reported in one line; intact ones are resumed from."""
 
 import json
 import os
@@ -23,7 +23,7 @@ ITERATION = 8 * 20
 
 @pytest.fixture
 def run(tmp_path):
-    """A run of three iterations, each of which was kept."""
+    """A run of three iterations, each with a checkpoint."""
     out = tmp_path / "run"
     config = configured(
         "lstm", env=("level",), out=str(out), frames=3 * ITERATION, checkpoint_frames=1
@@ -33,14 +33,14 @@ def run(tmp_path):
 
 
 def go_on(run, env=None, iterations=4):
-    """Resume it; its agent."""
+    """Resume a run; returns its agent."""
     agent = agent_of(run.config, 1)
     resume(run, env or Contexts(8), agent, frames=iterations * ITERATION)
     return agent
 
 
 class Unreal(Contexts):
-    """Its rewards are no numbers from some step on."""
+    """Its rewards are NaN from some step on."""
 
     left = 30
 

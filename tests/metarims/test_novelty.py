@@ -1,4 +1,4 @@
-"""The bonus for what is new: noted by hand, learnt from and not reported."""
+"""The bonus for novelty: by hand, learnt from and not reported."""
 
 from types import SimpleNamespace
 
@@ -50,7 +50,7 @@ def test_situations_fall_into_slots_as_by_chance():
 
 
 class Corridor(Endless):
-    """Five steps long, one place further with each, seen as such."""
+    """Five steps long, each one place further, and observed so."""
 
     @property
     def situations(self):

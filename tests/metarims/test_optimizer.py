@@ -20,13 +20,13 @@ def flat(groups: dict[str, list[nn.Parameter]]) -> list[nn.Parameter]:
 
 
 def descend(groups: dict[str, list[nn.Parameter]]) -> None:
-    """Gradients of something that depends on every parameter that wants one."""
+    """Gradients of a function of every parameter that requires one."""
     wanted = [parameter for parameter in flat(groups) if parameter.requires_grad]
     torch.stack([(p - 1).pow(4).sum() for p in wanted]).sum().backward()
 
 
 def test_counts_steps_in_single_precision_whatever_the_parameters_have():
-    """As a GPU's kernel reads it."""
+    """As the GPU's kernel expects."""
     groups = {"one": [nn.Parameter(torch.randn(3, dtype=torch.float64))]}
     optimizer = GroupedAdam(groups)
     optimizer.set_rates({"one": 0.1}, ALL)

@@ -1,4 +1,4 @@
-"""Probe environments: each trains to the value that is known by hand."""
+"""Probe environments: agents learn the value that is known by hand."""
 
 import pytest
 import torch
@@ -21,7 +21,7 @@ QUICK = {
 
 
 class Forgetful(torch.nn.Module):
-    """An agent that begins anew at every step."""
+    """An agent that resets its state at every step."""
 
     def __init__(self, agent):
         super().__init__()
@@ -33,7 +33,7 @@ class Forgetful(torch.nn.Module):
 
 
 def trainings(probe, preset, iterations, seed=1, *, forgetful=False, discount=0.9, **options):
-    """An agent, again and again, after each ten iterations more."""
+    """An agent, yielded after every ten iterations."""
     env = probe(64)
     config = configured(preset, **(QUICK | {"ppo__discount": discount} | options))
     agent = agent_of(config, seed)
@@ -47,7 +47,7 @@ def trainings(probe, preset, iterations, seed=1, *, forgetful=False, discount=0.
 
 
 def trained(probe, preset, iterations, **options):
-    """An agent after some iterations, and the value it gives to an episode's first step."""
+    """An agent after some iterations, and its value of an episode's first step."""
     *_, agent = trainings(probe, preset, iterations, **options)
     return agent, forward_step(agent, begin(probe(64), agent, 2)).value.mean().item()
 
@@ -61,13 +61,13 @@ def test_bandit(preset):
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_truncation_bootstraps(preset):
-    """1 / (1 − 0.8) = 5; a truncation taken for an end would give at most Σ 0.8^t = 3.4."""
+    """1 / (1 − 0.8) = 5; truncation as termination would give at most Σ 0.8^t = 3.4."""
     _, value = trained(Endless, preset, 30, discount=0.8)
     assert value == pytest.approx(5.0, rel=0.1)
 
 
 def learns(probe, preset, score, target, limit=60, seeds=3, **options):
-    """Whether one of a few seeds gets there: a greedy policy may stay where it is good enough."""
+    """Whether one of a few seeds succeeds: a greedy policy may get stuck in a local optimum."""
     return any(
         score(evaluate(agent, probe(64), 256)) > target
         for seed in range(1, seeds + 1)

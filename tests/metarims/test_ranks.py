@@ -1,4 +1,4 @@
-"""Ranks: together they learn what one rank would, and a run of theirs goes on as it was."""
+"""Ranks: together they learn what one rank would, and their runs can be resumed."""
 
 import json
 import os
@@ -29,13 +29,13 @@ ROOT = Path(__file__).parent.parent.parent
 EMPTY = "MiniGrid-Empty-5x5-v0"
 SPANS = ["--steps", "20", "--fast.span", "20", "--slow.span", "20"]
 SMALL = ["--num-envs", "8", "--device", "cpu", *SPANS]
-MOST = 0.01  # of the gradient's norm
+MOST = 0.01  # the maximum of the gradient's norm
 PARTS = torch.tensor([[1.0, 2.0, 4.0], [8.0, 16.0, -3.0]])  # of one tensor, a rank's each
 
 
 def learnt(rank=0, of=1):
-    """What a step of Adam makes of the PPO loss on a rank's part of one batch: moments and
-    parameters; and the KL, and the gradient's norm, which is more than the most that is let pass.
+    """A step of Adam on the PPO loss of a rank's part of one batch: moments and parameters, the KL
+    and the gradient's norm, which exceeds the maximum.
     """
     torch.set_num_threads(1)
     agent, env, loops = make_agent("rims", seed=3), Contexts(8), configured("rims").loops

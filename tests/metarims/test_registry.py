@@ -1,4 +1,4 @@
-"""The registry: names, files of one's own."""
+"""The registry: names, and files of the user's."""
 
 import pytest
 

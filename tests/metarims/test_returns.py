@@ -9,7 +9,7 @@ from metarims.returns import finished_episodes, generalized_advantages
 
 
 def scalar_advantages(rewards, values, next_values, terminated, truncated, discount, gae_lambda):
-    """One environment, from the definition: a sum forward from every step to its episode's end."""
+    """One environment, by definition: a sum forward from every step to its episode's end."""
     advantages = []
     for t in range(len(rewards)):
         total, weight = 0.0, 1.0
@@ -41,7 +41,7 @@ def test_equals_a_scalar_reference_on_1000_rollouts():
 
 
 def test_by_hand():
-    """γ = ½, λ = ½: Â_1 = 1 + ½·8 − 2 = 3 at the cut, Â_0 = 0 + ½·2 − 4 + ¼·3 = −2¼."""
+    """γ = ½, λ = ½: Â_1 = 1 + ½·8 − 2 = 3 at the truncation, Â_0 = 0 + ½·2 − 4 + ¼·3 = −2¼."""
     advantages = generalized_advantages(
         torch.tensor([[0.0], [1.0]]),
         torch.tensor([[4.0], [2.0]]),

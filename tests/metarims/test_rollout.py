@@ -1,4 +1,4 @@
-"""What a rollout holds: states at the spans' starts, bootstraps past a cut, finished episodes."""
+"""Rollouts: states at the starts of spans, bootstraps after truncation, finished episodes."""
 
 import pytest
 import torch
@@ -61,7 +61,7 @@ def test_a_cut_bootstraps_from_the_last_observation_with_the_state_before_the_re
 def test_last_observations_lead_to_the_same_however_many_are_looked_at_at_once(
     monkeypatch, at_once
 ):
-    """As of one run, where only those that were cut are looked at, and of two side by side."""
+    """For one run, only truncated ones are evaluated; for two at once, all are."""
     monkeypatch.setattr("metarims.rollout.TOGETHER", at_once)
     env, agent = Endless(4), make_agent("lstm")
     generators = [torch.Generator().manual_seed(seed) for seed in (1, 2)]

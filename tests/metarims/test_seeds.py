@@ -1,6 +1,6 @@
-"""Runs trained at once are what they are alone, to rounding, with folders of their own.
+"""Runs trained at once equal runs trained alone, to rounding, and have their own folders.
 
-All is in double precision, where rounding stays far below what is compared.
+Everything is in double precision, where rounding is far below the tolerance.
 """
 
 import pytest
@@ -42,7 +42,7 @@ def config(folder, seed, preset="lstm", iterations=3, **changes):
 
 
 class Doubles(Contexts):
-    """In double precision."""
+    """Observes in double precision."""
 
     def observe(self, count, secret):
         return super().observe(count, secret).double()
@@ -70,13 +70,13 @@ def alone(configs, make=lambda: Doubles(8)):
 
 
 def rows(run):
-    """The lines of metrics without the clock's readings."""
+    """The rows of metrics.jsonl without times."""
     clock = ("time/fps", "time/time_elapsed")
     return [{name: row[name] for name in row if name not in clock} for row in run.metrics()]
 
 
 def assert_alike(ours, theirs):
-    """Two runs' folders: the same to rounding, and to the bit in what is not rounded."""
+    """Two runs' folders are equal, up to rounding where numbers are rounded."""
     one, other = ours.load(), theirs.load()
     assert one.tensors.keys() == other.tensors.keys()
     for name, tensor in one.tensors.items():
@@ -115,7 +115,7 @@ def test_runs_at_once_are_what_they_are_alone(tmp_path, preset, changes):
 
 
 def test_levels_missions_and_truncations_are_each_runs_own():
-    """In environments of several levels, whose episodes are cut short."""
+    """In environments of several levels with short episodes."""
     small = {"num_envs": 4, "max_steps": 7, "fast__minibatches": 2, "fast__epochs": 1}
     settings = configured("rims", env=LEVELS, **small)
 
@@ -145,7 +145,7 @@ def test_levels_missions_and_truncations_are_each_runs_own():
 def test_interrupted_and_called_again_they_go_on(tmp_path):
     at_once([config(tmp_path / "whole", seed, "metarims", 4) for seed in SEEDS])
     at_once([config(tmp_path / "halves", seed, "metarims", 2) for seed in SEEDS])
-    ahead = load_run(tmp_path / "halves" / "seed-2")  # one that was kept later than the others
+    ahead = load_run(tmp_path / "halves" / "seed-2")  # a checkpoint later than the others'
     metarims.resume(
         ahead, Doubles(8), agent_of(ahead.config, 2), onlookers=SEEN, frames=3 * ITERATION
     )
@@ -173,7 +173,7 @@ def test_a_run_that_is_done_rests_while_the_others_go_on(tmp_path):
 
 
 class Unreal(Doubles):
-    """The second run's rewards are no numbers."""
+    """The second run's rewards are NaN."""
 
     def reward(self, count, secret, actions):
         found = super().reward(count, secret, actions)

@@ -1,4 +1,4 @@
-"""Settings: paths, changes, JSON, and every default written once."""
+"""Settings: paths, changes, JSON, and that every default is written once."""
 
 import ast
 import json
@@ -139,7 +139,7 @@ def test_a_preset_states_what_makes_it_and_nothing_else(name):
 
 
 def settings_classes(settings):
-    """The classes of a tree of settings."""
+    """The classes in a tree of settings."""
     yield type(settings)
     for field in fields(settings):
         value = getattr(settings, field.name)

@@ -55,7 +55,7 @@ def test_interquartile_mean_leaves_out_the_outer_quarters():
 
 
 def test_strata_are_drawn_from_apart():
-    """Two levels, all runs alike on each: whatever is drawn, half of the scores are 0, half 1."""
+    """On each of two levels all runs are equal: in any sample half of the scores are 0, half 1."""
     assert stratified_mean([[0.0] * 4, [1.0] * 4]) == 0.5
     assert stratified_interval([[0.0] * 4, [1.0] * 4]) == (0.5, 0.5)
     low, high = interquartile_interval([0.0] * 4 + [1.0] * 4)

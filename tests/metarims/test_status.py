@@ -1,4 +1,4 @@
-"""How far something is, where the output is no terminal."""
+"""Progress messages when the output is not a terminal."""
 
 from types import SimpleNamespace
 

@@ -1,4 +1,4 @@
-"""Told to stop, a run keeps its iteration; two processes do not train one run; a lost one ends."""
+"""A stopped run keeps its iteration; one process at a time trains a run; an orphan ends."""
 
 import json
 import os
@@ -27,7 +27,7 @@ COMMAND = [sys.executable, "run.py", "train", "--env", "MiniGrid-Empty-5x5-v0", 
 
 
 class Telling(Contexts):
-    """An environment in which somebody sends a signal at some step."""
+    """An environment in which a signal arrives at some step."""
 
     at = 5
 
@@ -39,7 +39,7 @@ class Telling(Contexts):
 
 
 def tell(number):
-    """Send this process a signal, and give it the time to hear it."""
+    """Send this process a signal, and wait until it can arrive."""
     os.kill(os.getpid(), number)
     time.sleep(1)
 
@@ -62,7 +62,7 @@ def test_the_first_signal_is_noted_and_the_second_one_comes_through():
 
 
 class Deaf:
-    """What does not let exceptions through, as a compiler's call back does not."""
+    """Swallows exceptions, as a compiler's callback does."""
 
     def __del__(self) -> None:
         tell(signal.SIGTERM)
@@ -174,7 +174,7 @@ def test_sigterm_leaves_a_checkpoint_and_a_code_that_says_so(tmp_path):
         run.terminate()
         assert run.stderr is not None
         said = next(line for line in run.stderr if line.startswith("stopped"))
-        assert time.monotonic() - told < 60  # ten seconds, were the machine its own
+        assert time.monotonic() - told < 60  # ten seconds on an idle machine
     assert run.returncode == 128 + signal.SIGTERM
     assert f"go on with: python run.py resume {out}" in said
     last = json.loads((out / "metrics.jsonl").read_text().splitlines()[-1])

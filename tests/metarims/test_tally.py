@@ -1,4 +1,4 @@
-"""Episodes count where they began: by hand, and against the truth of a known mixture."""
+"""Episodes count where they began: by hand, and on a mixture with a known success rate."""
 
 import math
 import random

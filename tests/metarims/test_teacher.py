@@ -1,4 +1,4 @@
-"""Demonstrations as lessons: all are shown, in order; cloning them learns what they do."""
+"""Learning from demonstrations: all are shown, in order; cloning learns to act like them."""
 
 import json
 from dataclasses import dataclass, replace
@@ -35,7 +35,7 @@ class Lessons:
 
 
 def numbered(lengths):
-    """Episodes that show their number and the step's, with the step as action and reward."""
+    """Episodes that show their number and the step, with the step as action and reward."""
     steps = torch.cat([torch.arange(length) for length in lengths])
     numbers = torch.arange(len(lengths)).repeat_interleave(torch.tensor(lengths))
     features = torch.stack([numbers, steps, steps, steps], 1).float()
@@ -44,7 +44,7 @@ def numbered(lengths):
 
 
 def expert(episodes=64):
-    """What one does who knows the contexts."""
+    """The actions of an expert that knows the contexts."""
     env = Contexts(1)
     obs, seen, acted, earned = env.reset(5), [], [], []
     for _ in range(episodes * env.length):
@@ -110,7 +110,7 @@ def test_a_listener_sees_whole_episodes():
 
 @pytest.mark.parametrize("preset", ["lstm", "rims"])
 def test_what_the_agent_thinks_goes_with_what_is_shown(preset):
-    """Read at once, step by step or in spans, with the states in between."""
+    """In one go, step by step or in spans, with the states in between."""
     teacher, agent = teacher_of(numbered(LENGTHS), preset=preset)
     rollout = teacher.show(agent, 20, 5)
     whole = agent(rollout.obs, agent.initial_state(3), rollout.starts)
@@ -136,7 +136,7 @@ def test_ranks_share_the_episodes(monkeypatch):
 
 
 def test_the_value_is_of_what_the_agent_does_itself():
-    """Shown are rewards 0, 1, 2 with γ = ½, so 1, 2, 2 to the end; done is what pays 0 or 1."""
+    """Shown rewards 0, 1, 2 with γ = ½ have returns 1, 2, 2; the agent's own actions pay 0 or 1."""
     teacher, agent = teacher_of(numbered([3]), listeners=2)
     env = Contexts(2, tasks=2)
     rollout, _ = collect_rollout(env, agent, begin(env, agent, 1), 12, 6, seeded(env.device, 1))

@@ -1,4 +1,4 @@
-"""A run on disk: what it leaves, that it goes on to the bit, and that it is not overwritten."""
+"""A run on disk: its files, that it resumes bit for bit, and that it is not overwritten."""
 
 import json
 import math
@@ -39,7 +39,7 @@ def resume(out, preset="metarims", **changes):
 
 
 def rows(out):
-    """metrics.jsonl without the clock's readings."""
+    """The rows of metrics.jsonl without times."""
     lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     clock = ("time/fps", "time/time_elapsed")
     return [{name: row[name] for name in row if name not in clock} for row in lines]
@@ -59,7 +59,7 @@ def test_a_resumed_run_equals_the_uninterrupted_one_bit_for_bit(tmp_path, preset
 
 
 def test_goes_on_by_other_random_numbers_where_generators_are_of_another_kind(tmp_path):
-    """As a GPU's, whose state takes 16 bytes, is on a CPU."""
+    """A GPU's generator, whose state takes 16 bytes, on a CPU."""
 
     def after(name, last_byte):
         train(tmp_path / name, iterations=2)
@@ -97,11 +97,11 @@ def test_the_agent_of_a_run_can_be_loaded(tmp_path):
 
 
 def test_words_are_read_as_they_were_learnt(tmp_path):
-    """A checkpoint knows words by their tokens, which levels of one's own give in their order."""
+    """A checkpoint stores words by token; those of the user's levels depend on their order."""
     train(tmp_path)
     run, agent = metarims.load_run(tmp_path), make_agent()
     learnt = agent.vocabulary
-    agent.vocabulary = (*learnt, "pond")  # which came after it
+    agent.vocabulary = (*learnt, "pond")  # a word added later
     run.load_agent(agent)
     agent.vocabulary = learnt[:-1]
     with pytest.raises(UsageError, match=r"the word 'go', which no level has here: --import FILE"):
@@ -111,7 +111,7 @@ def test_words_are_read_as_they_were_learnt(tmp_path):
         run.load_agent(agent)
     manifest = max((tmp_path / "checkpoints").glob(f"*/{MANIFEST}"))
     before = {name: x for name, x in json.loads(manifest.read_text()).items() if name != SEAL}
-    manifest.write_text(json.dumps({**before, "vocabulary": []}))  # as the first ones were
+    manifest.write_text(json.dumps({**before, "vocabulary": []}))  # as in the oldest runs
     run.load_agent(agent)
 
 

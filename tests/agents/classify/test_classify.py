@@ -1,4 +1,4 @@
-"""Classifiers: every head on one small data set, costs, the estimator study, what is left."""
+"""Classifiers: every head on a small data set, costs, the estimator study, files."""
 
 import json
 import math
@@ -30,7 +30,7 @@ SMALL = ClassifyConfig(batch=32, width=16, learning_rate=0.1)
 
 
 def stripes(count=240, seed=0):
-    """Two tasks that disagree: is there a vertical bar, and is there none."""
+    """Two opposite tasks: is there a vertical bar, and is there none."""
     generator = torch.Generator().manual_seed(seed)
     bar = torch.rand(count, generator=generator) < 0.5
     images = 0.1 * torch.rand(count, 1, 8, 8, generator=generator)
@@ -81,7 +81,7 @@ def test_only_chosen_blocks_learn():
 
 
 def moved(trainer, learners=(BLOCKS, ROUTER)):
-    """Whether the blocks and whether the router are others after a step."""
+    """Whether a step changes the blocks, and whether it changes the router."""
     router = trainer.model.router_parameters()
     deciding = {id(parameter) for parameter in router}
     parts = [[p for p in trainer.model.parameters() if id(p) not in deciding], router]

@@ -1,4 +1,4 @@
-"""Data in its standard formats, written here by hand; and what is said when it is not there."""
+"""Data in their standard formats, written by hand, and the messages if they are missing."""
 
 import gzip
 

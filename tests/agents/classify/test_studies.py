@@ -1,4 +1,4 @@
-"""Studies: rows of settings that there are; what is trained, kept, gone on with and shown."""
+"""Studies: valid rows of settings; what is trained, kept, resumed and shown."""
 
 import csv
 import json
@@ -102,7 +102,7 @@ def test_a_study_trains_what_is_missing_and_leaves_its_tables(tmp_path, monkeypa
     again = json.loads((tmp_path / "runs" / gone).read_text())
     assert again["epochs"] == json.loads(files[gone])["epochs"]  # the same training
     rows = list(csv.DictReader((tmp_path / "split.csv").read_text().splitlines()))
-    assert len(rows) == 8  # a line for each arm of each axis, the one of both in both
+    assert len(rows) == 8  # a line for each arm of each axis; a shared arm is in both
     assert [row["blocks"] == "" for row in rows if row["axis"] == "method"] == [True, False] * 2
 
     (tmp_path / "runs" / gone).write_text('{"epochs": 3}')

@@ -1,7 +1,7 @@
-"""Fused spans beside their definitions: ``TRITON_INTERPRET=1 python -m tests.agents.cores.spans``.
+"""Fused spans against their definitions: ``TRITON_INTERPRET=1 python -m tests.agents.cores.spans``.
 
-Triton's interpreter has to be chosen before kernels are made, so the tests call this in a process
-of its own; `tests.gpu_check` calls `compare` on a GPU.
+Triton's interpreter must be chosen before kernels are made, so the tests call this in a separate
+process; `tests.gpu_check` calls `compare` on a GPU.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from agents.frames import Frames, as_frames
 from agents.missions import Instruction, run_fused, run_lstm
 from metarims.stacked import StackedAgent
 
-BOUND = 1e-5  # that a form may be off by, or ten times what the definition is
+BOUND = 1e-5  # the error allowed, or ten times the definition's
 INPUTS = 5
 SMALL = RIMsConfig(
     modules=3, active=2, hidden=6, key=4, value=5, communication_heads=2, communication_key=3
@@ -35,12 +35,12 @@ SMALL = RIMsConfig(
 
 
 def stack(cell: Any, runs: int) -> StackedAgent:
-    """So many of a cell as one."""
+    """Several copies of a cell, stacked as one."""
     return StackedAgent([cell] * runs)
 
 
 def of_all(run: Callable[..., Any]) -> Callable[..., Any]:
-    """A form of one cell as one of a stack, whose environments lie side by side."""
+    """Apply a form of one cell to a stack, whose environments lie side by side."""
 
     def run_all(cells: StackedAgent, frames: Frames, state: Any, starts: Tensor) -> Any:
         def run_one(parameters: Mapping[str, Tensor], x: Tensor, *own: Any) -> Any:
@@ -78,7 +78,7 @@ class Case:
 
     @property
     def one(self) -> Any:
-        """The cell, or one of them."""
+        """The cell, or one of several."""
         return self.cell.agents[0] if isinstance(self.cell, StackedAgent) else self.cell
 
     def frames(self, x: Tensor) -> Frames:
@@ -88,7 +88,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How far forms in single precision are from the definition in double, as `off_by` says."""
+    """Errors of forms in single precision against the definition in double, by `off_by`."""
 
     name: str
     fused: float
@@ -96,12 +96,12 @@ class Outcome:
 
     @property
     def holds(self) -> bool:
-        """Whether the fused one is near enough."""
+        """Whether the fused form is close enough."""
         return self.fused <= max(BOUND, 10 * self.defined)
 
 
 def small_cases() -> Iterator[Case]:
-    """Every variant, with sizes that are no power of two and batches that are no whole tile."""
+    """Every variant, with sizes that are not powers of two and batches that are not whole tiles."""
     yield Case("LSTM, two tiles", LSTM(INPUTS, 6), 3, 17)
     alone = replace(SMALL, modules=1, active=1, hidden=1, choice="fixed")
     yield Case("RIMs, one module, one step", alone.make_cell(INPUTS), 1, 17)
@@ -125,7 +125,7 @@ def stacked_cases() -> Iterator[Case]:
 
 
 def real_cases() -> Iterator[Case]:
-    """Sizes of presets, over spans and batches as they are trained on."""
+    """The sizes, spans and batches of presets."""
     yield Case("LSTM", LSTM(128, 96), 40, 1024)
     for attention in ("null", "sparse"):
         for active in (1, 3, 5):
@@ -153,8 +153,8 @@ def forms(cell: Any) -> tuple[Callable[..., Any], Callable[..., Any]]:
 def numbers(
     run: Callable[..., Any], alike: Tensor, case: Case, x: Tensor, state: Any, starts: Tensor
 ) -> list[Tensor]:
-    """What a span gives of the environments that are `alike` [B], and the gradients of a function
-    of that.
+    """A span's outputs in the environments chosen by `alike` [B], and the gradients of a function
+    of these.
     """
     x = x.detach().requires_grad_()
     moving = [each.detach().requires_grad_() for each in state[:2]]
@@ -169,21 +169,21 @@ def numbers(
 
 
 def _only(alike: Tensor, x: Tensor) -> Tensor:
-    """x [..., B, F] with zeros for those that are not."""
+    """x [..., B, F] with zeros for the environments that are not chosen."""
     return torch.where(alike.unsqueeze(1), x, 0)
 
 
 def act(
     run: Callable[..., Any], case: Case, x: Tensor, state: Any, starts: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Without gradients: outputs [T, B, F], and who was active, bool [T, B, n]; of an LSTM none."""
+    """Without gradients: outputs [T, B, F], and active modules, bool [T, B, n]; of an LSTM none."""
     with torch.no_grad():
         outputs, _, *seen = run(case.cell, case.frames(x), state, starts)
     return outputs.flatten(2), seen[0] if seen else starts.unsqueeze(2)[..., :0]
 
 
 def given(case: Case, device: str) -> tuple[Any, Tensor, Any, Tensor]:
-    """The cell with biases, and a random input, state, and where episodes start."""
+    """The cell with random biases, and random input, state and episode starts."""
     cell = case.cell.to(device)
     with torch.no_grad():
         for parameter in cell.parameters():
@@ -199,9 +199,9 @@ def given(case: Case, device: str) -> tuple[Any, Tensor, Any, Tensor]:
 
 
 def compare(case: Case, device: str) -> Outcome:
-    """Both forms in single precision, beside the definition in double.
+    """Both forms in single precision, against the definition in double.
 
-    Environments in which modules tie so nearly that precision decides are left out: few.
+    Omits the few environments in which modules tie so closely that precision decides.
     """
     cell, x, state, starts = given(case, device)
     double = tuple(each.double() if each.is_floating_point() else each for each in state)
@@ -224,7 +224,7 @@ def compare(case: Case, device: str) -> Outcome:
 
 
 def compare_reading(runs: int, words: int, missions: int, device: str) -> Outcome:
-    """Missions read by stacked agents' LSTMs, likewise."""
+    """As `compare`, for missions read by stacked agents' LSTMs."""
     reader = Instruction(9, INPUTS, 6)
     given = [torch.randn(runs, *weight.shape, device=device) for weight in reader.lstm.parameters()]
     x = torch.randn(runs, words, missions, INPUTS, device=device)
@@ -240,28 +240,28 @@ def compare_reading(runs: int, words: int, missions: int, device: str) -> Outcom
 
 
 def off_by(found: list[Tensor], exact: list[Tensor]) -> float:
-    """The largest difference, as a share of the largest number of what it is in and a tenth."""
+    """The largest difference, relative to the largest number of its tensor plus a tenth."""
     pairs = [(a.double(), b.double()) for a, b in zip(found, exact, strict=True)]
     shares = [(a - b).abs().max() / (0.1 + b.abs().max()) for a, b in pairs]
     return torch.stack(shares).max().item()  # NaN where one is
 
 
 def small_outcomes() -> Iterator[Outcome]:
-    """Of all that there is of small ones, on the CPU."""
+    """The outcomes of all small cases, on the CPU."""
     for case in chain(small_cases(), stacked_cases()):
         yield compare(case, "cpu")
     yield compare_reading(2, 3, 17, "cpu")
 
 
 def real_outcomes(device: str) -> Iterator[Outcome]:
-    """Of all that there is of the sizes of presets."""
+    """The outcomes of all cases with the sizes of presets."""
     for case in real_cases():
         yield compare(case, device)
     yield compare_reading(32, 12, 640, device)
 
 
 def report(outcomes: Iterable[Outcome]) -> bool:
-    """Prints a line each, and says whether all hold."""
+    """Print one line each; returns whether all hold."""
     hold = True
     for outcome in outcomes:
         verdict = "equal" if outcome.holds else "DIFFERS"
@@ -273,7 +273,7 @@ def report(outcomes: Iterable[Outcome]) -> bool:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    torch.use_deterministic_algorithms(True)  # memory that nobody has filled in is NaN
+    torch.use_deterministic_algorithms(True)  # fills uninitialised memory with NaN
     few = 2 if "--few" in sys.argv else None
     torch.manual_seed(1)
     sys.exit(not report(islice(small_outcomes(), few)))

@@ -1,4 +1,4 @@
-"""The fused spans without a GPU: interpreted beside the definitions, and compiled for GPUs."""
+"""The fused spans without a GPU: interpreted, against the definitions, and compiled for GPUs."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ MODULES = "agents.kernels.fused_lstm", "agents.cores.rims.fused.span"
 
 
 def test_the_interpreted_kernels_equal_the_definitions():
-    """In a process of its own: Triton is told to interpret before it is imported."""
+    """In a separate process, since Triton must be told to interpret before it is imported."""
     words = [sys.executable, "-m", "tests.agents.cores.spans"]
     told = os.environ | {"TRITON_INTERPRET": "1"}
     done = subprocess.run(words, cwd=ROOT, env=told, capture_output=True, text=True)
@@ -43,7 +43,7 @@ def test_the_interpreted_kernels_equal_the_definitions():
 
 
 class Compiler(DriverBase):
-    """Triton's driver of a GPU that is not there: it has kernels compiled for it, and no more."""
+    """A Triton driver of an absent GPU, for which kernels are only compiled."""
 
     def __init__(self, capability):
         self.capability = capability
@@ -73,7 +73,7 @@ class Compiler(DriverBase):
 
 @pytest.fixture
 def compiled(monkeypatch, request):
-    """What is launched, compiled for a capability instead of run."""
+    """Compile launched kernels for a compute capability instead of running them."""
     made = []
 
     def launch(kernel, batch, runs, memory, sizes, **constants):
@@ -86,7 +86,7 @@ def compiled(monkeypatch, request):
 
 
 def spilled(cubin, folder):
-    """Bytes of memory that a thread takes for what its registers do not hold."""
+    """Bytes of spilled registers per thread."""
     path = folder / "kernel.cubin"
     path.write_bytes(cubin)
     tool = Path(triton.__file__).parent / "backends/nvidia/bin/cuobjdump"
@@ -107,7 +107,7 @@ def spilled(cubin, folder):
     indirect=["compiled"],
 )
 def test_the_kernels_compile_with_room_to_spare(compiled, name, tmp_path):
-    """As they are launched in learning and, a step at a time, in acting."""
+    """As launched in training and, one step at a time, in acting."""
     case = next(case for case in real_cases() if case.name == name)
     cell, x, state, starts = given(replace(case, steps=2, batch=4), "cpu")
     run, _ = forms(cell)

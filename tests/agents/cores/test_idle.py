@@ -1,4 +1,4 @@
-"""The loss that wakes modules that are hardly ever chosen."""
+"""The loss that revives modules that are hardly ever active."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""The LSTM core against torch's, values and gradients, and its resets."""
+"""The LSTM core against torch's: values, gradients and resets."""
 
 import pytest
 import torch
@@ -52,7 +52,7 @@ def test_equals_torch_in_values_and_gradients(wanted):
 
 
 def test_equals_the_definition_in_values_and_gradients():
-    """With resets, a batch that is no whole tile, and sizes that are no multiple of four."""
+    """With resets, a batch that is not whole tiles, and sizes that are not multiples of four."""
     torch.manual_seed(0)
     for batch, hidden in ((1, 1), (17, 6), (40, 9)):
         core = LSTM(5, hidden).double()

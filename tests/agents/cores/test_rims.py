@@ -1,4 +1,4 @@
-"""The compiled RIMs cell against its definition, step by step, and at its edges."""
+"""The compiled RIMs cell against its definition, step by step, and in edge cases."""
 
 import gc
 import inspect
@@ -66,7 +66,7 @@ def by_definition(cell):
 
 
 def gradients(outputs, inputs, seed: int = 0):
-    """Of a random linear function of the outputs."""
+    """The gradients of a random linear function of the outputs."""
     generator = torch.Generator().manual_seed(seed)
     loss = sum(
         (out * torch.randn(out.shape, dtype=torch.float64, generator=generator)).sum()
@@ -111,7 +111,7 @@ def test_gradients_of_the_last_state_may_lie_in_any_order():
 
 @pytest.mark.parametrize("seed", range(20))
 def test_single_precision_agrees_with_double(seed):
-    """To 1e-5, or where modules nearly tie and slopes are steep, as closely as the definition."""
+    """To 1e-5, or as closely as the definition, where modules nearly tie and slopes are steep."""
     cell, x, (h, c, draws), starts = random_case(seed)
     double, _, masks = run(cell, x, (h, c, draws), starts)
     exact = gradients([double], [x, *cell.parameters()])

@@ -1,4 +1,4 @@
-"""What is read off a rollout: events, information by hand, values before success."""
+"""Analyses of a rollout: events, mutual information by hand, values before success."""
 
 import math
 
@@ -21,7 +21,7 @@ from ..small import make_agent
 
 
 def rollout_of(image=None, **changes) -> Rollout:
-    """Four steps of one environment, in which nothing happens but the changes."""
+    """Four uneventful steps of one environment, with some changes."""
     nothing = torch.zeros(4, 1, dtype=torch.bool)
     fields = {
         "obs": {"image": torch.ones(4, 1, 7, 7, 3, dtype=torch.uint8) if image is None else image},

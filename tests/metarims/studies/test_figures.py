@@ -1,4 +1,4 @@
-"""Figures and recordings: what is written, and that it shows what it should."""
+"""Figures and recordings: the files, and what they show."""
 
 import numpy as np
 import torch
@@ -66,7 +66,7 @@ def test_every_depth_of_a_routing_network_has_its_figure(tmp_path):
 
 
 class Shown(Recall):
-    """Recall as it might look."""
+    """Recall, with a picture to render."""
 
     mission_length = 1
 

@@ -1,4 +1,4 @@
-"""Levels learnt after easier ones, by runs that are written by hand."""
+"""Levels learnt after easier ones, from runs written by hand."""
 
 from PIL import Image
 
@@ -11,9 +11,9 @@ HARD = {"env": ("Hard-v0",)}
 
 
 def made(folder):
-    """Of two agents runs on an easy level and on a hard one, after it and from scratch; frames to
-    95 %, of it: 300 for the LSTM from scratch, 200 for RIMs; after 100 of the easy one the LSTM
-    needs 200 or does not get there, RIMs 100.
+    """Runs of two agents on an easy level and on a hard one, after the easy one and from scratch.
+    Frames to 95 % on the hard one: from scratch, 300 for the LSTM and 200 for RIMs; after 100
+    frames of the easy one, 200 or never for the LSTM, 100 for RIMs.
     """
     runs = []
     for agent, seed, scratch, after in (

@@ -1,4 +1,4 @@
-"""The race: rates and ratios are what they say, and every contender has a process of its own."""
+"""The race: rates and ratios are correct, and every contender has its own process."""
 
 import itertools
 import json

@@ -1,4 +1,4 @@
-"""Searches over runs that are written by hand: who makes which trial, and what comes of it."""
+"""Searches over runs written by hand: who runs which trial, and the results."""
 
 import pickle
 
@@ -21,7 +21,7 @@ LEVELS = ("A-v0", "B-v0")
 
 @pytest.fixture(autouse=True)
 def _disk_that_need_not_last(monkeypatch):
-    """A search makes sure of each step, a test need not."""
+    """Skip syncing to disk, which a search does at each step and a test need not."""
     monkeypatch.setattr("os.fsync", lambda descriptor: None)
 
 
@@ -34,7 +34,7 @@ def studies(folder, *names, trials=5, **options):
 
 
 class Trainer:
-    """Makes runs whose success rises to what their learning rate is worth."""
+    """Makes runs whose success rises to a value that depends on their learning rate."""
 
     def __init__(self, worth=lambda config: 1000 * config.loops.fast.learning_rate % 0.5):
         self.worth, self.made = worth, []

@@ -1,4 +1,4 @@
-"""Comparisons of runs that are written by hand."""
+"""Comparisons of runs written by hand."""
 
 import math
 
@@ -14,7 +14,7 @@ from metarims.studies.curves import read_curve
 
 
 def make_run(path, success, agent="lstm", seed=1, before=0, **settings):
-    """A run of one point every 100 frames and 300 episodes, after so many frames of another one."""
+    """A run with a point every 100 frames and 300 episodes, after some frames of another run."""
     preset = {"env": ("Level-v0",), "out": str(path), "seed": seed}
     run = create_run(replace_at(find_preset(agent), preset | settings))
     for n, rate in enumerate(success, 1):

@@ -1,4 +1,4 @@
-"""Runs against levels: the matrix by hand, its files, and that an experiment goes on."""
+"""Runs against levels: the matrix by hand, its files, and resuming an experiment."""
 
 import json
 from dataclasses import replace
@@ -27,7 +27,7 @@ from .test_studies import make_run
 
 
 def scores(agent, *rates):
-    """A run a seed on a near level, and as many on a far one where each does half as well."""
+    """Scores of one run per seed on a near level, and at half these success rates on a far one."""
     runs = [(str(n), "Small", agent, n) for n in range(len(rates))]
     near = [Score(*run, "Near", "", 100, r, r / 2, 9) for run, r in zip(runs, rates, strict=True)]
     far = [Score(*run, "Far", "", 100, r / 2, 0.0, 12) for run, r in zip(runs, rates, strict=True)]
@@ -42,7 +42,7 @@ def test_the_matrix_by_hand():
     assert found[ALL].value == pytest.approx((0.2 + 0.3 + 0.4 + 0.5) / 4)
     assert found["Near"].low < 0.5 < found["Near"].high
     alone = matrix(scores("a", 0.5), "mean_return")[("Small", "a")]
-    assert alone["Near"].text(100, 1) == "25.0"  # no interval: who knows how far others are
+    assert alone["Near"].text(100, 1) == "25.0"  # no interval from a single run
 
 
 def test_agents_without_modules_have_no_figure_of_modules_switched_off(tmp_path):

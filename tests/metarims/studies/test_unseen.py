@@ -1,4 +1,4 @@
-"""Levels that are not learnt, evaluated while a run learns."""
+"""Evaluating on unseen levels during training."""
 
 import numpy as np
 import pytest
@@ -33,7 +33,7 @@ def built(run):
 
 
 def evaluated(out):
-    """Frames, and what was evaluated after them."""
+    """Frames, and the evaluation after them."""
     return [
         (row["frames"], {name: x for name, x in row.items() if name.startswith("eval/")})
         for row in load_run(out).metrics()
