@@ -201,6 +201,8 @@ class Environments:
             raise ValueError(
                 f"expected actions of shape ({self.num_envs},), got {tuple(actions.shape)}"
             )
+        if actions.is_floating_point():
+            raise ValueError(f"actions must be integers, got {actions.dtype}")
         chosen = actions.to(torch.int64).contiguous()
         self._launcher.check_actions(chosen)
         image, direction = self._empty_view(self.num_envs)

@@ -76,6 +76,8 @@ def make(
 def _cut(shares: Sequence[int], part: tuple[int, int]) -> list[int]:
     """How much of each level's share falls into one part of the batch."""
     number, count = part
+    if not 0 <= number < count:
+        raise ValueError(f"part must be (k, n) with 0 <= k < n, got {part}")
     if sum(shares) % count:
         raise ValueError(f"num_envs must be a multiple of the {count} parts, got {sum(shares)}")
     size = sum(shares) // count

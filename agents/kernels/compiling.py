@@ -80,11 +80,11 @@ def is_stacked(x: Tensor) -> bool:
 def definitions() -> Iterator[None]:
     """A context in which everything runs by its definition."""
     global _compiled
-    _compiled = False
+    before, _compiled = _compiled, False
     try:
         yield
     finally:
-        _compiled = True
+        _compiled = before
 
 
 class _SourceCache(FunctionCache):

@@ -98,6 +98,7 @@ class _Reading(torch.autograd.Function):
         launch(backward, len(mission), mission, sizes, memory, (d_z, table))
         back, words = d_z.flatten(0, 1), mission.T.flatten().int()
         d_table = torch.zeros_like(table).index_add_(0, words, back @ input_weight)
+        d_table[0] = 0  # padding, which a mission without words is read as
         d_input = back.T @ table.index_select(0, words)
         d_bias = back.sum(0)
         return None, d_table, d_input, back.T @ h[:-1].flatten(0, 1), d_bias, d_bias

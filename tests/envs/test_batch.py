@@ -170,7 +170,9 @@ def test_a_missing_gpu_is_named():
         envs.make(DOOR_KEY, num_envs=2, device="cuda")
 
 
-@pytest.mark.parametrize("actions", [torch.zeros(3), torch.tensor([0, 7]), torch.tensor([-1, 0])])
+@pytest.mark.parametrize(
+    "actions", [torch.zeros(3), torch.zeros(2), torch.tensor([0, 7]), torch.tensor([-1, 0])]
+)
 def test_bad_actions_are_refused(actions):
     env = envs.make(DOOR_KEY, num_envs=2)
     env.reset()
@@ -255,6 +257,9 @@ def test_parts_of_a_batch_are_the_whole_batch(parts):
     assert torch.equal(torch.cat([piece.task for piece in pieces]), whole.task)
     with pytest.raises(ValueError, match="multiple of the 3 parts, got 8"):
         envs.make(ids, num_envs=8, part=(0, 3))
+    for part in ((2, 2), (-1, 2), (0, 0)):
+        with pytest.raises(ValueError, match=r"part must be \(k, n\) with 0 <= k < n, got"):
+            envs.make(ids, num_envs=8, part=part)
 
 
 def test_situations_are_where_agents_stand_and_what_they_carry():

@@ -38,21 +38,6 @@ class Layer(nn.Module):
         raise NotImplementedError
 
 
-class Blocks(Layer, nn.ModuleList):
-    """Any modules; `nn.Identity()` is PASS."""
-
-    __len__ = nn.ModuleList.__len__
-
-    def every(self, x: Tensor) -> Tensor:
-        """As `Layer` has it."""
-        return torch.stack([block(x) for block in self])
-
-    def in_turn(self, x: Tensor, counts: Tensor) -> Tensor:
-        """As `Layer` has it."""
-        parts = zip(self, x.split(counts.tolist()), strict=True)
-        return torch.cat([block(rows) for block, rows in parts if len(rows)])
-
-
 class Dense(Layer):
     """Fully connected layers, computed together in a few products.
 

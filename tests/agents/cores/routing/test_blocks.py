@@ -4,7 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from agents.cores.routing.blocks import Blocks, Dense
+from agents.cores.routing.blocks import Dense
+
+from .layers import Blocks
 
 
 def one_by_one(dense, x, choices):

@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch import nn
 
-from agents.cores.routing.blocks import Blocks
 from agents.cores.routing.makers import MakerConfig
 from agents.cores.routing.makers.gumbel import GumbelConfig
 from agents.cores.routing.makers.q import QConfig
@@ -17,6 +16,8 @@ from agents.cores.routing.router import RouterConfig
 from metarims.errors import UsageError
 from metarims.registry import find
 from metarims.settings import replace_at
+
+from .layers import Blocks
 
 
 def linear_blocks(count, inputs=4, outputs=4):

@@ -7,7 +7,6 @@ import pytest
 import torch
 from torch import nn
 
-from agents.cores.routing.blocks import Blocks
 from agents.cores.routing.makers import MakerConfig
 from agents.cores.routing.makers.em import EMConfig
 from agents.cores.routing.makers.gumbel import GumbelConfig
@@ -25,6 +24,8 @@ from agents.cores.routing.router import RouterConfig
 from agents.cores.routing.trace import Space, Trace, draw, gumbel
 from metarims.errors import UsageError
 from metarims.registry import find, names
+
+from ..layers import Blocks
 
 MAKERS: dict[str, type[MakerConfig]] = {
     name: cast(type[MakerConfig], find("decision maker", name)) for name in names("decision maker")
