@@ -35,21 +35,22 @@ OUTCOMES = ("rollout/success_rate", "rollout/ep_rew_mean", "rollout/ep_len_mean"
 WIDEST = 6.0  # inches; wider figures would be illegible in TensorBoard's cards
 
 GUIDE = """
-How is it going? **Scalars**, `rollout/success_rate`: the share of the last 200 episodes that
-reached their goal; `rollout/ep_rew_mean` is their return, `rollout/ep_len_mean` how long they were.
+Is it learning? Look at **Scalars**, `rollout/success_rate`: the share of the last 200 episodes that
+reached their goal. `rollout/ep_rew_mean` is their mean return, `rollout/ep_len_mean` their mean
+length in steps.
 
-- **Scalars**: `rollout/` the episodes, `time/` speed, `train/` losses (those of each loop in
-  `train_fast/` and `train_slow/`), `modules/` who works, `eval_…/` what it does on levels that it
-  does not learn, where there are any (`--eval.env`)
-- **Custom Scalars**: the same, with what belongs together in one chart
-- **Images**: the agent at work; an episode, values along episodes and before success, which
-  modules are active and at which events; earlier ones by the slider
-- **Text**: the agent's parameters and the loop that each group learns in; all settings
-- **HParams**: runs by their settings and how they ended, of a folder that holds several
+- **Scalars**: `rollout/` is about episodes, `time/` about speed; `train/` has losses (those of each
+  loop in `train_fast/` and `train_slow/`), `modules/` shows which modules are active, and `eval_…/`
+  how the agent does on levels it is not trained on, if there are any (`--eval.env`)
+- **Custom Scalars**: the same, with related figures in one chart
+- **Images**: the agent at work: an episode, values along episodes and before success, which
+  modules are active and at which events; the slider shows earlier ones
+- **Text**: the agent's parameters, the loop in which each group learns, and all settings
+- **HParams**: the settings and outcomes of several runs in a folder, side by side
 
-All over environment frames. `approx_kl` should stay near 0.01, `explained_variance` rise towards 1
-and `nonfinite` be 0; of the modules none should be `dead`, and `information` says how much their
-choice depends on what is seen.
+The x-axis is environment frames. `approx_kl` should stay near 0.01, `explained_variance` rise
+towards 1 and `nonfinite` stay 0; no module should be `dead`, and `information` measures how much
+the choice of modules depends on the input.
 """
 
 
@@ -141,16 +142,16 @@ def layout(row: Iterable[str]) -> dict[str, dict[str, list[object]]]:
             "steps": "rollout/ep_len_mean",
         },
         "loops": {
-            "policy's loss": r"train(_.+)?/policy_gradient_loss",
-            "value's loss": r"train(_.+)?/value_loss",
-            "KL divergence of an update": r"train(_.+)?/approx_kl",
-            "gradient's norm": r"train(_.+)?/gradient_norm",
+            "policy loss": r"train(_.+)?/policy_gradient_loss",
+            "value loss": r"train(_.+)?/value_loss",
+            "KL divergence per update": r"train(_.+)?/approx_kl",
+            "gradient norm": r"train(_.+)?/gradient_norm",
         },
         "modules": {
             "share of steps active": r"modules.*/use_\d+",
-            "entropy of the choice, in nats": r"modules.*/(H_A|H_A_given_X|information)",
+            "entropy of the choice of modules, in nats": r"modules.*/(H_A|H_A_given_X|information)",
         },
-        "eval": {"success rate on levels not learnt": r"eval_.*/success_rate"},
+        "eval": {"success rate on levels not trained on": r"eval_.*/success_rate"},
     }
     for category in ("modules", "eval"):
         if not any(name.startswith(f"{category}/") for name in row):

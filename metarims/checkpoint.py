@@ -107,9 +107,9 @@ def load_checkpoint(folder: Path, which: str = "") -> Checkpoint:
             faults.append(f"{name}: {error}")
             continue
         if faults:
-            note(f"{folder}: {'; '.join(faults)}; it goes back to {int(name)} frames")
+            note(f"{folder}: {'; '.join(faults)}; falling back to the one at {int(name)} frames")
         return checkpoint
-    raise UsageError(f"no whole checkpoint in {folder} ({'; '.join(faults) or 'there is none'})")
+    raise UsageError(f"no intact checkpoint in {folder} ({'; '.join(faults) or 'there is none'})")
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -118,7 +118,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     try:
         data = (path / TENSORS).read_bytes()
         if hashlib.sha256(data).hexdigest() != manifest["sha256"]:
-            raise DamagedError(f"{TENSORS} does not have the digest in {MANIFEST}")
+            raise DamagedError(f"{TENSORS} does not match the digest in {MANIFEST}")
         config, words = manifest.get("config", {}), manifest.get("vocabulary", [])
         if not isinstance(config, dict):
             raise DamagedError(f"{MANIFEST} has no configuration")
@@ -140,12 +140,12 @@ def _read_manifest(path: Path) -> dict[str, object]:
     except (ValueError, RecursionError) as error:
         raise DamagedError(f"{MANIFEST} cannot be read ({error})") from None
     if not isinstance(manifest, dict):
-        raise DamagedError(f"{MANIFEST} is none")
+        raise DamagedError(f"{MANIFEST} is not a manifest")
     if manifest.get("format") != FORMAT:
         raise DamagedError(f"format {manifest.get('format')}, expected {FORMAT}")
     own = {name: value for name, value in manifest.items() if name != SEAL}
     if manifest.get(SEAL, sealed(own)[SEAL]) != sealed(own)[SEAL]:  # early ones had none
-        raise DamagedError(f"{MANIFEST} is not what was written")
+        raise DamagedError(f"{MANIFEST} was changed or damaged")
     return own
 
 

@@ -64,7 +64,7 @@ def main(commands: Mapping[str, type], wiring: object, args: Sequence[str]) -> i
     except (MemoryError, RuntimeError, TypeError, ValueError, OverflowError) as error:
         if not ran_out_of_memory(error):
             raise
-        print(f"{PROGRAM}: not enough memory: try fewer --num-envs", file=sys.stderr)
+        print(f"{PROGRAM}: not enough memory: try a smaller --num-envs", file=sys.stderr)
         return 2
     except BrokenPipeError:  # the reader has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -117,7 +117,7 @@ def parse_run(kind: type, command: str, args: Sequence[str]) -> Command:
     preset = parts.pop("preset")
     presets = ", ".join(registry.names("preset"))
     rows = [("agent_name", _flag("agent", f"one of {presets}.", str), preset)]
-    rows.append(("config_file", _flag("config", "a config.json to begin from.", Path), None))
+    rows.append(("config_file", _flag("config", "a config.json to start from.", Path), None))
     rows += _choice_rows(base)
     hints = get_type_hints(kind, include_extras=True)
     extras = [f for f in fields(kind) if f.name not in ("config", "imported")]
@@ -155,11 +155,11 @@ def starting_point(args: Sequence[str]) -> RunConfig:
     """The configuration that ``--config`` or ``--agent`` names, or else the first preset."""
     files, agents = values_of("config", args), values_of("agent", args)
     if files and agents:
-        raise UsageError("--config has an agent already: it goes without --agent")
+        raise UsageError("--config already names an agent: leave out --agent")
     if files:
         path = Path(files[-1])
         if not path.is_file():
-            raise UsageError(f"there is no configuration {path}")
+            raise UsageError(f"no configuration file {path}")
         return read_config(path)
     name = agents[-1] if agents else registry.names("preset")[0]
     return find_preset(name)
@@ -197,7 +197,7 @@ def with_choices(settings: Value, args: Sequence[str]) -> Value:
 
 
 READ_AHEAD = ("config", "import")
-IMPORT_HELP = "files of your own that register cores, levels, algorithms and the like."
+IMPORT_HELP = "your own Python files that register cores, levels, algorithms and so on."
 
 
 def _choice_rows(settings: object) -> list[tuple[str, object, object]]:
@@ -263,7 +263,7 @@ def mistake(event: tyro_errors.ParseErrorEvent, flags: Sequence[str]) -> str:
             return f"{shown(argument)} needs a value"
         case tyro_errors.InstantiationFailure(message=message, argument=argument):
             return message if argument is None else f"{shown(argument)}: {in_words(message)}"
-    return f"{event.prog} does not understand this: see --help"
+    return f"invalid arguments for {event.prog}: see --help"
 
 
 def near_flags(flag: str, flags: Sequence[str]) -> list[str]:

@@ -155,7 +155,7 @@ class RunConfig:
         if content.get("format") != FORMAT:
             raise UsageError(
                 "made by another version of this package, whose settings had other names: "
-                "train it anew"
+                "train it again"
             )
         values = {name: value for name, value in content.items() if name != "format"}
         return cast(RunConfig, read_json(cls, values, "config.json"))

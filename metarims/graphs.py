@@ -41,9 +41,9 @@ def iterating(learner: Learner, run: RunSettings, device: torch.device) -> Itera
 def check_has(device: torch.device, capture: bool, tf32: bool) -> None:
     """Refuse capture and TF32 on a device without them."""
     if capture and device.type != "cuda":
-        raise UsageError("a GPU alone captures: it learns the same without --capture")
+        raise UsageError("--capture needs a GPU; training is the same without it")
     if tf32 and device.type != "cuda":
-        raise UsageError("a GPU alone has TF32: without --tf32 it is single precision")
+        raise UsageError("--tf32 needs a GPU; without it training is in single precision")
 
 
 @contextmanager
@@ -60,18 +60,18 @@ def in_tf32() -> Iterator[None]:
 def _captured(learner: Learner, device: torch.device) -> Iterate:
     """A function that runs captured iterations."""
     if reason := _why_not_captured(learner):
-        raise UsageError(f"{reason}: it learns the same without --capture")
+        raise UsageError(f"{reason}; training is the same without --capture")
     return Captured(learner, Graphs(device)).iterate
 
 
 def _why_not_captured(learner: Learner) -> str:
     """Why a learner's iterations cannot be captured; "" if they can."""
     if ranks.size() > 1:
-        return "several ranks are not captured"
+        return "several ranks cannot be captured"
     if learner.teacher is not None:
-        return "a run that imitates is not captured: what it is shown is settled on the host"
+        return "imitation cannot be captured, as its data are chosen on the host"
     if any(loop.per_task for _, loop in learner.loops.turns()):
-        return "per_task is not captured: how much there is of each task is read off the device"
+        return "per_task cannot be captured, as the size of each task is read from the device"
     return ""
 
 
@@ -170,6 +170,6 @@ class Captured:
         except RuntimeError as error:
             reason = str(first_of(error)).splitlines()[0]
             raise UsageError(
-                f"this run cannot be captured ({reason}): it learns the same without --capture"
+                f"this run cannot be captured ({reason}); training is the same without --capture"
             ) from error
         return iteration, cursor, replay

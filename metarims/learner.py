@@ -88,10 +88,12 @@ class Learner:
         if ranks.size() == 1:
             return
         if any(loop.per_task for _, loop in self.loops.turns()):
-            raise UsageError("per_task takes one rank: a rank may have no environment of a task")
+            raise UsageError("per_task needs a single rank: a rank may lack environments of a task")
         for name, tensor in self.agent.state_dict().items():
             if not tensor.is_floating_point():
-                raise UsageError(f"this agent takes one rank: {name} has no mean over several")
+                raise UsageError(
+                    f"this agent needs a single rank: {name} cannot be averaged over several"
+                )
 
     def _sample_trajectories(self, env: Environment, cursor: Cursor) -> tuple[Rollout, Cursor]:
         """Collect a rollout, and count its frames, per run."""

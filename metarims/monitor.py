@@ -84,7 +84,7 @@ class Monitor:
             self._board.close()
 
 
-FIRST = "first iteration, which compiles what is not kept from before"
+FIRST = "first iteration, compiling what is not yet cached"
 
 
 class ProgressLine:

@@ -140,4 +140,4 @@ def _call(collective: Callable[..., object], *arguments: object) -> None:
     try:
         collective(*arguments)
     except RuntimeError as error:
-        raise UsageError("another rank ended: go on from the last checkpoint") from error
+        raise UsageError("another rank exited: resume from the last checkpoint") from error

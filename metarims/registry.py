@@ -45,7 +45,7 @@ def register(kind: str, name: str) -> Callable[[Entry], Entry]:
 
     def enter(entry: Entry) -> Entry:
         if name in entries and _origin(entries[name]) != _origin(entry):
-            raise UsageError(f"there is a {kind} named {name!r} already")
+            raise UsageError(f"there is already a {kind} named {name!r}")
         entries[name] = entry
         return entry
 
@@ -80,7 +80,7 @@ def name_of(kind: str, entry: object) -> str:
     for name, known in _ENTRIES.get(kind, {}).items():
         if known is entry:
             return name
-    raise UsageError(f"{entry!r} is no registered {kind}")
+    raise UsageError(f"{entry!r} is not a registered {kind}")
 
 
 def import_modules(package: str) -> None:
@@ -102,7 +102,7 @@ def import_file(path: Path) -> ModuleType:
         return known
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None or not path.is_file():
-        raise UsageError(f"cannot import {path}: it is no Python file")
+        raise UsageError(f"cannot import {path}: it is not a Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses and compiled functions look themselves up there
     try:

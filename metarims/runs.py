@@ -74,8 +74,8 @@ class Run:
             path, value = changed[0] if changed else ("agent", "another")
             there = flatten(theirs).get(path, "absent")
             raise UsageError(
-                f"{self.path / CONFIG} was changed or damaged: {path} is {value} there, "
-                f"{there} in the checkpoint"
+                f"{self.path / CONFIG} was changed or damaged: {path} is {value}, "
+                f"but {there} in the checkpoint"
             )
 
     def has_begun(self) -> bool:
@@ -128,7 +128,7 @@ class Run:
         rows = [row for row in self.metrics() if row["frames"] <= frames]
         if len(rows) < iterations:
             lacking = iterations - len(rows)
-            note(f"{self.path / METRICS} lacks {lacking} of {iterations} lines: lost or damaged")
+            note(f"{self.path / METRICS}: {lacking} of {iterations} lines are lost or damaged")
         write_text(self.path / METRICS, "".join(json.dumps(row) + "\n" for row in rows))
 
     def checkpoints(self) -> set[int]:
@@ -207,7 +207,7 @@ def find_run(config: RunConfig) -> Run | None:
     if decisive(run.config) != decisive(config):
         changed = differences(decisive(run.config), decisive(config))
         path, value = next(iter(changed.items()), ("the agent", "another"))
-        raise UsageError(f"{run.path} was begun with other settings: {path} is {value} there")
+        raise UsageError(f"{run.path} was started with other settings: {path} is {value} there")
     return run
 
 
@@ -266,7 +266,7 @@ def put_parameters(agent: Agent, checkpoint: Checkpoint) -> None:
         agent.load_state_dict(values)
     except RuntimeError as error:
         first = str(error).splitlines()[1].strip()
-        raise UsageError(f"the checkpoint is of another agent: {first}") from None
+        raise UsageError(f"the checkpoint belongs to another agent: {first}") from None
 
 
 def check_words(known: Sequence[str], here: Sequence[str]) -> None:
@@ -274,13 +274,13 @@ def check_words(known: Sequence[str], here: Sequence[str]) -> None:
     for token, word in enumerate(known):
         if token >= len(here):
             raise UsageError(
-                f"the checkpoint knows the word '{word}', which no level has here: "
-                "--import FILE loads the file of its level"
+                f"the checkpoint knows the word '{word}', which no level here uses: "
+                "--import the file with its level"
             )
         if here[token] != word:
             raise UsageError(
-                f"the checkpoint reads '{word}' where '{here[token]}' is read here: "
-                "--import its own files first, in its order"
+                f"the checkpoint has the word '{word}' where '{here[token]}' is here: "
+                "--import the run's own files first, in the same order"
             )
 
 
@@ -288,7 +288,7 @@ def check_like(name: str, given: Tensor, expected: Tensor) -> None:
     """Refuse a checkpoint's tensor if its shape or dtype differs from the run's own."""
     if (given.shape, given.dtype) != (expected.shape, expected.dtype):
         raise UsageError(
-            f"the checkpoint is of no run like this: {name} is {tuple(given.shape)} of "
+            f"the checkpoint does not fit this run: {name} is {tuple(given.shape)} of "
             f"{given.dtype}, expected {tuple(expected.shape)} of {expected.dtype}"
         )
 

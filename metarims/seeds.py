@@ -41,13 +41,13 @@ def why_not_stacked(config: RunConfig) -> str:
     """Why runs of a configuration cannot be trained at once; "" if they can."""
     levels, count = len(config.environment.env), config.environment.num_envs
     if not config.agent.stacks:
-        return f"an agent of kind {config.preset} cannot be stacked"
+        return f"agent {config.preset!r} cannot be stacked"
     if config.algorithm.imitates:
-        return f"the algorithm {config.algorithm.name} cannot be stacked"
+        return f"algorithm {config.algorithm.name!r} cannot be stacked"
     if any(loop.per_task for _, loop in config.loops.turns()):
         return "per_task cannot be stacked"
     if levels and count % levels:
-        return f"stacked runs need equal shares of {levels} levels, num_envs is {count}"
+        return f"stacked runs need a num_envs divisible by the {levels} levels, got {count}"
     return ""
 
 
@@ -156,8 +156,8 @@ def _common_frames(runs: Sequence[Run | None]) -> int:
     if not common:
         stands = ", ".join(f"{max(frames):,}" for frames in known)
         raise UsageError(
-            f"the runs have no checkpoint after as many frames, they stand at {stands}: "
-            "stacked they go on together only; go on with --stacked no"
+            f"stacked runs resume from the same frame only, but these stand at {stands}: "
+            "resume them with --stacked no"
         )
     return max(common)
 

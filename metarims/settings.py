@@ -153,7 +153,7 @@ def read_json(kind: object, content: object, path: str) -> object:
 
 def _read_dataclass(kind: type, content: object, path: str) -> object:
     if not isinstance(content, Mapping):
-        raise UsageError(f"{path} must be settings by name, got {content!r}")
+        raise UsageError(f"{path} must be a mapping of settings, got {content!r}")
     given = dict(content)
     if issubclass(kind, Variant):
         kind = cast(type, registry.find(kind.kind, str(given.pop(NAME, None))))

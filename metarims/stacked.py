@@ -260,8 +260,8 @@ def stackable() -> Iterator[None]:
             raise
         reason = str(error).splitlines()[0].split(". ")[0]
         raise UsageError(
-            f"this agent or algorithm cannot be stacked ({reason}): with --stacked no its runs "
-            "train side by side"
+            f"this agent or algorithm cannot be stacked ({reason}): with --stacked no the runs "
+            "train in parallel"
         ) from error
 
 

@@ -35,7 +35,7 @@ def told_to_repeat() -> Iterator[None]:
     try:
         yield
     except Stopped:
-        print("\nstopped; the same command goes on", file=sys.stderr)
+        print("\nstopped; run the same command again to resume", file=sys.stderr)
         raise
 
 

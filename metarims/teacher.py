@@ -105,7 +105,7 @@ class Teacher:
             UsageError: it is one in other demonstrations.
         """
         if int(tensors["digest"]) != self._digest:
-            raise UsageError("the demonstrations are not those that the run began with")
+            raise UsageError("the demonstrations differ from those the run started with")
         self._taken = int(tensors["taken"])
         self._at, self._before = tensors["at"].cpu(), tensors["before"].cpu()
         device = self._actions.device

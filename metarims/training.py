@@ -113,8 +113,8 @@ class Training:
     def lament(self) -> str:
         """The message about that."""
         return (
-            f"no gradient was finite for {LOST} iterations, beginning with {self._culprit}; "
-            "the parameters are as they were before: try a lower learning_rate"
+            f"no gradient was finite for {LOST} iterations, starting with {self._culprit}; "
+            "the parameters were left unchanged: try a lower learning_rate"
         )
 
     def _own_tensors(self) -> dict[str, Tensor]:
@@ -164,7 +164,7 @@ class Training:
             raise
         except (LookupError, RuntimeError, TypeError, ValueError, OverflowError) as error:
             reason = str(error).splitlines()[0]
-            raise UsageError(f"the checkpoint is of no run like this: {reason}") from None
+            raise UsageError(f"the checkpoint does not fit this run: {reason}") from None
 
     def _restore(self, checkpoint: Checkpoint) -> None:
         tensors, numbers = checkpoint.tensors, checkpoint.numbers
@@ -290,7 +290,7 @@ def resume(
             training = Training(run.config, env, agent, shown)
             training.restore(run.load())
         else:
-            note(f"{run.path} was cut off before its first checkpoint: it begins")
+            note(f"{run.path} was cut off before its first checkpoint: starting again")
             training = from_the_start(run.config, env, agent, shown)
             keep(run, training)
         if ranks.rank() == 0:
@@ -360,8 +360,8 @@ def keep(run: Run, training: Training) -> int:
     """Checkpoint all ranks; returns the frames. `UsageError` if a parameter is not finite."""
     if lost := nonfinite_parameter(training.agent):
         raise UsageError(
-            f"{run.path}: {lost} is not finite after {training.tally.frames} frames, and is not "
-            "kept; the checkpoints before it are whole: try a lower learning_rate"
+            f"{run.path}: {lost} is not finite after {training.tally.frames} frames, so it "
+            "was not saved; earlier checkpoints are intact: try a lower learning_rate"
         )
     checkpoint = training.checkpoint()
     if ranks.rank() == 0:

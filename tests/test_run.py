@@ -68,7 +68,7 @@ def complaint(capsys, *args):
         ([*TRAIN, "--lr", "1"], ["nearest: --fast.learning-rate, --slow.learning-rate"]),
         ([*TRAIN, "--frames", "1e5"], ["--frames: must be a whole number, got '1e5'"]),
         ([*TRAIN, "--ppo.clip", "x"], ["--ppo.clip: must be a number, got 'x'"]),
-        ([*TRAIN, "--out", "x", "--device", "gpu"], ["device 'gpu' is unknown; there is cpu"]),
+        ([*TRAIN, "--out", "x", "--device", "gpu"], ["device 'gpu' is unknown; choose cpu"]),
         ([*TRAIN, "--env", "My-Own-v0", "--out", "x"], ["(--import FILE loads more)"]),
         (["reproduce"], ["missing: NAME, --out"]),
         (["reproduce", "fig3", "--out", "x", "--episode", "1"], ["--scale", "--first-seed"]),
@@ -93,14 +93,14 @@ def complaint(capsys, *args):
         (["evaluate", "nothing-here", "--episodes"], ["--episodes needs a value"]),
         (["evaluate"], ["missing: RUN"]),
         ([*TRAIN, "--out", "x", "--core", "rimz"], ["unknown core 'rimz'; nearest: rims"]),
-        ([*TRAIN, "--out", "x", "--import", "no.py"], ["no.py: it is no Python file"]),
+        ([*TRAIN, "--out", "x", "--import", "no.py"], ["no.py: it is not a Python file"]),
         (["train", "--config", "nowhere.json"], ["nowhere.json"]),
-        ([*TRAIN, "--config", "x.json"], ["it goes without --agent"]),
+        ([*TRAIN, "--config", "x.json"], ["leave out --agent"]),
         (["search", "--vary", "fast.epochz=1,2"], ["unknown setting 'fast.epochz'; nearest: "]),
-        (["search", "--vary", "fast.epochs=a..b"], ["a range has numbers for its ends"]),
+        (["search", "--vary", "fast.epochs=a..b"], ["the ends of a range must be numbers"]),
         (["search", "--vary", "fast.epochs=one,two"], ["fast.epochs must be of type int"]),
         (["search", "--vary", "fast.epochs"], ["expected PATH=LOW..HIGH or PATH=ONE,OTHER"]),
-        (["search", "--vary", "ppo.entropy=1e-3..inf"], ["a range goes up from above 0"]),
+        (["search", "--vary", "ppo.entropy=1e-3..inf"], ["a range needs 0 < LOW < HIGH"]),
         (["search", "--seed", "-1"], ["seed must lie between 0 and 4294967295, got -1"]),
         (["evaluate", "nothing-here", "--seed", "9" * 20], ["seed must lie between 0 and"]),
         (["search", "--sampler", "tpf"], ["unknown sampler 'tpf'; nearest: tpe"]),
@@ -116,11 +116,11 @@ def complaint(capsys, *args):
             [*TRAIN, "--imitate", "x", "--algorithm", "ppo", "--out", "x"],
             ["the algorithm ppo does not imitate"],
         ),
-        ([*CAPTURED, "--out", "x"], ["a GPU alone captures: it learns the same without --capture"]),
-        ([*CAPTURED, "--out", "x", "--seeds", "2"], ["a GPU alone captures"]),
-        (["bench", "train", "--device", "cpu", "--capture"], ["a GPU alone captures"]),
-        ([*TRAIN, "--device", "cpu", "--tf32", "--out", "x"], ["a GPU alone has TF32"]),
-        (["bench", "train", "--device", "cpu", "--tf32"], ["a GPU alone has TF32"]),
+        ([*CAPTURED, "--out", "x"], ["--capture needs a GPU; training is the same without it"]),
+        ([*CAPTURED, "--out", "x", "--seeds", "2"], ["--capture needs a GPU"]),
+        (["bench", "train", "--device", "cpu", "--capture"], ["--capture needs a GPU"]),
+        ([*TRAIN, "--device", "cpu", "--tf32", "--out", "x"], ["--tf32 needs a GPU"]),
+        (["bench", "train", "--device", "cpu", "--tf32"], ["--tf32 needs a GPU"]),
         (["play", EMPTY, "--no-window"], ["play needs a terminal; where there is a display: "]),
         (["play", "MiniGrid-DorKey-5x5-v0"], ["unknown level", "MiniGrid-DoorKey-5x5-v0"]),
         (["play", EMPTY, "--seed", "-1"], ["seed must lie between 0"]),
@@ -142,8 +142,8 @@ def test_bad_input_gets_one_line(capsys, tmp_path, monkeypatch, args, said):
     [
         ("--env", "MiniGrid-DorKey-5x5-v0", ["unknown level", "MiniGrid-DoorKey-5x5-v0"]),
         ("--agent", "metarim", ["unknown agent 'metarim'", "metarims"]),
-        ("--device", "cuda:7", ["device 'cuda:7' is not here; there is cpu"]),
-        ("--device", "gpu", ["device 'gpu' is unknown; there is cpu"]),
+        ("--device", "cuda:7", ["device 'cuda:7' is not available; choose cpu"]),
+        ("--device", "gpu", ["device 'gpu' is unknown; choose cpu"]),
     ],
 )
 def test_a_wrong_name_gets_the_nearest_right_one(capsys, tmp_path, flag, given, said):
@@ -276,14 +276,14 @@ def test_runs_that_are_put_together_and_should_not_be_are_named(capsys, trained,
     assert main(["compare", str(trained), str(again), str(longer)]) == 0
     said = capsys.readouterr().out
     assert f"lstm num_envs=8 on {EMPTY}: more than one run with seed 1" in said
-    assert "runs of 1,280 frames and of 640 frames are put together" in said
+    assert "runs of 1,280 frames and of 640 frames are grouped together" in said
 
 
 def test_a_run_that_has_nothing_left_to_do_says_so(capsys, trained):
     before = (trained / "metrics.jsonl").read_text()
     assert main(["resume", str(trained)]) == 0
     assert capsys.readouterr().out == (
-        f"{trained}: 640 frames, finished before: --frames N goes on\n"
+        f"{trained}: 640 frames, already finished: --frames N trains further\n"
     )
     assert (trained / "metrics.jsonl").read_text() == before
 
@@ -296,7 +296,7 @@ def test_a_run_that_succeeds_goes_on_until_it_does_more_often(capsys, trained, t
         file.write(json.dumps(row) + "\n")
     longer = ["resume", str(folder), "--frames", "641"]
     assert main([*longer, "--until", "0.4"]) == 0
-    assert "finished before: --until 0.4 is reached" in capsys.readouterr().out
+    assert "already finished: --until 0.4 was reached" in capsys.readouterr().out
     assert main([*longer, "--until", "0.6"]) == 0
     assert "1,280 frames" in capsys.readouterr().out
 
@@ -307,9 +307,9 @@ def test_a_run_whose_last_checkpoint_is_damaged_goes_back_and_on(capsys, trained
     (folder / "checkpoints" / "000000000640" / "tensors.safetensors").write_bytes(b"")
     assert main(["resume", str(folder)]) == 0
     said = capsys.readouterr().out
-    assert "it goes back to 0 frames" in said
+    assert "falling back to the one at 0 frames" in said
     assert "640 frames in" in said
-    assert "finished before" not in said
+    assert "already finished" not in said
 
 
 def test_levels_that_a_run_cannot_be_evaluated_on_are_named_before_it_trains(
@@ -334,11 +334,11 @@ def test_who_is_stopped_is_told_what_goes_on(capsys, trained, tmp_path):
             raise Stopped(2)
     goes_on, nothing = filter(None, capsys.readouterr().err.splitlines())
     own = "--ranks 2 --device cpu --import 'my level.py'"
-    assert goes_on == f"stopped; go on with: python run.py resume {trained} {own}"
-    assert nothing == "stopped; nothing was written yet"
+    assert goes_on == f"stopped; resume with: python run.py resume {trained} {own}"
+    assert nothing == "stopped; nothing has been written yet"
     with pytest.raises(Stopped), workers(1):
         raise Stopped(2)
-    assert capsys.readouterr().err.strip() == "stopped; the same command goes on"
+    assert capsys.readouterr().err.strip() == "stopped; run the same command again to resume"
 
 
 def test_modules_are_switched_off_where_there_are_any(capsys, tmp_path):
@@ -385,7 +385,14 @@ def test_an_experiment_is_reproduced_and_goes_on(capsys, tmp_path, monkeypatch):
         assert main(["reproduce", "one", "--out", str(tmp_path / "out")]) == 0
     assert capsys.readouterr().out.count("evaluated") == 2  # of two runs, once
     report = (tmp_path / "out" / "one" / "report.md").read_text()
-    for part in ("# one: about", "lstm num_envs=4", "trained on", "The paper's:", "| 1 |", "nats"):
+    for part in (
+        "# one: about",
+        "lstm num_envs=4",
+        "trained on",
+        "The paper reports:",
+        "| 1 |",
+        "nats",
+    ):
         assert part in report
     names = {path.name for path in (tmp_path / "out" / "one").iterdir()}
     assert {"curves.png", "transfer.png", "figures"} <= names
@@ -477,8 +484,8 @@ def test_a_run_goes_on_on_another_device(capsys, trained, tmp_path):
     (folder / "config.json").write_text(json.dumps(there.as_json()))
     frames = 2 * int(run.last_metrics()["frames"])
     line = complaint(capsys, "resume", folder)
-    assert "device 'cuda:7' is not here; there is cpu" in line
-    assert line.endswith(": go on there with --device")
+    assert "device 'cuda:7' is not available; choose cpu" in line
+    assert line.endswith(" with --device")
     args = ["resume", str(folder), "--frames", str(frames), "--device", "cpu"]
     assert main(args) == 0
     assert run.last_metrics()["frames"] == frames
@@ -574,10 +581,10 @@ def test_seeds_are_runs_of_their_own_side_by_side_and_go_on(capsys, tmp_path):
     assert first.read_text() == kept
     assert list((out / "seed-2" / "checkpoints").iterdir())
     line = complaint(capsys, *args, "--ppo.entropy", "0.5")
-    assert line.endswith("seed-1 was begun with other settings: ppo.entropy is 0.015 there")
+    assert line.endswith("seed-1 was started with other settings: ppo.entropy is 0.015 there")
     assert first.read_text() == kept
     line = complaint(capsys, *args, "--ranks", "2")
-    assert "--seeds fills the cores already" in line
+    assert "--seeds already uses all cores" in line
 
 
 @pytest.mark.parametrize("stacked", ["no", "yes"])
@@ -613,10 +620,10 @@ def test_seeds_at_once_are_runs_of_their_own(capsys, tmp_path):
     assert main(["evaluate", str(out / "seed-2"), "--episodes", "8"]) == 0
     assert main(args) == 0
     said = capsys.readouterr().out
-    assert all(f"seed-{seed}: 640 frames, finished before" in said for seed in (1, 2))
+    assert all(f"seed-{seed}: 640 frames, already finished" in said for seed in (1, 2))
     other = tmp_path / "other"
     line = complaint(capsys, *args, "--agent", "routing", "--out", other)
-    assert "routing cannot be stacked: without --stacked its runs train side by side" in line
+    assert "agent 'routing' cannot be stacked: without --stacked the runs train in parallel" in line
     line = complaint(capsys, *args, "--stacked", "perhaps", "--out", other)
     assert "must be one of auto, yes, no, got 'perhaps'" in line
     assert not other.exists()

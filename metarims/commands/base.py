@@ -69,8 +69,8 @@ def resolve_device(name: str) -> str:
     if name == "auto":
         return "cpu" if len(here) == 1 else "cuda"
     if name not in (*here, "cuda") or (name == "cuda" and len(here) == 1):
-        what = "is not here" if name.split(":")[0] in ("cpu", "cuda") else "is unknown"
-        raise UsageError(f"device {name!r} {what}; there is {', '.join(here)}")
+        what = "is not available" if name.split(":")[0] in ("cpu", "cuda") else "is unknown"
+        raise UsageError(f"device {name!r} {what}; choose {', '.join(here)}")
     return name
 
 
@@ -133,7 +133,7 @@ def find_demonstrations(
     if algorithm.imitates and not path:
         raise UsageError(f"missing: --imitate, demonstrations for the algorithm {algorithm.name}")
     if path and not algorithm.imitates:
-        raise UsageError(f"the algorithm {algorithm.name} does not imitate; clone does")
+        raise UsageError(f"the algorithm {algorithm.name} does not imitate: use clone")
     if not path:
         return None
     if ranks.rank() == 0:

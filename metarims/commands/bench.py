@@ -149,7 +149,7 @@ def work_line(speed: Speed, flops: float, share: float) -> str:
     FLOP are those of its definition, which encodes identical frames one by one; fewer are computed.
     """
     return (
-        f"{speed.name} on {speed.level}: {flops / 1e6:.1f} MFLOP a frame by its definition, "
+        f"{speed.name} on {speed.level}: {flops / 1e6:.1f} MFLOP per frame by its definition, "
         f"{flops * speed.median / 1e9:.0f} GFLOP/s, {share:.0%} of torch.mm's"
     )
 

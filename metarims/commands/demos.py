@@ -50,7 +50,7 @@ class Demos:
         check_seed(self.seed)
         EnvironmentConfig((self.env,), observation=self.observation)
         if self.out.exists() and (not self.out.is_dir() or any(self.out.iterdir())):
-            raise UsageError(f"{self.out} holds something already; choose another folder")
+            raise UsageError(f"{self.out} is not empty; choose another folder")
         make_folder(self.out.parent)
         with as_usage_errors(), aside(self.out) as folder, progress(self.episodes) as report:
             wiring.simulator.demonstrate(
@@ -79,10 +79,10 @@ def progress(wanted: int) -> Iterator[Callable[[int, Counter[str]], None]]:
             status.show(
                 lambda: (
                     f"{count:,}/{wanted:,} episodes · {rate:,.0f}/s · "
-                    f"{passed_over.total():,} seeds passed over"
+                    f"{passed_over.total():,} seeds skipped"
                 )
             )
 
         yield report
     for failure, count in failures.most_common():
-        print(f"passed over {count:,} seeds  {failure}")
+        print(f"skipped {count:,} seeds  {failure}")

@@ -116,7 +116,7 @@ class Reproduce:
             seen = {run: self.watch(wiring, run) for run in runs}
             parts.append(behaviour_markdown(seen))
         if experiment.paper:
-            parts.append(f"The paper's:\n\n{experiment.paper}\n")
+            parts.append(f"The paper reports:\n\n{experiment.paper}\n")
         changed = "".join(f" --{path} {leaf}" for path, leaf in self.changes().items())
         if scale.first_seed != Scale.first_seed:
             changed += f" --first-seed {scale.first_seed}"

@@ -77,13 +77,13 @@ class Search:
         self.make_trials(wiring, search)
         if search.missing():
             print(
-                f"{search.missing()} trials are still made by other workers: the last one writes "
-                "the report, or the same command later"
+                f"other workers are still running {search.missing()} trials: the last one writes "
+                "the report, or run the same command again later"
             )
             return
         with held(self.out / "finals") as mine:
             if not mine:
-                print("another worker is making the finalists' runs")
+                print("another worker is training the finalists")
                 return
             train = partial(train_all, wiring.program, self.imported, self.jobs)
             finals = make_finals(search, self.finalists, self.seeds, train)

@@ -47,15 +47,15 @@ from .base import (
 
 Ranks = Annotated[
     int,
-    arg(help="processes that train one agent together on this machine, each on its part."),
+    arg(help="processes on this machine that train one agent together, each on its share."),
 ]
 Seeds = Annotated[
     int,
-    arg(help="runs with seeds counted on, in folders of their own, side by side over the cores."),
+    arg(help="number of runs with consecutive seeds, in parallel, each in a folder of its own."),
 ]
 Stacked = Annotated[
     Literal["auto", "yes", "no"],
-    arg(help="one process trains all seeds at once, their products batched; auto: on a GPU."),
+    arg(help="train all seeds at once in one process, as a batch; auto: on a GPU."),
 ]
 
 
@@ -93,7 +93,7 @@ class Train:
     def train_seeds(self, wiring: Wiring, config: RunConfig) -> None:
         """Train a run for each seed, one per core at a time or all at once."""
         if self.ranks > 1:
-            raise UsageError("--seeds fills the cores already: it goes without --ranks")
+            raise UsageError("--seeds already uses all cores: leave out --ranks")
         if not config.run.out:
             raise UsageError("missing: --out, a folder for the runs")
         seeds = range(config.run.seed, config.run.seed + self.seeds)
@@ -109,9 +109,9 @@ class Train:
         wanted = self.stacked == "yes" or (self.stacked == "auto" and config.run.device != "cpu")
         reason = why_not_stacked(config)
         if wanted and reason and self.stacked == "yes":
-            raise UsageError(f"{reason}: without --stacked its runs train side by side")
+            raise UsageError(f"{reason}: without --stacked the runs train in parallel")
         if wanted and reason:
-            print(f"seeds       side by side, for {reason}", flush=True)
+            print(f"seeds       in parallel: {reason}", flush=True)
         return wanted and not reason
 
     def launch(self, wiring: Wiring, config: RunConfig) -> None:
@@ -174,7 +174,7 @@ def told_finished(run: Run, frames: int | None) -> bool:
         return False  # the last checkpoint is damaged
     if ranks.rank() == 0:
         reached = config.run.until and has_reached(run.last_metrics(), config.run.until)
-        why = f"--until {config.run.until} is reached" if reached else "--frames N goes on"
+        why = f"--until {config.run.until} was reached" if reached else "--frames N trains further"
         print(f"{finished_before(config)}: {why}")
     return True
 
@@ -194,7 +194,7 @@ def on_device(run: Run, name: str) -> Run:
     try:
         device = resolve_device(name or run.config.run.device)
     except UsageError as error:
-        raise UsageError(f"{error}: go on there with --device") from None
+        raise UsageError(f"{error} with --device") from None
     plain = {"capture": False, "tf32": False} if device == "cpu" else {}
     return replace(run, config=replace_at(run.config, {"device": device, **plain}))
 
@@ -264,7 +264,7 @@ def told_how_to_resume(folder: str, count: int, flags: Sequence[str]) -> Iterato
             more = ["--ranks", str(count)] if count > 1 else []
             command = shlex.join(["python", "run.py", "resume", folder, *more, *flags])
             begun = (Path(folder) / CONFIG).exists()
-            how = f"go on with: {command}" if begun else "nothing was written yet"
+            how = f"resume with: {command}" if begun else "nothing has been written yet"
             print(f"\nstopped; {how}", file=sys.stderr)
         raise
 

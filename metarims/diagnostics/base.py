@@ -54,7 +54,7 @@ def diagnose(rollout: Rollout) -> dict[str, Tensor]:
 def _mean(name: str, tensor: Tensor) -> Tensor:
     if not tensor.is_floating_point() and tensor.dtype != torch.bool:
         raise UsageError(
-            f"the agent puts out {name!r} of type {tensor.dtype}, which no diagnostic reads: "
+            f"the agent outputs {name!r} of type {tensor.dtype}, which no diagnostic reads: "
             f'register one with @diagnostic("...", reads=("{name}",))'
         )
     return tensor.double().mean()

@@ -26,7 +26,7 @@ def _values(seen: Mapping[Run, Behaviour]) -> str:
         for means in [behaviour.approach.mean]
     ]
     table = markdown_table(["run", *map(str, DISTANCES)], rows)
-    return f"The mean value before success, so many steps of it:\n\n{table}\n"
+    return f"Mean value, by the number of steps left to success:\n\n{table}\n"
 
 
 def _events(seen: Mapping[Run, Behaviour]) -> str:
@@ -39,8 +39,10 @@ def _events(seen: Mapping[Run, Behaviour]) -> str:
         for module in [_most_telling(found)]
         for shares in [[f"{use[module]:.0%}" for use in (found.use, choice.use)]]
     ]
-    table = markdown_table(["run", "event", "module", "active at it", "in all steps", "nats"], rows)
-    return f"Of each event the module whose activity tells most of it:\n\n{table}\n"
+    table = markdown_table(
+        ["run", "event", "module", "active at the event", "active overall", "nats"], rows
+    )
+    return f"For each event, the module whose activity is most informative about it:\n\n{table}\n"
 
 
 def _most_telling(found: EventUse) -> int:

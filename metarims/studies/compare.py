@@ -97,7 +97,7 @@ def note_differences(runs: Iterable[Run]) -> None:
             note(f"{what}: more than one run with seed {', '.join(again)}")
         ends = sorted(set(map(_end, alike)))
         if len(ends) > 1:
-            note(f"{what}: runs {' and '.join(ends)} are put together")
+            note(f"{what}: runs {' and '.join(ends)} are grouped together")
 
 
 def _end(run: Run) -> str:

@@ -208,14 +208,14 @@ def _call(
     )
     output, errors = _communicate(process, stopped)
     if process.returncode:
-        last = (errors.strip() or "it was ended").splitlines()[-1]
+        last = (errors.strip() or "it was killed").splitlines()[-1]
         raise UsageError(f"{about}: {last.removeprefix(f'{program.name}: ')}")
     return output
 
 
 def finished_before(config: RunConfig) -> str:
     """One line on a run that was finished before."""
-    return f"{Path(config.run.out)}: {_frames(config):,} frames, finished before"
+    return f"{Path(config.run.out)}: {_frames(config):,} frames, already finished"
 
 
 def is_finished(config: RunConfig) -> bool:

@@ -77,7 +77,7 @@ def check(workers: Sequence[subprocess.Popen[bytes]], errors: Sequence[Path]) ->
     said = [errors[rank].read_text(errors="replace").strip().splitlines()[-1:] for rank in failed]
     lines = [line.removeprefix("run.py: ") for last in said for line in last]
     rank, code = failed[0], workers[failed[0]].returncode
-    raise UsageError(lines[0] if lines else f"rank {rank} ended with exit code {code}")
+    raise UsageError(lines[0] if lines else f"rank {rank} exited with code {code}")
 
 
 def free_port() -> int:

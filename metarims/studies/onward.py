@@ -15,7 +15,7 @@ from .curves import TARGET, Curve, read_curve
 from .transfer import NO_FIGURE, Figure, over
 
 SCRATCH = "from scratch"
-OF_IT, WHOLE = "frames of it", "with those before"
+OF_IT, WHOLE = "frames on it", "including earlier levels"
 NEVER = 1e15  # frames, more than any run has: runs that never reach the target tie
 
 Kinds = Mapping[str, Sequence[Curve]]  # a curve per run, by agent
@@ -45,14 +45,21 @@ def onward_markdown(onward: Onward, target: float = TARGET) -> str:
             for start, kinds in starts.items()
             for kind, curves in kinds.items()
         ]
-        parts += [f"{level}, to {target:.0%} of the last 200 episodes:\n"]
-        parts += [markdown_table(("agent", "", "there", f"{OF_IT}, quartiles", WHOLE), rows), ""]
+        parts += [f"{level}, until {target:.0%} of the last 200 episodes succeed:\n"]
+        parts += [
+            markdown_table(("agent", "start", "reached", f"{OF_IT} (quartiles)", WHOLE), rows),
+            "",
+        ]
         if better := _agents_apart(starts):
             columns = [start if of_it else WHOLE for start, of_it in _counts(starts)]
-            parts += [f"The probability that a run of the one takes fewer {OF_IT}:\n"]
+            parts += [
+                f"Probability that a run of the first agent takes fewer {OF_IT} than the second:\n"
+            ]
             parts += [markdown_table(("", *columns), better), ""]
         if better := _starts_apart(starts):
-            parts += ["The same of one that learnt another level before, over one from scratch:\n"]
+            parts += [
+                "The same for runs that first learnt another level, against runs from scratch:\n"
+            ]
             parts += [markdown_table(("", OF_IT, WHOLE), better), ""]
     return "\n".join(parts)
 

@@ -14,10 +14,10 @@ def as_markdown(search: Studies, finals: Finals) -> str:
     frames = search.presets[0].run.frames
     lines = [f"# Search: {', '.join(search.names)} on {', '.join(search.levels)}\n"]
     lines.append(
-        f"For each agent {search.trials} trials of up to {frames:,} frames a level, the defaults "
-        f"among them; sampler {search.sampler}, pruner {search.pruner}. The defaults and the best "
-        "of the others were made again with fresh seeds. Mean success is over the frames of a run "
-        "and over levels.\n"
+        f"Each agent had {search.trials} trials of up to {frames:,} frames per level, including "
+        f"the defaults (sampler {search.sampler}, pruner {search.pruner}). The defaults and the "
+        "best other settings were trained again with fresh seeds. Mean success is averaged over "
+        "the frames of a run and over levels.\n"
     )
     lines.append(markdown_table(["agent", "trials", "ended early", "frames"], _effort(search)))
     for name, found in finals.items():

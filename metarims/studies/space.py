@@ -22,7 +22,7 @@ class Range:
 
     def __post_init__(self) -> None:
         if not 0 < self.low < self.high < math.inf:
-            raise UsageError(f"a range goes up from above 0, got {self.low}..{self.high}")
+            raise UsageError(f"a range needs 0 < LOW < HIGH, got {self.low}..{self.high}")
 
     @property
     def is_whole(self) -> bool:
@@ -72,7 +72,7 @@ def _read(word: str) -> tuple[str, Range | Choice]:
         return path, Choice(tuple(map(_value, values.split(","))))
     ends = (_value(low), _value(high))
     if any(type(end) not in (int, float) for end in ends):
-        raise UsageError(f"a range has numbers for its ends, got {word!r}")
+        raise UsageError(f"the ends of a range must be numbers, got {word!r}")
     return path, Range(*ends)  # type: ignore[arg-type]
 
 

@@ -31,7 +31,7 @@ THRESHOLDS = np.linspace(0, 1, 51)  # of a performance profile
 TABLES = {
     "success_rate": ("Success in %", 100, 1),
     "mean_return": ("Mean return", 1, 2),
-    "mean_length": ("Mean steps of an episode", 1, 1),
+    "mean_length": ("Mean steps per episode", 1, 1),
 }
 
 
@@ -192,8 +192,8 @@ def as_markdown(scores: Sequence[Score]) -> str:
         seeds.setdefault((score.source, score.agent), set()).add(score.seed)
     counts = ", ".join(str(n) for n in sorted({len(each) for each in seeds.values()}))
     parts = [
-        f"Interquartile means over {counts} {'seed' if counts == '1' else 'seeds'} with 95 % "
-        f"bootstrap intervals, {episodes:,} episodes of each run on each level."
+        f"Interquartile means over {counts} {'seed' if counts == '1' else 'seeds'}, with 95 % "
+        f"bootstrap intervals; {episodes:,} episodes per run and level."
     ]
     for what, (title, scale, digits) in TABLES.items():
         parts += [f"\n{title}:\n", matrix_table(matrix(scores, what), scale, digits)]
@@ -202,7 +202,7 @@ def as_markdown(scores: Sequence[Score]) -> str:
         for (source, one, other), cells in improvements(scores).items()
     }
     if better:
-        title = "\nThe probability that a run of the one succeeds more often than of the other:\n"
+        title = "\nProbability that a run of the first agent succeeds more often than the second:\n"
         parts += [title, matrix_table(better, 1, 2)]
     return "\n".join(parts) + "\n"
 

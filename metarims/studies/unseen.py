@@ -112,7 +112,7 @@ def courses_markdown(courses: Courses) -> str:
             [f"{agent} ({len(agents[agent])})", *(middle(sample).text(100, 1) for sample in own)]
             for agent, own in samples.items()
         ]
-        parts.append(f"{level} while learning {source}, success in % after so many frames:\n")
+        parts.append(f"{level} while learning {source}: success in %, by frames:\n")
         parts += [markdown_table(["agent", *titles], rows), ""]
         better = [
             [
@@ -122,6 +122,6 @@ def courses_markdown(courses: Courses) -> str:
             for (other, its), (one, own) in itertools.combinations(samples.items(), 2)
         ]
         if better:
-            parts.append("The probability that a run of the one succeeds more often there:\n")
+            parts.append("Probability that a run of the first agent succeeds more often there:\n")
             parts += [markdown_table(["", *titles], better), ""]
     return "\n".join(parts)

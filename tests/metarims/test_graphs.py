@@ -272,7 +272,7 @@ def test_a_number_that_is_read_cannot_be_captured():
     for _ in range(WARM):
         _, cursor = iterate(env, cursor)
     with pytest.raises(
-        UsageError, match=r"cannot be captured \(a number is read by .*\): it learns"
+        UsageError, match=r"cannot be captured \(a number is read by .*\); training is the same"
     ):
         iterate(env, cursor)
 
@@ -296,15 +296,15 @@ def test_what_is_not_captured_is_told(monkeypatch):
     learner, _ = probe("lstm", Tape())
     cpu, gpu, captured = torch.device("cpu"), torch.device("cuda"), RunSettings(capture=True)
     assert iterating(learner, RunSettings(), cpu) == learner.iterate
-    with pytest.raises(UsageError, match="a GPU alone captures: it learns the same without"):
+    with pytest.raises(UsageError, match="--capture needs a GPU; training is the same without it"):
         iterating(learner, captured, cpu)
-    with pytest.raises(UsageError, match="a GPU alone has TF32: without --tf32 it is single"):
+    with pytest.raises(UsageError, match="--tf32 needs a GPU; without it training is in single"):
         iterating(learner, RunSettings(tf32=True), cpu)
     learner.loops = replace(learner.loops, fast=replace(learner.loops.fast, per_task=True))
-    with pytest.raises(UsageError, match="per_task is not captured"):
+    with pytest.raises(UsageError, match="per_task cannot be captured"):
         iterating(learner, captured, gpu)
     learner.teacher = object()
-    with pytest.raises(UsageError, match="imitates is not captured"):
+    with pytest.raises(UsageError, match="imitation cannot be captured"):
         iterating(learner, captured, gpu)
     monkeypatch.setattr("metarims.ranks.size", lambda: 2)
     with pytest.raises(UsageError, match="several ranks"):

@@ -66,7 +66,7 @@ def test_a_run_begins_with_a_checkpoint_and_may_be_cut_off_before_it(run, capsys
     shutil.rmtree(run.path / "checkpoints")
     (run.path / "metrics.jsonl").unlink()
     again = go_on(run)
-    assert "was cut off before its first checkpoint: it begins" in capsys.readouterr().out
+    assert "was cut off before its first checkpoint: starting again" in capsys.readouterr().out
     for a, b in zip(whole.parameters(), again.parameters(), strict=True):
         assert torch.equal(a, b)
 
@@ -88,7 +88,7 @@ def interrupted(training):
 
 def test_what_was_once_trained_does_not_begin_again(run):
     shutil.rmtree(run.path / "checkpoints")
-    with pytest.raises(UsageError, match=r"no whole checkpoint .* \(there is none\)"):
+    with pytest.raises(UsageError, match=r"no intact checkpoint .* \(there is none\)"):
         go_on(run)
 
 
@@ -99,23 +99,26 @@ def test_a_damaged_checkpoint_is_told_of(run, capsys):
     (places[-1] / MANIFEST).write_text(json.dumps(manifest))
     go_on(run)
     said = capsys.readouterr().out
-    assert f"manifest.json is not what was written; it goes back to {2 * ITERATION} frames" in said
+    assert (
+        f"manifest.json was changed or damaged; falling back to the one at {2 * ITERATION} frames"
+        in said
+    )
 
 
 def test_lines_of_metrics_that_are_missing_are_counted(run, capsys):
     lines = (run.path / "metrics.jsonl").read_text().splitlines()
     (run.path / "metrics.jsonl").write_text(lines[0] + "\n" + lines[1].replace(":", ";", 1))
     go_on(run)
-    assert "metrics.jsonl lacks 2 of 3 lines" in capsys.readouterr().out
+    assert "metrics.jsonl: 2 of 3 lines are lost" in capsys.readouterr().out
     assert [row["frames"] for row in run.metrics()] == [ITERATION, 4 * ITERATION]
 
 
 @pytest.mark.parametrize(
     ("path", "value", "said"),
     [
-        ("learning_rate", 0.0017, "joint.learning_rate|fast.learning_rate is 0.0017 there, 0.0013"),
-        ("hidden", 41, "core.hidden is 41 there, 40 in the checkpoint"),
-        ("seed", 3, "seed is 3 there, 1 in the checkpoint"),
+        ("learning_rate", 0.0017, "joint.learning_rate|fast.learning_rate is 0.0017, but 0.0013"),
+        ("hidden", 41, "core.hidden is 41, but 40 in the checkpoint"),
+        ("seed", 3, "seed is 3, but 1 in the checkpoint"),
         ("format", 3, "made by another version of this package"),
     ],
 )
@@ -165,14 +168,14 @@ def test_parameters_that_are_not_finite_are_not_kept(run):
     before = {path: path.read_bytes() for path in run.path.glob("checkpoints/*/*")}
     agent = agent_of(run.config, 1)
     with pytest.raises(
-        UsageError, match=r"policy.* is not finite after 640 frames, and is not kept"
+        UsageError, match=r"policy.* is not finite after 640 frames, so it was not saved"
     ):
         resume(run, Spoilt(8), agent, frames=9 * ITERATION)
     assert {path: path.read_bytes() for path in run.path.glob("checkpoints/*/*")} == before
 
 
 def test_rewards_that_are_no_numbers_are_named(run):
-    with pytest.raises(UsageError, match=r"for 3 iterations, beginning with a rollout's rewards"):
+    with pytest.raises(UsageError, match=r"for 3 iterations, starting with a rollout's rewards"):
         go_on(run, Unreal(8), iterations=99)
     go_on(run, iterations=9)
 

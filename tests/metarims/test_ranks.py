@@ -158,8 +158,8 @@ def test_what_one_rank_refuses_is_told_in_one_line(tmp_path):
 @pytest.mark.parametrize(
     ("preset", "setting", "reason"),
     [
-        ("metarims", {"fast__per_task": True}, "per_task takes one rank"),
-        ("routing", {"core__router__maker": "em"}, "this agent takes one rank"),
+        ("metarims", {"fast__per_task": True}, "per_task needs a single rank"),
+        ("routing", {"core__router__maker": "em"}, "this agent needs a single rank"),
     ],
 )
 def test_what_ranks_cannot_share_is_refused(monkeypatch, preset, setting, reason):

@@ -11,11 +11,11 @@ def test_an_entry_is_found_by_its_name():
     assert find("toy", "first") is thing
     assert name_of("toy", thing) == "first"
     assert names("toy") == ["first"]
-    with pytest.raises(UsageError, match="there is a toy named 'first' already"):
+    with pytest.raises(UsageError, match="there is already a toy named 'first'"):
         register("toy", "first")(object())
     with pytest.raises(UsageError, match=r"unknown toy 'fist'; nearest: first .*--import FILE"):
         find("toy", "fist")
-    with pytest.raises(UsageError, match="is no registered toy"):
+    with pytest.raises(UsageError, match="is not a registered toy"):
         name_of("toy", object())
 
 
@@ -39,5 +39,5 @@ def test_a_file_that_fails_is_named(tmp_path, text, message):
 
 
 def test_what_is_no_file_is_refused(tmp_path):
-    with pytest.raises(UsageError, match="no Python file"):
+    with pytest.raises(UsageError, match="not a Python file"):
         import_file(tmp_path / "nowhere.py")

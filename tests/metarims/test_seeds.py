@@ -183,7 +183,9 @@ class Unreal(Doubles):
 
 def test_a_run_that_learns_nothing_more_leaves_the_others_alone(tmp_path):
     alone([config(tmp_path / "alone", seed, iterations=4) for seed in SEEDS])
-    with pytest.raises(UsageError, match=r"seed-2: no gradient was finite for 3 iterations, begin"):
+    with pytest.raises(
+        UsageError, match=r"seed-2: no gradient was finite for 3 iterations, starting"
+    ):
         at_once([config(tmp_path / "stacked", seed, iterations=4) for seed in SEEDS], Unreal(24))
     for seed in (1, 3):
         ours, theirs = (load_run(tmp_path / n / f"seed-{seed}") for n in ("stacked", "alone"))
@@ -200,7 +202,7 @@ def test_runs_that_cannot_go_on_together_are_refused(tmp_path):
     metarims.resume(
         ahead, Doubles(8), agent_of(ahead.config, 3), onlookers=SEEN, frames=4 * ITERATION
     )
-    with pytest.raises(UsageError, match=r"they stand at 160, 160, 640: .* --stacked no"):
+    with pytest.raises(UsageError, match=r"these stand at 160, 160, 640: .* --stacked no"):
         at_once([config(tmp_path, seed, iterations=5) for seed in SEEDS])
     other = [config(tmp_path, seed, iterations=5, core__hidden=24) for seed in SEEDS]
     with pytest.raises(UsageError, match=r"other settings: core\.hidden is 40 there"):
@@ -212,7 +214,7 @@ def test_what_cannot_be_stacked_is_refused(tmp_path):
     assert "kind routing cannot" in why_not_stacked(find_preset("routing"))
     assert "per_task" in why_not_stacked(configured(fast__per_task=True))
     uneven = configured(env=LEVELS, num_envs=7)
-    assert "equal shares of 2 levels, num_envs is 7" in why_not_stacked(uneven)
+    assert "num_envs divisible by the 2 levels, got 7" in why_not_stacked(uneven)
 
     def looks(agent):
         forward = agent.forward

@@ -176,7 +176,7 @@ def test_sigterm_leaves_a_checkpoint_and_a_code_that_says_so(tmp_path):
         said = next(line for line in run.stderr if line.startswith("stopped"))
         assert time.monotonic() - told < 60  # ten seconds on an idle machine
     assert run.returncode == 128 + signal.SIGTERM
-    assert f"go on with: python run.py resume {out}" in said
+    assert f"resume with: python run.py resume {out}" in said
     last = json.loads((out / "metrics.jsonl").read_text().splitlines()[-1])
     assert int(checkpoints(out / "checkpoints")[-1]) == last["frames"]
 

@@ -197,7 +197,7 @@ def test_a_resumed_cloning_equals_the_uninterrupted_one_bit_for_bit(tmp_path, pr
 def test_a_run_goes_on_with_its_own_demonstrations_alone(tmp_path):
     train(tmp_path, "lstm", expert(5), 1)
     run, others = metarims.load_run(tmp_path), replace(expert(5), digest="0" * 64)
-    with pytest.raises(UsageError, match="are not those that the run began with"):
+    with pytest.raises(UsageError, match="differ from those the run started with"):
         metarims.resume(run, Contexts(8), agent_of(run.config), others, frames=2 * ITERATION)
 
 

@@ -92,7 +92,7 @@ def test_the_agent_of_a_run_can_be_loaded(tmp_path):
     metarims.load_run(tmp_path).load_agent(again)
     for a, b in zip(agent.parameters(), again.parameters(), strict=True):
         assert torch.equal(a, b)
-    with pytest.raises(UsageError, match="the checkpoint is of another agent"):
+    with pytest.raises(UsageError, match="the checkpoint belongs to another agent"):
         metarims.load_run(tmp_path).load_agent(make_agent("lstm"))
 
 
@@ -104,10 +104,10 @@ def test_words_are_read_as_they_were_learnt(tmp_path):
     agent.vocabulary = (*learnt, "pond")  # a word added later
     run.load_agent(agent)
     agent.vocabulary = learnt[:-1]
-    with pytest.raises(UsageError, match=r"the word 'go', which no level has here: --import FILE"):
+    with pytest.raises(UsageError, match=r"the word 'go', which no level here uses: --import the"):
         run.load_agent(agent)
     agent.vocabulary = (*learnt[:-1], "pond", "go")
-    with pytest.raises(UsageError, match="reads 'go' where 'pond' is read here: --import its own"):
+    with pytest.raises(UsageError, match="has the word 'go' where 'pond' is here: --import the"):
         run.load_agent(agent)
     manifest = max((tmp_path / "checkpoints").glob(f"*/{MANIFEST}"))
     before = {name: x for name, x in json.loads(manifest.read_text()).items() if name != SEAL}
@@ -179,7 +179,7 @@ def test_a_missing_or_damaged_run_is_named(tmp_path):
         ("{", "cannot be read"),
         ("[]", "does not hold a configuration"),
         ('{"format": 2, "preset": "lstm"}', "config.json is incomplete"),
-        ('{"env": ["A"], "agent": "lstm", "options": {}}', "another version .* train it anew"),
+        ('{"env": ["A"], "agent": "lstm", "options": {}}', "another version .* train it again"),
     ):
         path.write_text(text)
         with pytest.raises(UsageError, match=message):

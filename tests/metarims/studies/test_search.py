@@ -46,7 +46,7 @@ class Trainer:
             row = {"frames": 10 * tenth, "rollout/success_rate": self.worth(config) * tenth / 10}
             run.write_metrics(row | {"rollout/episodes": tenth, "train/nonfinite": 0})
             if stopped():
-                raise UsageError("it was ended")
+                raise UsageError("it was killed")
         return "done"
 
 

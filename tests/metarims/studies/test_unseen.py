@@ -109,7 +109,7 @@ def test_courses_by_hand(written):
     assert lines[2] == "| agent | 200 | at the end |"
     assert lines[4] == "| lstm (2) | 50.0 (25.0 – 75.0) | 37.5 (25.0 – 50.0) |"
     assert lines[5] == "| rims (1) | 100.0 | 0.0 |"
-    assert lines[7] == "The probability that a run of the one succeeds more often there:"
+    assert lines[7] == "Probability that a run of the first agent succeeds more often there:"
     assert lines[9] == "|  | 200 | at the end |"
     better = "| rims over lstm | 1.00 (1.00 – 1.00) | 0.00 (0.00 – 0.00) |"
     assert lines[11:] == [better]
