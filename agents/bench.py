@@ -247,5 +247,5 @@ def table(rates: Mapping[str, Sequence[float]], parameters: Mapping[str, int]) -
             f"{min(rounds):>12,.0f}{max(rounds):>12,.0f}{ratios}"
         )
     if PUBLIC not in middle:
-        lines.append(f"{PUBLIC}: absent; --rims-repo PATH times a clone of {PUBLIC_REPOSITORY}")
+        lines.append(f"{PUBLIC}: not timed; --rims-repo PATH times a clone of {PUBLIC_REPOSITORY}")
     return "\n".join(lines)

@@ -77,7 +77,7 @@ def _along(
 ) -> Experiment:
     """Train on a level for all frames, evaluating harder ones of its family meanwhile."""
     return Experiment(
-        f"zero-shot transfer {family}, along the training",
+        f"zero-shot transfer {family}, during training",
         arms,
         (source,),
         {"small": Scale(frames, 10, 200), "full": Scale(3_000_000, 30)},
@@ -125,7 +125,7 @@ EXPERIMENTS = {
     "along-lava": _along("to more streams of lava", 600_000, *LAVA),
     "along-rooms": _along("to more rooms in a row", 400_000, *ROOMS),
     "along-rooms-loops": _along(
-        "to more rooms in a row, by what tells two loops from joint training",
+        "to more rooms in a row, by each difference between two loops and joint training",
         200_000,
         *ROOMS,
         arms=(*THREE, *LOOPS),
@@ -151,10 +151,10 @@ EXPERIMENTS = {
         "DoorKey-8x8 after 5x5", 600_000, DOORKEYS[0], DOORKEYS[2], scratch=False
     ),
     "onto-corridor": _onto(
-        "a corridor's second row of rooms and third", 600_000, *CORRIDORS[:3], scratch=False
+        "a corridor's second and third rows of rooms", 600_000, *CORRIDORS[:3], scratch=False
     ),
     "onto-corridor-loops": _onto(
-        "a corridor's second row of rooms, by what tells two loops from joint training",
+        "a corridor's second row of rooms, by each difference between two loops and joint training",
         600_000,
         *CORRIDORS[:2],
         arms=(*THREE, *LOOPS),
@@ -230,7 +230,7 @@ EXPERIMENTS = {
         watched=True,
     ),
     "fig8": Experiment(
-        "turned round, and slow by its rate alone",
+        "loops swapped, and attention slow by its learning rate alone",
         (Arm("metarims"), Arm("metaflip"), Arm("slowlr"), Arm("rims")),
         ABLATED,
         ABLATIONS,
@@ -247,11 +247,11 @@ EXPERIMENTS = {
         paper=(
             "| active modules | 3 | 2 | 1 |\n"
             "|---|---|---|---|\n"
-            "| frames for 20 episodes, level not told | 192 | 243 | 2179 |\n"
+            "| frames for 20 episodes, level not stated | 192 | 243 | 2179 |\n"
         ),
     ),
     "fig11": Experiment(
-        "who works when the goal is near",
+        "which modules are active near the goal",
         (Arm("metarims"), Arm("rims")),
         (MEMORY,),
         WATCHED,
@@ -264,7 +264,7 @@ EXPERIMENTS = {
         *LONGER,
     ),
     "parts": _transfer(
-        "to longer corridors, by what the state is: its size, the modules' choice, that some rest",
+        "to longer corridors, by what the state is: its size, the choice of modules, idle modules",
         MEMORY,
         *LONGER,
         arms=(
@@ -282,7 +282,7 @@ EXPERIMENTS = {
         *LAVA,
     ),
     "loops": _transfer(
-        "to more streams of lava, by what tells two loops from joint training",
+        "to more streams of lava, by each difference between two loops and joint training",
         *LAVA,
         arms=(
             *THREE,
@@ -303,7 +303,7 @@ EXPERIMENTS = {
         *FETCHES,
     ),
     "ball": _transfer(
-        "to things of all colors around a ball, and to other things",
+        "to a ball among things of all colours, and to other things",
         *BALLS,
     ),
 }

@@ -55,7 +55,7 @@ def single(mission: Tensor) -> Tensor:
     """
     if not is_stacked(mission):  # `torch.func.vmap` cannot batch the assertion
         alike = (mission == mission[:1]).all()
-        torch._assert_async(alike, "the agent was made for environments of one mission")
+        torch._assert_async(alike, "the agent was made for environments with a single mission")
     return mission[:1]
 
 

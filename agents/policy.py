@@ -41,7 +41,7 @@ class PolicyConfig(AgentConfig):
         check_choice("hidden_state", self.hidden_state, ("reset", "carry"))
         check_positive(head=self.head)
         if self.encoder.slots and not self.core.takes_slots:
-            raise UsageError(f"a core of kind {self.core.name} takes no slots, it does not attend")
+            raise UsageError(f"core {self.core.name!r} takes no slots, as it does not attend")
 
     @property
     def stacks(self) -> bool:

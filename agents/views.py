@@ -71,8 +71,8 @@ class Tiles(nn.Module):
         self.white = 255 * (LIGHT * self.numbers) ** 0.5
         if image_shape != (SIDE * self.side,) * 2 + (3,) or self.side % 4:
             raise UsageError(
-                f"agents see {SIDE} x {SIDE} cells, as symbols or in pixels, a multiple of 4 to "
-                f"the side of each, got images {list(image_shape)}"
+                f"agents need images of {SIDE} x {SIDE} cells, as symbols or with a multiple of 4 "
+                f"pixels per side of a cell, got images {list(image_shape)}"
             )
 
     def forward(self, image: Tensor) -> Described:

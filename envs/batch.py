@@ -147,7 +147,7 @@ class Environments:
             if start < end and given_up[start:end].all():
                 raise ValueError(
                     f"{id}: {MAX_ATTEMPTS} layouts were rejected in a row: does its function place "
-                    "the agent, and everything on the grid?"
+                    "the agent, and everything within the grid?"
                 )
 
     def _choose(self, mask: Tensor | None) -> Tensor:
@@ -160,7 +160,7 @@ class Environments:
                 f"got {mask.dtype} {tuple(mask.shape)}"
             )
         if not self._begun:
-            raise ValueError("the first reset begins an episode everywhere: it takes no mask")
+            raise ValueError("the first reset takes no mask: it starts every environment")
         return mask.to(self.device).nonzero().squeeze(1)
 
     def _seed_streams(self, seed: int | Sequence[int | None], chosen: Tensor) -> None:
@@ -172,7 +172,7 @@ class Environments:
         )
         if len(seeds) != self.num_envs:
             raise ValueError(
-                f"expected {self.num_envs} seeds, one an environment, got {len(seeds)}"
+                f"expected {self.num_envs} seeds, one per environment, got {len(seeds)}"
             )
         if bad := [s for s in seeds if s is not None and not 0 <= s < SEED_END]:
             raise ValueError(f"seeds must lie between 0 and 2**128 - 1, got {bad[0]}")
@@ -196,7 +196,7 @@ class Environments:
             ValueError: a wrong shape or mask type, an action out of range, or no reset before.
         """
         if not self._begun:
-            raise ValueError("reset() comes before the first step()")
+            raise ValueError("call reset() before the first step()")
         if actions.shape != (self.num_envs,):
             raise ValueError(
                 f"expected actions of shape ({self.num_envs},), got {tuple(actions.shape)}"
@@ -311,7 +311,7 @@ class Environments:
             IndexError: there is no environment i.
         """
         if not 0 <= i < self.num_envs:
-            raise IndexError(f"there are environments 0 to {self.num_envs - 1}, not {i}")
+            raise IndexError(f"environments are numbered 0 to {self.num_envs - 1}, got {i}")
         memory = self._memory[i * self._bytes :][: RECORD.itemsize].cpu().numpy()
         record: np.void = view_records(memory.copy(), 1, self._bytes)[0]
         return record
@@ -360,7 +360,7 @@ class Environments:
         """
         foreign = [level.id for level in self.levels if isinstance(level.generate, Layouts)]
         if foreign:
-            raise TypeError(f"{foreign[0]}: layouts drawn by code of one's own are not copied")
+            raise TypeError(f"{foreign[0]}: layouts drawn by your own code cannot be copied")
         shares = [end - first for first, end in itertools.pairwise(self._bounds)]
         state = self.state if self._begun else None
         made = (self.level_ids, shares, self.device, self._seed or 0, self.options)
@@ -375,7 +375,7 @@ class Environments:
         if not fits.all():
             i = int(fits.argmin())
             raise ValueError(
-                f"environment {i}'s state is none of {self.level_ids[int(self.task[i])]}"
+                f"the state of environment {i} is not one of {self.level_ids[int(self.task[i])]}"
             )
 
 

@@ -94,7 +94,7 @@ def check_instructed(id: str) -> None:
         return
     count = sum(name.startswith("BabyAI-") for name in LEVELS)
     raise ValueError(
-        f"'{id}' has no instruction that BabyAI's bot could follow: it solves BabyAI's {count} "
+        f"'{id}' has no instruction that BabyAI's bot can follow: it solves BabyAI's {count} "
         "levels, such as BabyAI-GoToLocal-v0, BabyAI-PutNextLocal-v0 and BabyAI-UnlockPickup-v0"
     )
 
@@ -121,7 +121,7 @@ def walks(
                 seed = seeds.stop
             yield from waiting.popleft().result()
     except BrokenProcessPool as error:
-        raise ValueError("a process that walked for the bot died") from error
+        raise ValueError("a process running the bot died") from error
     finally:
         pool.shutdown(cancel_futures=True)
 

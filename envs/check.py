@@ -22,7 +22,7 @@ class VectorEnvError(ValueError):
 def require(kept: bool, promise: str) -> None:
     """Raise an error that names the promise unless it is kept."""
     if not kept:
-        raise VectorEnvError(f"not so: {promise}")
+        raise VectorEnvError(f"does not hold: {promise}")
 
 
 def check_vector_env(env: AnyVectorEnv, seed: int = 0, steps: int = 500) -> None:
@@ -43,7 +43,7 @@ def check_vector_env(env: AnyVectorEnv, seed: int = 0, steps: int = 500) -> None
         same = data_equivalence(transition, again)
         require(same, "equal seeds and actions give equal transitions")
     ends = sum(int((terminated | truncated).sum()) for _, _, terminated, truncated, _ in first)
-    require(ends > 0, f"an episode ends within {steps} steps (or give more steps)")
+    require(ends > 0, f"an episode ends within {steps} steps (if not, pass more steps)")
 
 
 def check_spaces(env: AnyVectorEnv) -> None:
@@ -124,7 +124,7 @@ def check_infos(infos: dict[str, Any], num_envs: int) -> None:
         if isinstance(value, dict):
             check_infos(value, num_envs)
         else:
-            require(len(value) == num_envs, f"infos['{name}'] has a row an environment")
+            require(len(value) == num_envs, f"infos['{name}'] has one row per environment")
 
 
 def check_final(env: AnyVectorEnv, infos: dict[str, Any], ended: np.ndarray) -> None:

@@ -212,15 +212,15 @@ def read_demonstrations(folder: Path, env: Shown) -> Demonstrations:
         metadata = json.loads((folder / METADATA).read_text())
         digest = _digest(folder / DATA)
         if metadata.get("sha256", digest) != digest:
-            raise ValueError(f"{DATA} is not what was written")
+            raise ValueError(f"{DATA} was changed or damaged")
         if (form := metadata["data_format"]) != "hdf5":
             raise ValueError(f"its format is {form}, expected hdf5")
         with h5py.File(folder / DATA) as file:
             if (count := metadata["total_episodes"]) != len(file):
-                raise ValueError(f"there are {len(file)} episodes in it, not {count}")
+                raise ValueError(f"it has {len(file)} episodes, expected {count}")
             episodes = [_read_episode(file, f"episode_{number}", env) for number in range(count)]
         if not episodes:
-            raise ValueError("there is no episode in it")
+            raise ValueError("it has no episodes")
         columns = [np.concatenate(column) for column in zip(*episodes, strict=True)]
     images, directions, missions, actions, rewards, ends = map(torch.from_numpy, columns)
     obs = {"image": images, "direction": directions, "mission": missions}
@@ -237,7 +237,7 @@ def _read_episode(file: h5py.File, group: str, env: Shown) -> tuple[np.ndarray, 
             f"images are {images.dtype} {images.shape[1:]}, expected uint8 {env.image_shape}"
         )
     if not steps or actions.min() < 0 or actions.max() >= env.num_actions:
-        raise ValueError(f"actions must be 0 to {env.num_actions - 1}, one at least an episode")
+        raise ValueError(f"actions must be 0 to {env.num_actions - 1}, at least one per episode")
     mission = _column(file, f"{group}/observations/mission")[0].decode()
     return (
         images,

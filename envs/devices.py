@@ -83,15 +83,15 @@ def find_device(device: str | torch.device) -> torch.device:
     try:
         found = torch.device(device)
     except RuntimeError as error:
-        raise ValueError(f"unknown device '{device}': give 'cpu' or 'cuda'") from error
+        raise ValueError(f"unknown device '{device}': use 'cpu' or 'cuda'") from error
     if found.type not in ("cpu", "cuda"):
         raise ValueError(f"environments run on 'cpu' or 'cuda', not on '{device}'")
     if found.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"device '{device}' is not there: PyTorch sees no GPU; use 'cpu'")
+        raise ValueError(f"device '{device}' is not available: PyTorch sees no GPU; use 'cpu'")
     if found.type == "cuda" and found.index not in (None, torch.cuda.current_device()):
         raise ValueError(
             f"device '{device}' is not the current one: call torch.cuda.set_device({found.index}) "
-            "before"
+            "first"
         )
     return found
 

@@ -53,7 +53,7 @@ def make_foreign_level(factory: Factory, workers: int, id: str | None = None) ->
             obs, _ = env.reset(seed=0)
         read_environment(np.zeros(1, RECORD)[0], env)
         if not np.array_equal(obs["image"], env.gen_obs()["image"]):
-            raise ForeignRulesError(f"{type(env).__name__}'s reset() observes on its own")
+            raise ForeignRulesError(f"{type(env).__name__}'s reset() returns its own observations")
     except ForeignRulesError as error:
         raise ForeignRulesError(f"{name} cannot run on the engine: {error}") from None
     except Exception as error:

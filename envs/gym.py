@@ -217,7 +217,7 @@ class GymEnv(gymnasium.Env[dict[str, Any], np.int64]):
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in STATE:
-            raise AttributeError(f"'{name}' is the engine's: it can be read, not set")
+            raise AttributeError(f"'{name}' belongs to the engine: it can be read, not set")
         super().__setattr__(name, value)
 
     def __getstate__(self) -> dict[str, Any]:

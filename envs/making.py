@@ -60,7 +60,7 @@ def make(
     given = [levels] if isinstance(levels, str) or callable(levels) else list(levels)
     if not given or num_envs < len(given):
         raise ValueError(
-            f"num_envs must be at least one a level, {max(len(given), 1)}, got {num_envs}"
+            f"num_envs must be at least one per level, {max(len(given), 1)}, got {num_envs}"
         )
     if seed < 0:
         raise ValueError(f"seed must not be negative, got {seed}")
@@ -93,7 +93,7 @@ def _find(level: str | Factory, workers: int, max_steps: int | None) -> Level:
     """The engine's level of that id, or one whose layouts upstream's code draws."""
     if callable(level):
         if max_steps is not None:
-            raise ValueError("max_steps is for ids: a function of one's own makes its own limit")
+            raise ValueError("max_steps applies to ids only: your own function sets its own limit")
         return make_foreign_level(level, workers)
     if level not in LEVELS and level in gymnasium.registry:
         return make_foreign_level(upstream_factory(level, max_steps), workers, level)

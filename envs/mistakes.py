@@ -62,6 +62,6 @@ def _reason(text: str) -> str:
     first, *others = lines or [text]
     said = " ".join([first, *others[:1]]) if first.endswith(":") else first
     if arguments := _ARGUMENTS.search(said):
-        said = f"a function is called with other arguments than it has: {arguments[1]}"
+        said = f"a function is called with the wrong arguments: {arguments[1]}"
     said = said.split(" Raised from ")[0]
     return said if len(said) <= LONGEST else f"{said[:LONGEST]} …"

@@ -120,7 +120,7 @@ def play(id: str, seed: int, view: int, agent_view: bool, window: bool) -> str:
         ValueError: no window can be opened, there is no terminal, or as `envs.make`.
     """
     if not window and not (sys.stdin.isatty() and sys.stdout.isatty()):
-        raise ValueError("play needs a terminal; where there is a display: --window")
+        raise ValueError("play needs a terminal or, on a display, --window")
     game = Game(id, seed, view, agent_view)
     (play_in_window if window else play_in_terminal)(game)
     return f"{game.episodes} episodes ended, {game.successes} of them with a reward"

@@ -154,7 +154,7 @@ def level(
             )
         own = LEVELS[id].function.__module__ if id in LEVELS else ""
         if own.startswith(f"{__package__}.") and own != function.__module__:
-            raise ValueError(f"there is a level {id} already")
+            raise ValueError(f"there is already a level {id}")
         if function not in _COMPILED:
             function.__qualname__ += f"-{id}"  # see envs.jit
             _COMPILED[function] = cast(Compiled, compiled(function))

@@ -61,7 +61,7 @@ def read_types(tiles: Tensor) -> Tensor:
     different, which = np.unique(pictures, return_inverse=True)
     known = types_by_sprite(size)
     if any(picture.tobytes() not in known for picture in different):
-        raise ValueError("a tile looks like no cell")
+        raise ValueError("a tile matches no cell")
     types = np.array([known[picture.tobytes()] for picture in different])
     return torch.from_numpy(types[which.reshape(pictures.shape)]).to(tiles.device)
 

@@ -107,7 +107,7 @@ def rule_number(name: str) -> int:
     for rule in RULES:
         if rule.name == name:
             return rule.number
-    raise ValueError(f"unknown rule '{name}': there are {', '.join(rule.name for rule in RULES)}")
+    raise ValueError(f"unknown rule '{name}': choose from {', '.join(rule.name for rule in RULES)}")
 
 
 # --- from tables to compiled code ---------------------------------------------------------------

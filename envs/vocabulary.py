@@ -45,7 +45,7 @@ def encode_known(mission: str, length: int) -> list[int]:
     words = mission.replace(",", " ,").split()
     for word in words:
         if word not in _TOKENS:
-            raise ValueError(f"the mission '{mission}' has the word '{word}', which no level has")
+            raise ValueError(f"the mission '{mission}' has the word '{word}', which no level uses")
     if len(words) > length:
         raise ValueError(f"the mission '{mission}' has more than these levels' {length} words")
     return encode(mission) + [0] * (length - len(words))

@@ -121,7 +121,7 @@ def complaint(capsys, *args):
         (["bench", "train", "--device", "cpu", "--capture"], ["--capture needs a GPU"]),
         ([*TRAIN, "--device", "cpu", "--tf32", "--out", "x"], ["--tf32 needs a GPU"]),
         (["bench", "train", "--device", "cpu", "--tf32"], ["--tf32 needs a GPU"]),
-        (["play", EMPTY, "--no-window"], ["play needs a terminal; where there is a display: "]),
+        (["play", EMPTY, "--no-window"], ["play needs a terminal or, on a display, "]),
         (["play", "MiniGrid-DorKey-5x5-v0"], ["unknown level", "MiniGrid-DoorKey-5x5-v0"]),
         (["play", EMPTY, "--seed", "-1"], ["seed must lie between 0"]),
         (["record", "nothing-here", "--out", "x.gif"], ["no run at nothing-here"]),
@@ -323,7 +323,7 @@ def test_levels_that_a_run_cannot_be_evaluated_on_are_named_before_it_trains(
     assert "unknown level 'My-Own-v0'" in complaint(capsys, "resume", folder, "--frames", "641")
     routed = [*TRAIN, "--agent", "routing", "--core.meta", "task", "--out", tmp_path / "routed"]
     line = complaint(capsys, *routed, "--num-envs", "8", "--eval.env", "MiniGrid-Empty-6x6-v0")
-    assert "routing by task knows no" in line
+    assert "routing by task has no task" in line
     assert not (tmp_path / "routed").exists()
 
 

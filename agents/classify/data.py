@@ -131,7 +131,9 @@ def load_cifar(folder: Path | None, seed: int) -> MultiTask:
         path = _found(folder, f"{part}.bin", "cifar100", wanted)
         content = np.frombuffer(path.read_bytes(), np.uint8)
         if not len(content) or len(content) % 3074:
-            raise UsageError(f"{path} is not CIFAR-100's binary version: rows have 3,074 bytes")
+            raise UsageError(
+                f"{path} is not CIFAR-100's binary version: its rows must have 3,074 bytes"
+            )
         rows = content.reshape(-1, 3074)
         coarse, fine = (torch.from_numpy(rows[:, i].astype(np.int64)) for i in (0, 1))
         images = torch.from_numpy(rows[:, 2:].reshape(-1, 3, 32, 32).astype(np.float32)) / 255
@@ -161,7 +163,7 @@ def load_mini(folder: Path | None, seed: int) -> MultiTask:
                     raise UsageError(f"{table} must have the columns filename and label")
                 files.setdefault(row["label"], []).append(row["filename"])
     if len(files) < 50:
-        raise UsageError(f"{folder}: 50 labels are needed, its tables have {len(files)}")
+        raise UsageError(f"{folder}: its tables must have at least 50 labels, got {len(files)}")
     chosen = np.random.default_rng(seed).permutation(sorted(files))[:50]
     parts: dict[bool, list[tuple[Tensor, int, int]]] = {False: [], True: []}
     for i, label in enumerate(chosen):
@@ -256,7 +258,7 @@ def _read_idx(path: Path, dimensions: int) -> np.ndarray:
     begun = content[:4] == bytes([0, 0, 8, dimensions]) and len(content) >= header
     shape = tuple(np.frombuffer(content[4:header], ">u4").tolist()) if begun else ()
     if not begun or len(content) != header + int(np.prod(shape)):
-        raise UsageError(f"{path} is no idx file of bytes in {dimensions} dimensions")
+        raise UsageError(f"{path} is not an idx file of bytes in {dimensions} dimensions")
     return np.frombuffer(content[header:], np.uint8).reshape(shape)
 
 
@@ -269,5 +271,5 @@ def _found(folder: Path | None, name: str, data: str, wanted: str) -> Path:
 
 
 def _missing(folder: Path | None, data: str, wanted: str, name: str = "") -> UsageError:
-    where = "give its folder with --folder" if folder is None else f"{folder / name} is not there"
+    where = "give its folder with --folder" if folder is None else f"there is no {folder / name}"
     return UsageError(f"{data}: {where}; the folder must hold {wanted}")

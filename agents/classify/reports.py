@@ -66,7 +66,7 @@ def report_comparison(config: ClassifyConfig, out: Path) -> None:
 def report_cost(config: ClassifyConfig, out: Path) -> None:
     """What a training step costs with 2 to 20 function blocks."""
     rows = measure_steps(config, COSTS, COST_METHODS)
-    print("milliseconds of a training step, and how many times those with the fewest blocks")
+    print("milliseconds per training step, and the ratio to the fewest blocks")
     print("blocks".ljust(16) + "".join(f"{size:>16}" for size in COSTS))
     for method in COST_METHODS:
         times = [float(row["milliseconds"]) for row in rows if row["method"] == method]

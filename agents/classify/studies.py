@@ -82,7 +82,7 @@ ROUTER_ADAM: Settings = {"router_optimizer": "adam", "router_rate": 0.1}
 UNROUTED: Settings = {"methods": ("task-specific-all-fc",)}
 
 COLLAPSE = Study(
-    "when does a router end with the same blocks for all samples?",
+    "when does a router end up with the same blocks for all samples?",
     BASE,
     (
         Axis(
@@ -104,7 +104,7 @@ COLLAPSE = Study(
                 **each("router.maker", ("wpl", "baseline", "gumbel"), DISPATCHED),
             },
             "all collapse, nearly all to an entropy of 0 within ten epochs, WPL and Advantage "
-            "learning not completely; accuracy is that of a network without routing (Fig. 21)",
+            "learning not fully; accuracy is that of a network without routing (Fig. 21)",
         ),
         Axis(
             "router rate (by depth, Q-learning)",
@@ -114,8 +114,8 @@ COLLAPSE = Study(
         Axis(
             "exploration ε at first (by depth, Q-learning)",
             each("router.maker.epsilon", (0.0, 0.4, 0.8), BY_DEPTH),
-            "not varied; above 0.4 for the first five epochs, and a collapse is left by prolonged "
-            "exploration only (§3.2, §5.1.3)",
+            "not varied; above 0.4 for the first five epochs, and only prolonged exploration "
+            "undoes a collapse (§3.2, §5.1.3)",
         ),
         Axis(
             "collaboration ρ (by depth, Q-learning)",
@@ -161,13 +161,13 @@ OPTIMISERS = Study(
                 "no router, SGD": {**BASE, **UNROUTED},
                 "no router, Adam": {**ADAM, **UNROUTED},
             },
-            "Adam is worse, for its moments belong to other paths than the gradient does (§5.3)",
+            "Adam is worse, as its moments belong to other paths than the gradient (§5.3)",
         ),
     ),
 )
 
 SPLIT = Study(
-    "do blocks and router do better that learn from images apart?",
+    "do blocks and router do better if they learn from separate images?",
     BASE,
     (
         Axis(

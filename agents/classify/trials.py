@@ -71,7 +71,7 @@ def plan(study: Study, config: ClassifyConfig) -> list[Trial]:
     """
     clash = sorted(study.settled & differences(config, ClassifyConfig()).keys())
     if clash:
-        raise UsageError(f"this study settles {', '.join(clash)} itself; leave it out")
+        raise UsageError(f"this study sets {', '.join(clash)} itself; leave it out")
     return [
         Trial(axis.about, arm, seed, replace_at(config, {**study.settings, **settings, "seeds": 1}))
         for seed in range(1, config.seeds + 1)
@@ -137,7 +137,7 @@ def _read_epochs(file: Path) -> list[Epoch]:
             for epoch in epochs
         ]
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        raise UsageError(f"{file} is damaged; without it the training is made anew") from None
+        raise UsageError(f"{file} is damaged; delete it to train again") from None
 
 
 def as_csv(results: Iterable[Result]) -> str:

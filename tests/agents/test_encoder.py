@@ -150,7 +150,7 @@ def test_a_single_mission_is_read_once_where_frames_are_not_told_apart(slots):
         torch.testing.assert_close(*found)
         encoder.one_mission = True
         mission[2, 3, 1] = 8
-        with pytest.raises(RuntimeError, match="made for environments of one mission"):
+        with pytest.raises(RuntimeError, match="made for environments with a single mission"):
             encoder(obs)
 
 

@@ -156,7 +156,7 @@ def test_the_loops_of_the_presets():
         ("rims", {"core.active": 2.5}, "core.active must be of type int, got 2.5"),
         ("rims", {"core.attention": "sparce"}, "unknown attention 'sparce'; nearest: sparse"),
         ("rims", {"fast.per_task": "maybe"}, "fast.per_task must be of type bool, got 'maybe'"),
-        ("lstm", {"encoder.slots": True}, "a core of kind lstm takes no slots"),
+        ("lstm", {"encoder.slots": True}, "core 'lstm' takes no slots"),
         ("metarims", {"slow.data": "fesh"}, "unknown data 'fesh'; nearest: fresh"),
         ("metarims", {"fast.learning_rate": -1.0}, "learning_rate must be positive, got -1.0"),
         ("metarims", {"hidden_state": "carri"}, "unknown hidden_state 'carri'; nearest: carry"),

@@ -65,7 +65,7 @@ def test_a_copy_goes_on_alike_and_by_itself(level, duplicate):
 
 
 def test_no_step_comes_before_the_first_reset():
-    with pytest.raises(ValueError, match=r"reset\(\) comes before the first step\(\)"):
+    with pytest.raises(ValueError, match=r"call reset\(\) before the first step\(\)"):
         envs.make(LOCAL, num_envs=2).step(torch.zeros(2, dtype=torch.int64))
 
 
@@ -142,7 +142,7 @@ def test_earlier_observations_are_not_overwritten():
     ("arguments", "message"),
     [
         ({"levels": "MiniGrid-DoorKey-5x5"}, "MiniGrid-DoorKey-5x5-v0"),
-        ({"levels": [DOOR_KEY, LOCAL], "num_envs": 1}, "at least one a level, 2, got 1"),
+        ({"levels": [DOOR_KEY, LOCAL], "num_envs": 1}, "at least one per level, 2, got 1"),
         ({"levels": DOOR_KEY, "num_envs": 0}, "got 0"),
         ({"levels": DOOR_KEY, "seed": -1}, "seed"),
         ({"levels": DOOR_KEY, "view": 6}, "view must be odd"),
@@ -184,13 +184,13 @@ def test_bad_state_is_refused():
     env = envs.make(DOOR_KEY, num_envs=2)
     with pytest.raises(ValueError, match="state of shape"):
         env.state = torch.zeros(3, 4, dtype=torch.uint8)
-    with pytest.raises(ValueError, match=f"environment 0's state is none of {DOOR_KEY}"):
+    with pytest.raises(ValueError, match=f"the state of environment 0 is not one of {DOOR_KEY}"):
         env.state = torch.zeros_like(env.state)
     other = envs.make("MiniGrid-Empty-5x5-v0", num_envs=2)
     other.reset()
     outside = other.state
     outside[1, RECORD.fields["x"][1]] = 7  # type: ignore[index]
-    with pytest.raises(ValueError, match="environment 1's state"):
+    with pytest.raises(ValueError, match="the state of environment 1"):
         other.state = outside
 
 

@@ -172,11 +172,11 @@ def lose(folder):
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
-        (cut_short, "is not what was written"),
-        (flip_a_bit, "is not what was written"),
+        (cut_short, "was changed or damaged"),
+        (flip_a_bit, "was changed or damaged"),
         (cut_short_and_signed, "cannot be read as demonstrations"),
         (garble, "cannot be read as demonstrations"),
-        (miscount, "there are 40 episodes in it, not 4"),
+        (miscount, "it has 40 episodes, expected 4"),
         (rename, "its format is arrow, expected hdf5"),
         (lose, "there is no .*main_data.hdf5"),
         (shutil.rmtree, "no demonstrations at"),

@@ -38,5 +38,5 @@ def test_pixels_show_the_same_as_symbols(id):
 def test_other_images_are_refused():
     with pytest.raises(ValueError, match=r"the agent's view, got \[8, 8, 3\]"):
         envs.find_events({"image": torch.zeros(1, 8, 8, 3, dtype=torch.uint8)})
-    with pytest.raises(ValueError, match="looks like no cell"):
+    with pytest.raises(ValueError, match="matches no cell"):
         envs.find_events({"image": torch.full((1, 56, 56, 3), 7, dtype=torch.uint8)})

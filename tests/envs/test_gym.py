@@ -247,7 +247,7 @@ def test_what_is_upstreams_is_read_only():
     assert (env.width, env.agent_pos) == (5, None)  # not reset yet
     env.reset(seed=0)
     assert pickle.loads(pickle.dumps(env)).agent_pos == env.agent_pos == (1, 1)
-    with pytest.raises(AttributeError, match="'agent_pos' is the engine's"):
+    with pytest.raises(AttributeError, match="'agent_pos' belongs to the engine"):
         env.agent_pos = (2, 2)
     with pytest.raises(AttributeError, match="no attribute 'wings'"):
         _ = env.wings

@@ -83,7 +83,7 @@ def test_slips_are_told_in_a_line(function: Callable[..., None], message: str):
 
 
 def test_no_level_of_ones_own_takes_the_name_of_upstreams():
-    with pytest.raises(ValueError, match="there is a level MiniGrid-Empty-5x5-v0 already"):
+    with pytest.raises(ValueError, match="there is already a level MiniGrid-Empty-5x5-v0"):
         envs.level(
             "MiniGrid-Empty-5x5-v0", size=5, max_steps=9, mission="get to the green goal square"
         )(a_division_by_zero)

@@ -86,7 +86,7 @@ def test_render_equals_upstream(id):
         ours, theirs, _ = compare(id, plain, steps)
         for i, env in enumerate(theirs):
             np.testing.assert_array_equal(ours.render(i), env.unwrapped.get_frame())
-    with pytest.raises(IndexError, match="0 to 2, not 3"):
+    with pytest.raises(IndexError, match="0 to 2, got 3"):
         ours.render(3)
 
 

@@ -97,7 +97,7 @@ def test_max_steps_is_upstreams(id):
 def test_max_steps_out_of_place_is_refused():
     with pytest.raises(ValueError, match="max_steps must be 1 to"):
         envs.make(SHORT, 1, max_steps=0)
-    with pytest.raises(ValueError, match="max_steps is for ids"):
+    with pytest.raises(ValueError, match="max_steps applies to ids only"):
         envs.make(lambda: gymnasium.make(SHORT), 1, max_steps=5)
 
 
@@ -124,7 +124,7 @@ def test_a_seed_each():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"seed": [1, 2]}, "expected 3 seeds, one an environment, got 2"),
+        ({"seed": [1, 2]}, "expected 3 seeds, one per environment, got 2"),
         ({"seed": -4}, r"between 0 and 2\*\*128 - 1, got -4"),
         ({"seed": [1, -2, None]}, r"between 0 and 2\*\*128 - 1, got -2"),
         ({"seed": [1, 2**128, None]}, rf"between 0 and 2\*\*128 - 1, got {2**128}"),

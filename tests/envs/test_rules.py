@@ -42,6 +42,6 @@ def test_a_level_has_the_rule_that_its_upstream_environment_is_read_with(id):
 
 def test_an_unknown_rule_is_refused():
     assert rule_number("fetch") == 4
-    with pytest.raises(ValueError, match="unknown rule 'catch': there are standard, obstacles"):
+    with pytest.raises(ValueError, match="unknown rule 'catch': choose from standard, obstacles"):
         level("Test-Catch-v0", size=5, max_steps=9, mission="x", rule="catch")(lambda e: None)
     assert "Test-Catch-v0" not in LEVELS

@@ -160,7 +160,7 @@ def number_levels(levels: Sequence[str], trained: Sequence[str]) -> Tensor:
     """
     for level in levels:
         if level not in trained:
-            raise UsageError(f"routing by task knows no {level}; it knows {', '.join(trained)}")
+            raise UsageError(f"routing by task has no task {level}; it has {', '.join(trained)}")
     return torch.tensor([trained.index(level) for level in levels])
 
 

@@ -59,10 +59,10 @@ class RouterConfig:
         check_between(0, 1, discount=self.discount)
         check_between(0, float("inf"), squash=self.squash)
         if self.maker.tabular and self.policy != "table":
-            raise UsageError(f"{self.maker.name} learns a table only, got policy {self.policy!r}")
+            raise UsageError(f"{self.maker.name} learns only a table, got policy {self.policy!r}")
         if not isinstance(self.dispatcher, ReinforceConfig):
             raise UsageError(
-                "a dispatcher learns by a policy's gradient, as baseline does, "
+                "a dispatcher must learn by policy gradient, as baseline does, "
                 f"got {self.dispatcher.name}"
             )
 

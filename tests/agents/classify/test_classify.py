@@ -234,7 +234,7 @@ def test_wrong_settings_are_named(settings, message):
 def test_the_command_says_what_is_missing():
     with pytest.raises(UsageError) as error:
         Classify(data="cifar100", folder=Path("nowhere")).run(None)
-    assert str(error.value).startswith("cifar100: nowhere/train.bin is not there")
+    assert str(error.value).startswith("cifar100: there is no nowhere/train.bin")
     with pytest.raises(UsageError, match="unknown decision maker 'wp'; nearest: wpl"):
         replace_at(Classify(), {"router.maker": "wp"})
 

@@ -131,8 +131,8 @@ def test_mini_imagenet(tmp_path, monkeypatch):
     ("name", "put", "message"),
     [
         ("digit", {}, "unknown data 'digit'; nearest: digits"),
-        ("mnist", {}, "train-images-idx3-ubyte is not there; the folder must hold {train,t10k}"),
-        ("mnist", {"train-images-idx3-ubyte": b"12345"}, "is no idx file of bytes"),
+        ("mnist", {}, "train-images-idx3-ubyte; the folder must hold {train,t10k}"),
+        ("mnist", {"train-images-idx3-ubyte": b"12345"}, "is not an idx file of bytes"),
         ("mnist", {"train-images-idx3-ubyte.gz": b"12345"}, "cannot be read"),
         ("cifar100", {"train": b""}, "train.bin and test.bin of CIFAR-100's binary version"),
         ("cifar100", {"train.bin": b"abc"}, "is not CIFAR-100's binary version"),

@@ -68,9 +68,9 @@ def test_the_axes_of_the_paper_are_there():
 
 
 def test_a_study_says_what_it_settles_itself():
-    with pytest.raises(UsageError, match="settles learning_rate, router_rate itself; leave it out"):
+    with pytest.raises(UsageError, match="sets learning_rate, router_rate itself; leave it out"):
         plan(TWO, replace(SMALL, learning_rate=0.5, router_rate=0.5))
-    with pytest.raises(UsageError, match="settles block_share itself; leave it out"):
+    with pytest.raises(UsageError, match="sets block_share itself; leave it out"):
         Classify(what="split", block_share=0.5).run(None)
 
 
@@ -106,7 +106,7 @@ def test_a_study_trains_what_is_missing_and_leaves_its_tables(tmp_path, monkeypa
     assert [row["blocks"] == "" for row in rows if row["axis"] == "method"] == [True, False] * 2
 
     (tmp_path / "runs" / gone).write_text('{"epochs": 3}')
-    with pytest.raises(UsageError, match="is damaged; without it the training is made anew"):
+    with pytest.raises(UsageError, match="is damaged; delete it to train again"):
         command.run(None)
 
 

@@ -126,7 +126,7 @@ def test_levels_keep_their_router_wherever_they_are_evaluated():
     spans = collected(second, agent)
     assert (spans.obs["route"] == 2).all()
     second.level_ids = ["elsewhere"]
-    with pytest.raises(UsageError, match="routing by task knows no elsewhere; it knows probe-0"):
+    with pytest.raises(UsageError, match="routing by task has no task elsewhere; it has probe-0"):
         make_agent(second, both.level_ids, **TABLE)
 
 
@@ -197,5 +197,5 @@ def test_wrong_settings_are_named(settings, message):
 
 def test_slots_are_not_taken():
     policy = cast(PolicyConfig, configured().agent)
-    with pytest.raises(UsageError, match="a core of kind routing takes no slots"):
+    with pytest.raises(UsageError, match="core 'routing' takes no slots"):
         replace(policy, encoder=replace(policy.encoder, slots=True))

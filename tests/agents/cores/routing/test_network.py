@@ -132,7 +132,7 @@ def test_the_squash_scales_gradients_of_exploring_paths():
         ({"collaboration": -2.0}, "collaboration must lie between -1 and 1, got -2.0"),
         ({"routing_agents": 0}, "routing_agents must be positive, got 0"),
         ({"policy": "tables"}, "unknown policy 'tables'; nearest: table"),
-        ({"dispatcher": WPLConfig()}, "a dispatcher learns by a policy's gradient, as baseline"),
+        ({"dispatcher": WPLConfig()}, "a dispatcher must learn by policy gradient, as baseline"),
         ({"squash": -1.0}, "squash must lie between 0 and inf, got -1.0"),
     ],
 )

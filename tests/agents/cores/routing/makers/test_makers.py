@@ -319,7 +319,7 @@ def test_redrawn_scores_are_gumbel_and_agree_with_the_choice():
 
 
 def test_wpl_needs_a_table():
-    with pytest.raises(UsageError, match="wpl learns a table only, got policy 'approximator'"):
+    with pytest.raises(UsageError, match="wpl learns only a table, got policy 'approximator'"):
         RouterConfig(WPLConfig(), policy="approximator")
 
 
