@@ -211,7 +211,7 @@ def test_runs_that_cannot_go_on_together_are_refused(tmp_path):
 
 def test_what_cannot_be_stacked_is_refused(tmp_path):
     assert why_not_stacked(find_preset("metarims")) == ""
-    assert "kind routing cannot" in why_not_stacked(find_preset("routing"))
+    assert "agent 'routing' cannot" in why_not_stacked(find_preset("routing"))
     assert "per_task" in why_not_stacked(configured(fast__per_task=True))
     uneven = configured(env=LEVELS, num_envs=7)
     assert "num_envs divisible by the 2 levels, got 7" in why_not_stacked(uneven)
