@@ -70,7 +70,7 @@ def test_the_table_compares_with_what_is_there():
     parameters = {"RIMs null": 7, bench.LOOP: 8}
     table = bench.table(rates, parameters)
     assert "0.50 x" in table
-    assert "public RIMs: absent; --rims-repo" in table
+    assert "public RIMs: not timed; --rims-repo" in table
     assert "absent" not in bench.table(
         {**rates, bench.PUBLIC: [1.0]}, {**parameters, bench.PUBLIC: 1}
     )
