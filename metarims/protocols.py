@@ -187,23 +187,10 @@ class Environment(Protocol):
         """Step all environments; actions int64 [B]."""
 
 
-class Stage(Environment, Protocol):
+class Stage(Environment, Spec, Protocol):
     """Environments that can be rendered."""
 
-    num_actions: int
     mission_length: int
-
-    @property
-    def image_shape(self) -> tuple[int, ...]:
-        """Shape of an observation's image, without the batch."""
-
-    @property
-    def vocabulary(self) -> Sequence[str]:
-        """The words of missions by token; token 0 is padding."""
-
-    @property
-    def one_mission(self) -> bool:
-        """Whether the mission is the same in all environments and episodes."""
 
     def render(self, i: int = 0) -> np.ndarray:
         """Picture of environment i, uint8 [H, W, 3]."""

@@ -299,12 +299,15 @@ def joined(steps: list[dict[str, Tensor]]) -> dict[str, Tensor]:
 
 def _cut_short(step: Step, cursor: Cursor, action: Tensor, few: bool) -> CutShort | None:
     """The environments that this step truncated, if `few`, or else all."""
-    if few and not (step.truncated & ~step.terminated).any():
+    if few:
+        rows = (step.truncated & ~step.terminated).nonzero().squeeze(1)
+    else:
+        rows = torch.arange(len(action), device=action.device)
+    if not len(rows):
         return None
     final = with_last(step.final_obs, action, step.reward, step.task)
     if not few:
-        return CutShort(torch.arange(len(action), device=action.device), final, cursor.state)
-    rows = (step.truncated & ~step.terminated).nonzero().squeeze(1)
+        return CutShort(rows, final, cursor.state)
     obs = {name: x[rows] for name, x in final.items()}
     return CutShort(rows, obs, tuple(x[rows] for x in cursor.state))
 

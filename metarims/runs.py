@@ -33,7 +33,7 @@ from .files import (
     write_text,
 )
 from .protocols import Agent
-from .settings import Json, differences, flatten
+from .settings import Json, Leaf, differences, flatten
 
 Row = dict[str, float]
 
@@ -68,11 +68,9 @@ class Run:
 
     def _check_config(self, known: RunConfig) -> None:
         """Refuse a config.json that was damaged, or changed in what matters for continuing."""
-        own, theirs = decisive(self.config), decisive(known)
-        changed = [*differences(own, theirs).items()]
-        if own != theirs:
-            path, value = changed[0] if changed else ("agent", "another")
-            there = flatten(theirs).get(path, "absent")
+        if changed := decisive_difference(self.config, known):
+            path, value = changed
+            there = flatten(decisive(known)).get(path, "absent")
             raise UsageError(
                 f"{self.path / CONFIG} was changed or damaged: {path} is {value}, "
                 f"but {there} in the checkpoint"
@@ -160,6 +158,14 @@ def decisive(config: RunConfig) -> RunConfig:
     return replace(config, run=run, evaluation=EvaluationConfig(), preset="")
 
 
+def decisive_difference(config: RunConfig, other: RunConfig) -> tuple[str, Leaf] | None:
+    """The first setting, by path, in which a run could not continue as the other, and its value."""
+    own, theirs = decisive(config), decisive(other)
+    if own == theirs:
+        return None
+    return next(iter(differences(own, theirs).items()), ("agent", "another"))
+
+
 def check_out(config: RunConfig) -> Path:
     """The run's folder; `UsageError` if none is given, or it is not empty."""
     if not config.run.out:
@@ -204,9 +210,8 @@ def find_run(config: RunConfig) -> Run | None:
     if not (Path(config.run.out) / CONFIG).exists():
         return None
     run = load_run(config.run.out)
-    if decisive(run.config) != decisive(config):
-        changed = differences(decisive(run.config), decisive(config))
-        path, value = next(iter(changed.items()), ("the agent", "another"))
+    if changed := decisive_difference(run.config, config):
+        path, value = changed
         raise UsageError(f"{run.path} was started with other settings: {path} is {value} there")
     return run
 

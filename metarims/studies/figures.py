@@ -29,7 +29,7 @@ from .analysis import (
 )
 from .compare import agent_of
 from .curves import Curve, read_curve
-from .looks import PARTS, Look, add_legend, looks, seeds, shared_ends, without
+from .looks import PARTS, Look, add_legend, counted_looks, looks, shared_ends, without
 from .onward import Onward
 from .transfer import ALL, NO_FIGURE, THRESHOLDS, Matrix, columns
 from .transfer import Figure as Number
@@ -55,8 +55,7 @@ def draw_curves(runs: Iterable[Run], path: Path) -> None:
     for run in runs:
         panel = panels.setdefault(run.config.environment.label, {})
         panel.setdefault(agent_of(run), []).append(read_curve(run))
-    shared, shown = looks(label for panel in panels.values() for label in panel)
-    counts = seeds(panels.values())
+    shared, shown = counted_looks(panels.values())
     figure, axes = _new_figure(len(COSTS), len(panels))
     for column, (level, agents) in zip(axes.T, panels.items(), strict=True):
         before = _with_those_before(
@@ -64,7 +63,7 @@ def draw_curves(runs: Iterable[Run], path: Path) -> None:
         )
         for axis, (cost, title) in zip(column, COSTS.items(), strict=True):
             for label, curves in agents.items():
-                _draw_band(axis, shown[label], counts[label], curves, cost)
+                _draw_band(axis, shown[label], curves, cost)
             _set_axes(axis, title + (before if cost == "frames" else ""))
         column[0].set_title(level, fontsize="medium")
     _finish(figure, axes, shared, path)
@@ -76,8 +75,7 @@ def draw_courses(courses: Courses, path: Path) -> None:
     """
     sources = [*dict.fromkeys(source for source, _ in courses)]
     levels = [*dict.fromkeys(level for _, level in courses)]
-    shared, shown = looks(label for agents in courses.values() for label in agents)
-    counts = seeds(courses.values())
+    shared, shown = counted_looks(courses.values())
     figure, axes = _new_figure(len(sources), len(levels))
     for row, source in zip(axes, sources, strict=True):
         for axis, level in zip(row, levels, strict=True):
@@ -87,7 +85,7 @@ def draw_courses(courses: Courses, path: Path) -> None:
                 points = np.unique(np.concatenate(seen))
                 points = points[points >= max(x[0] for x in seen)]
                 points = points[points <= min(x[-1] for x in seen)]
-                _draw_middle(axis, shown[label], counts[label], points, seen, success)
+                _draw_middle(axis, shown[label], points, seen, success)
             before = _with_those_before(run.begun for runs in agents.values() for run in runs)
             _set_axes(axis, f"frames of {source}{before}")
             axis.set_title(level, fontsize="medium")
@@ -106,13 +104,12 @@ def draw_onward(onward: Onward, path: Path) -> None:
         }
         for level, starts in onward.items()
     }
-    shared, shown = looks(label for panel in panels.values() for label in panel)
-    counts = seeds(panels.values())
+    shared, shown = counted_looks(panels.values())
     figure, axes = _new_figure(1, len(panels))
     for axis, (level, agents) in zip(axes[0], panels.items(), strict=True):
         for label, curves in agents.items():
             own = [curve.on_its_own() for curve in curves]
-            _draw_band(axis, shown[label], counts[label], own, "frames")
+            _draw_band(axis, shown[label], own, "frames")
         _set_axes(axis, "frames of this level alone")
         axis.set_title(level, fontsize="medium")
     _finish(figure, axes, shared, path)
@@ -144,7 +141,7 @@ def _finish(figure: Figure, axes: np.ndarray, shared: str, path: Path) -> None:
     save_figure(figure, path)
 
 
-def _draw_band(axis: Axes, look: Look, runs: str, curves: Sequence[Curve], cost: str) -> None:
+def _draw_band(axis: Axes, look: Look, curves: Sequence[Curve], cost: str) -> None:
     # A run that ended because it had learnt goes on as it ended.
     seen = [getattr(curve, cost) for curve in curves]
     cut = [x[-1] for x, curve in zip(seen, curves, strict=True) if not curve.learnt]
@@ -153,13 +150,12 @@ def _draw_band(axis: Axes, look: Look, runs: str, curves: Sequence[Curve], cost:
         min(x[curve.measured], default=math.inf) for x, curve in zip(seen, curves, strict=True)
     )
     points = np.linspace(begin, end, POINTS) if begin <= end else np.array([])
-    _draw_middle(axis, look, runs, points, seen, [curve.success for curve in curves])
+    _draw_middle(axis, look, points, seen, [curve.success for curve in curves])
 
 
 def _draw_middle(
     axis: Axes,
     look: Look,
-    runs: str,
     points: np.ndarray,
     seen: Sequence[np.ndarray],
     success: Sequence[np.ndarray],
@@ -169,7 +165,7 @@ def _draw_middle(
         [np.interp(points, x, y) for x, y in zip(seen, success, strict=True)], 1
     )  # [points, seeds]
     means = [interquartile_mean(sample) for sample in table]
-    axis.plot(points, means, color=look.color, linestyle=look.line, label=f"{look.name} ({runs})")
+    axis.plot(points, means, color=look.color, linestyle=look.line, label=look.name)
     if len(success) > 1 and len(points):
         band = np.array([interquartile_interval(sample) for sample in table]).T
         axis.fill_between(points, *band, color=look.color, alpha=0.2, linewidth=0)

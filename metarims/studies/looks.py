@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence, Sized
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import cycle, filterfalse, takewhile
 from typing import TYPE_CHECKING
 from zlib import crc32
@@ -72,6 +72,16 @@ def looks(labels: Iterable[str]) -> tuple[str, dict[str, Look]]:
     return common, {
         label: Look(" ".join(own), color[kinds[label]], lines[starts[label]])
         for label, own in named.items()
+    }
+
+
+def counted_looks(panels: Iterable[Mapping[str, Sized]]) -> tuple[str, dict[str, Look]]:
+    """As `looks`, for all panels of a figure; names say how many runs there are."""
+    panels = list(panels)
+    shared, shown = looks(label for panel in panels for label in panel)
+    counts = seeds(panels)
+    return shared, {
+        label: replace(look, name=f"{look.name} ({counts[label]})") for label, look in shown.items()
     }
 
 
