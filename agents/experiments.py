@@ -160,6 +160,13 @@ EXPERIMENTS = {
         arms=(*THREE, *LOOPS),
         scratch=False,
     ),
+    "onto-corridor-tuned": _onto(
+        "a corridor's second row of rooms, by rate and entropy bonus",
+        600_000,
+        *CORRIDORS[:2],
+        arms=TUNED,
+        scratch=False,
+    ),
     "along-fetch": _along("to larger rooms with more things", 400_000, *FETCHES),
     "along-ball": _along("to other things and more of them", 400_000, *BALLS),
     "fig3": Experiment(
