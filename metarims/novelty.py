@@ -5,7 +5,7 @@ Generated Environments, 2023), episodic ones alone do best. The bonus is added t
 are learnt from, never to those that are reported. What counts is where the agent is and what it
 carries: with a key all places are new again, and so are those behind a door. Counting views as well
 rewards turning round and dropping things elsewhere, and a bonus that falls with the count, 1/√n,
-rewards wandering: `docs/results.md` has the cost of each.
+rewards wandering: `docs/results/learning.md` has the cost of each.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from . import apart
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
-DOCUMENTS = [README, *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [README, *sorted((ROOT / "docs").rglob("*.md"))]
 LEVEL = "BabyAI-GoToObj-v0"
 SMALL = ["--frames", "1", "--num-envs", "4", "--device", "cpu"]
 
