@@ -50,6 +50,7 @@ CORRIDORS = tuple(f"MiniGrid-KeyCorridor{size}-v0" for size in ("S3R1", "S3R2", 
 ROOMS = tuple(f"MiniGrid-MultiRoom-{size}-v0" for size in ("N2-S4", "N4-S5", "N6"))
 FETCHES = tuple(f"MiniGrid-Fetch-{size}-v0" for size in ("5x5-N2", "6x6-N2", "8x8-N3"))
 BALLS = tuple(f"BabyAI-GoTo{thing}-v0" for thing in ("RedBallGrey", "RedBall", "Obj", "Local"))
+UNLIKE = (DOORKEYS[0], ROOMS[0], BALLS[0], FETCHES[0])
 
 FULL = Scale(3_000_000, 10)
 SCALES = {"small": Scale(300_000, 3), "full": FULL}
@@ -166,6 +167,15 @@ EXPERIMENTS = {
         *CORRIDORS[:2],
         arms=TUNED,
         scratch=False,
+    ),
+    "forgetting": Experiment(
+        "unlike levels learnt one after another: what each takes, and what is left of those before",
+        THREE,
+        UNLIKE[:1],
+        {"small": Scale(500_000, 10), "full": Scale(3_000_000, 30)},
+        onto=UNLIKE[1:],
+        targets=UNLIKE,
+        until=LEARNT,
     ),
     "along-fetch": _along("to larger rooms with more things", 400_000, *FETCHES),
     "along-ball": _along("to other things and more of them", 400_000, *BALLS),

@@ -20,7 +20,8 @@ class Classify(ClassifyConfig):
     Attributes:
         what: "compare" trains every method with every seed; "cost" times training steps with 2 to
             20 function blocks; "estimators" studies gradient estimators; "collapse", "optimisers"
-            and "split" study what a router needs, and continue if interrupted.
+            and "split" study what a router needs, and continue if interrupted. All but "compare"
+            refuse the settings that they fix themselves.
         out: folder for tables and figures.
     """
 

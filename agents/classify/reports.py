@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from metarims.files import make_folder, write_json, write_text
+from metarims.settings import flatten
 
 from .config import ClassifyConfig
 from .costs import measure_steps
@@ -23,10 +24,11 @@ from .figures import (
 from .outcomes import Outcome, summary
 from .studies import STUDIES
 from .training import compare
-from .trials import as_csv, as_markdown, plan, read_results, train_missing
+from .trials import as_csv, as_markdown, plan, read_results, refuse_changes, train_missing
 
 COSTS = (2, 5, 10, 20)  # function blocks
 COST_METHODS = ("routing", "cross-stitch", "soft-mixture")
+COST_SETTLED = ("data", "folder", "methods", "seeds", "epochs", "anneal_epochs", "blocks")
 POINTS = 100  # of a policy's curve in TensorBoard
 
 
@@ -65,6 +67,7 @@ def report_comparison(config: ClassifyConfig, out: Path) -> None:
 
 def report_cost(config: ClassifyConfig, out: Path) -> None:
     """What a training step costs with 2 to 20 function blocks."""
+    refuse_changes(config, COST_SETTLED)
     rows = measure_steps(config, COSTS, COST_METHODS)
     print("milliseconds per training step, and the ratio to the fewest blocks")
     print("blocks".ljust(16) + "".join(f"{size:>16}" for size in COSTS))
@@ -76,7 +79,8 @@ def report_cost(config: ClassifyConfig, out: Path) -> None:
 
 
 def report_estimators(config: ClassifyConfig, out: Path) -> None:
-    """The estimator study and its figure."""
+    """The estimator study and its figure; it has no other settings."""
+    refuse_changes(config, flatten(config))
     qualities = study_estimators(StudyConfig())
     print("estimator   choices       error    variance        bias²")
     for quality in qualities:

@@ -151,13 +151,7 @@ OPTIMISERS = Study(
             "both, and nothing routed",
             {
                 "SGD, SGD": {**BASE, **Q, **BY_TASK},
-                "Adam, Adam": {
-                    **Q,
-                    **BY_TASK,
-                    **ADAM,
-                    "router_optimizer": "adam",
-                    "router_rate": 0.1,
-                },
+                "Adam, Adam": {**Q, **BY_TASK, **ADAM, **ROUTER_ADAM},
                 "no router, SGD": {**BASE, **UNROUTED},
                 "no router, Adam": {**ADAM, **UNROUTED},
             },

@@ -7,7 +7,7 @@ import json
 import math
 import statistics
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -59,6 +59,12 @@ class Result:
         return [epoch.get(name, math.nan) for epoch in self.epochs]
 
 
+def refuse_changes(config: ClassifyConfig, settled: Collection[str]) -> None:
+    """Raises `UsageError` if `config` changes settings, by path, that a study fixes."""
+    if clash := [path for path in differences(config, ClassifyConfig()) if path in settled]:
+        raise UsageError(f"this study sets {', '.join(clash)} itself; leave it out")
+
+
 def plan(study: Study, config: ClassifyConfig) -> list[Trial]:
     """All trainings of a study, seed by seed.
 
@@ -69,9 +75,7 @@ def plan(study: Study, config: ClassifyConfig) -> list[Trial]:
     Raises:
         UsageError: `config` changes what the study fixes.
     """
-    clash = sorted(study.settled & differences(config, ClassifyConfig()).keys())
-    if clash:
-        raise UsageError(f"this study sets {', '.join(clash)} itself; leave it out")
+    refuse_changes(config, study.settled)
     return [
         Trial(axis.about, arm, seed, replace_at(config, {**study.settings, **settings, "seeds": 1}))
         for seed in range(1, config.seeds + 1)

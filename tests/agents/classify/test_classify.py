@@ -239,6 +239,19 @@ def test_the_command_says_what_is_missing():
         replace_at(Classify(), {"router.maker": "wp"})
 
 
+@pytest.mark.parametrize(
+    ("what", "settings", "named"),
+    [
+        ("cost", {"methods": ("routing",), "seeds": 9}, "methods, seeds"),
+        ("estimators", {"seeds": 9, "batch": 7}, "seeds, batch"),
+    ],
+)
+def test_settings_that_would_do_nothing_are_refused(what, settings, named, tmp_path):
+    with pytest.raises(UsageError, match=f"this study sets {named} itself; leave it out"):
+        Classify(what=what, out=tmp_path / "out", **settings).run(None)
+    assert not (tmp_path / "out").exists()
+
+
 def test_the_command_leaves_what_it_reports(tmp_path, capsys):
     out = tmp_path / "a" / "b"
     Classify(what="cost", batch=4, width=4, out=out).run(None)
