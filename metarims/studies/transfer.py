@@ -23,7 +23,7 @@ from ..statistics import (
     stratified_mean,
 )
 from ..tables import csv_table, markdown_table
-from .compare import agent_of
+from .compare import kind_of, start_of
 
 ALL = "all"  # levels together
 THRESHOLDS = np.linspace(0, 1, 51)  # of a performance profile
@@ -38,12 +38,14 @@ TABLES = {
 @dataclass(frozen=True)
 class Score:
     """One run's result on one level, with some of its modules switched off or none: the mean
-    success rate, return and length of its episodes. `run` is its folder.
+    success rate, return and length of its episodes. `run` is its folder, `source` the levels that
+    it learnt, `start` what the run that it started from had learnt.
     """
 
     run: str
     source: str
     agent: str
+    start: str
     seed: int
     level: str
     knocked_out: str
@@ -56,6 +58,11 @@ class Score:
     def column(self) -> str:
         """Its column in a matrix."""
         return ", ".join(filter(None, (self.level, self.knocked_out)))
+
+    @property
+    def label(self) -> str:
+        """Its agent, and what it started from."""
+        return f"{self.agent} {self.start}".strip()
 
 
 @dataclass(frozen=True)
@@ -96,13 +103,13 @@ def evaluation_file(folder: Path, run: Run, flags: Sequence[str]) -> Path:
 
 def read_scores(file: Path, run: Run) -> list[Score]:
     """A run's scores, one per level."""
-    source, agent, seed = run.config.environment.label, agent_of(run), run.config.run.seed
     return [
         Score(
             str(run.path),
-            source,
-            agent,
-            seed,
+            run.config.environment.label,
+            kind_of(run),
+            start_of(run),
+            run.config.run.seed,
             report["env"],
             report.get("knocked_out", ""),
             report["episodes"],
@@ -140,24 +147,26 @@ def _samples(scores: Iterable[Score], what: str) -> dict[Row, dict[str, list[flo
     """A number per run, by row and column."""
     table: dict[Row, dict[str, list[float]]] = {}
     for score in scores:
-        cells = table.setdefault((score.source, score.agent), {})
+        cells = table.setdefault((score.source, score.label), {})
         cells.setdefault(score.column, []).append(getattr(score, what))
     return table
 
 
 def improvements(scores: Sequence[Score]) -> dict[tuple[str, str, str], dict[str, Figure]]:
-    """The probability that a run of one agent succeeds more often than a run of another, trained on
-    the same levels: by source, agent and other, for each level.
+    """The probability that a run succeeds more often than another one trained on the same levels,
+    of another agent with the same start or of the same agent with another start: by source and the
+    labels of both, for each level.
     """
-    samples: dict[tuple[str, str], dict[str, list[float]]] = {}
+    samples: dict[tuple[str, str], dict[tuple[str, str], list[Score]]] = {}
     for score in scores:
-        agents = samples.setdefault((score.source, score.column), {})
-        agents.setdefault(score.agent, []).append(score.success_rate)
+        kinds = samples.setdefault((score.source, score.column), {})
+        kinds.setdefault((score.agent, score.start), []).append(score)
     found: dict[tuple[str, str, str], dict[str, Figure]] = {}
-    for (source, level), agents in samples.items():
-        for other, agent in itertools.combinations(agents, 2):
-            figure = over(agents[agent], agents[other])
-            found.setdefault((source, agent, other), {})[level] = figure
+    for (source, level), kinds in samples.items():
+        for (other, its), (one, own) in itertools.combinations(kinds.items(), 2):
+            if one[0] == other[0] or one[1] == other[1]:
+                figure = over(*([score.success_rate for score in runs] for runs in (own, its)))
+                found.setdefault((source, own[0].label, its[0].label), {})[level] = figure
     return found
 
 
@@ -189,7 +198,7 @@ def as_markdown(scores: Sequence[Score]) -> str:
     episodes = max(score.episodes for score in scores)
     seeds: dict[Row, set[int]] = {}
     for score in scores:
-        seeds.setdefault((score.source, score.agent), set()).add(score.seed)
+        seeds.setdefault((score.source, score.label), set()).add(score.seed)
     counts = ", ".join(str(n) for n in sorted({len(each) for each in seeds.values()}))
     parts = [
         f"Interquartile means over {counts} {'seed' if counts == '1' else 'seeds'}, with 95 % "

@@ -49,7 +49,7 @@ def legend_of(figure):
 def scores(*who):
     """A run each of what it learnt and agent, on all levels."""
     return [
-        Score(str(n), source, agent, seed, level, "", 9, 0.3 * seed, 0.5, 9)
+        Score(str(n), source, agent, "", seed, level, "", 9, 0.3 * seed, 0.5, 9)
         for n, (source, agent) in enumerate(who)
         for seed in (1, 2)
         for level in LEVELS

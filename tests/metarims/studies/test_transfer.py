@@ -26,9 +26,9 @@ from metarims.studies.transfer import (
 from .test_studies import make_run
 
 
-def scores(agent, *rates):
+def scores(agent, *rates, start=""):
     """Scores of one run per seed on a near level, and at half these success rates on a far one."""
-    runs = [(str(n), "Small", agent, n) for n in range(len(rates))]
+    runs = [(str(n), "Small", agent, start, n) for n in range(len(rates))]
     near = [Score(*run, "Near", "", 100, r, r / 2, 9) for run, r in zip(runs, rates, strict=True)]
     far = [Score(*run, "Far", "", 100, r / 2, 0.0, 12) for run, r in zip(runs, rates, strict=True)]
     return [*near, *far]
@@ -69,6 +69,18 @@ def test_who_is_better_than_whom():
     assert table[("Small", "c", "b")]["Far"].value == 0.125  # one tie of four pairs
 
 
+def test_runs_that_differ_in_agent_and_start_are_not_compared():
+    further = [*scores("a", 0.3, start="from Tiny"), *scores("b", 0.4, start="from Tiny")]
+    table = improvements([*scores("a", 0.1), *scores("b", 0.2), *further])
+    assert set(table) == {
+        ("Small", "b", "a"),
+        ("Small", "a from Tiny", "a"),
+        ("Small", "b from Tiny", "b"),
+        ("Small", "b from Tiny", "a from Tiny"),
+    }
+    assert table[("Small", "b from Tiny", "b")]["Near"].value == 1.0
+
+
 def test_tables_and_figure(tmp_path):
     all_scores = [*scores("a", 0.1, 0.2), *scores("b", 0.3, 0.4)]
     table = as_markdown(all_scores)
@@ -78,8 +90,8 @@ def test_tables_and_figure(tmp_path):
     assert "| Small | b over a | 1.00 (1.00 – 1.00) | 1.00 (1.00 – 1.00) |" in table
     head, first, *_ = as_csv(all_scores).splitlines()
     figures = "episodes,success_rate,mean_return,mean_length"
-    assert head == f"run,source,agent,seed,level,knocked_out,{figures}"
-    assert first == "0,Small,a,0,Near,,100,0.1,0.05,9"
+    assert head == f"run,source,agent,start,seed,level,knocked_out,{figures}"
+    assert first == "0,Small,a,,0,Near,,100,0.1,0.05,9"
     draw_matrix(matrix(all_scores, "success_rate"), "success", tmp_path / "matrix.png")
     draw_profiles(profiles(all_scores), tmp_path / "profiles.png")
     for name in ("matrix.png", "profiles.png"):
@@ -102,7 +114,7 @@ def test_an_evaluation_is_read_as_its_run_was_configured(tmp_path):
     file = evaluation_file(tmp_path, run, flags)
     file.write_text(json.dumps([report, report | {"knocked_out": "1 off"}]))
     whole, lesioned = read_scores(file, run)
-    own = (str(run.path), "Level-v0", "rims core.active=2", 4)
+    own = (str(run.path), "Level-v0", "rims core.active=2", "", 4)
     assert whole == Score(*own, "Far", "", 9, 0.5, 0.25, 7.0)
     assert lesioned == replace(whole, knocked_out="1 off")
     assert lesioned.column == "Far, 1 off"
