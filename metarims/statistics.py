@@ -75,52 +75,32 @@ def module_figures(mask: Tensor, probabilities: Tensor) -> dict[str, Tensor]:
 # --- over runs (Agarwal et al., Deep RL at the Edge of the Statistical Precipice, 2021) ----------
 
 
-def interquartile_mean(sample: Sequence[float]) -> float:
-    """The mean of the middle half."""
-    return float(scipy.stats.trim_mean(sample, 0.25))
+# A run's scores on several levels belong together, so runs are resampled with all of theirs; there,
+# every level has runs of its own, which are resampled within the level.
+
+Scores = Sequence[float] | Sequence[Sequence[float]]  # [runs], or [runs, levels]
 
 
-def interquartile_interval(sample: Sequence[float], seed: int = 0) -> tuple[float, float]:
-    """The 95 % percentile bootstrap interval of the interquartile mean."""
-    return stratified_interval([sample], seed)
+def interquartile_mean(scores: Scores) -> float:
+    """The mean of the middle half of all scores together."""
+    return float(scipy.stats.trim_mean(np.ravel(scores), 0.25))
 
 
-def stratified_mean(strata: Sequence[Sequence[float]]) -> float:
-    """The interquartile mean of the scores of all strata together."""
-    return interquartile_mean([score for stratum in strata for score in stratum])
-
-
-def stratified_interval(strata: Sequence[Sequence[float]], seed: int = 0) -> tuple[float, float]:
-    """The 95 % bootstrap interval of `stratified_mean`: runs are resampled within each stratum.
-
-    Args:
-        strata: for each level, the scores of its runs.
-        seed: of the resampling.
-    """
-    random = np.random.default_rng(seed)
-    drawn = [_resampled(stratum, random) for stratum in strata]
-    means = scipy.stats.trim_mean(np.concatenate(drawn, 1), 0.25, axis=1)
-    return _middle(means)
+def interquartile_interval(scores: Scores, seed: int = 0) -> tuple[float, float]:
+    """The 95 % percentile bootstrap interval of the interquartile mean over runs."""
+    drawn = _resampled(scores, np.random.default_rng(seed)).reshape(RESAMPLES, -1)
+    return _middle(scipy.stats.trim_mean(drawn, 0.25, axis=1))
 
 
 Profile = tuple[np.ndarray, np.ndarray, np.ndarray]  # by threshold: share and its 95 % interval
 
 
-def performance_profile(
-    strata: Sequence[Sequence[float]], thresholds: np.ndarray, seed: int = 0
-) -> Profile:
-    """The share of scores above each threshold, with pointwise 95 % bootstrap intervals: runs are
-    resampled within each stratum.
-
-    Args:
-        strata: for each level, the scores of its runs.
-        thresholds: [n].
-        seed: of the resampling.
+def performance_profile(scores: Scores, thresholds: np.ndarray, seed: int = 0) -> Profile:
+    """The share of all scores above each threshold, [n], with pointwise 95 % percentile bootstrap
+    intervals over runs.
     """
-    random = np.random.default_rng(seed)
-    scores = np.concatenate([np.asarray(stratum) for stratum in strata])
-    drawn = np.concatenate([_resampled(stratum, random) for stratum in strata], 1)
-    share = np.array([(scores > threshold).mean() for threshold in thresholds])
+    drawn = _resampled(scores, np.random.default_rng(seed)).reshape(RESAMPLES, -1)
+    share = np.array([(np.ravel(scores) > threshold).mean() for threshold in thresholds])
     shares = np.stack([(drawn > threshold).mean(1) for threshold in thresholds])
     low, high = np.quantile(shares, [0.025, 0.975], axis=1)
     return share, low, high
@@ -142,8 +122,8 @@ def improvement_interval(
 RESAMPLES = 2000
 
 
-def _resampled(sample: Sequence[float], random: np.random.Generator) -> np.ndarray:
-    """Bootstrap resamples, [RESAMPLES, n]."""
+def _resampled(sample: Scores, random: np.random.Generator) -> np.ndarray:
+    """Bootstrap resamples of the rows, [RESAMPLES, n, ...]."""
     values = np.asarray(sample, dtype=np.float64)
     return values[random.integers(len(values), size=(RESAMPLES, len(values)))]
 

@@ -16,11 +16,12 @@ from ..checkpoint import fingerprint
 from ..runs import CHECKPOINTS, Run
 from ..statistics import (
     Profile,
+    Scores,
     improvement,
     improvement_interval,
+    interquartile_interval,
+    interquartile_mean,
     performance_profile,
-    stratified_interval,
-    stratified_mean,
 )
 from ..tables import csv_table, markdown_table
 from .compare import kind_of, start_of
@@ -84,10 +85,10 @@ NO_INTERVAL = math.nan, math.nan
 NO_FIGURE = "–"  # where a row has none, such as an agent without modules to switch off
 
 
-def middle(*strata: Sequence[float]) -> Figure:
+def middle(scores: Scores) -> Figure:
     """The interquartile mean of runs with its 95 % interval, on one or several levels."""
-    alone = max(map(len, strata)) == 1
-    return Figure(stratified_mean(strata), *(NO_INTERVAL if alone else stratified_interval(strata)))
+    interval = NO_INTERVAL if len(scores) == 1 else interquartile_interval(scores)
+    return Figure(interquartile_mean(scores), *interval)
 
 
 Row = tuple[str, str]  # source and agent
@@ -133,7 +134,7 @@ def matrix(scores: Iterable[Score], what: str) -> Matrix:
     whole = _samples(_of_whole(scores), what)
     return {
         row: {level: middle(sample) for level, sample in cells.items()}
-        | {ALL: middle(*whole[row].values())}
+        | {ALL: middle(_by_run(whole[row]))}
         for row, cells in _samples(scores, what).items()
     }
 
@@ -150,6 +151,11 @@ def _samples(scores: Iterable[Score], what: str) -> dict[Row, dict[str, list[flo
         cells = table.setdefault((score.source, score.label), {})
         cells.setdefault(score.column, []).append(getattr(score, what))
     return table
+
+
+def _by_run(columns: Mapping[str, Sequence[float]]) -> list[tuple[float, ...]]:
+    """A row per run, of columns that have the same runs in the same order."""
+    return list(zip(*columns.values(), strict=True))
 
 
 def improvements(scores: Sequence[Score]) -> dict[tuple[str, str, str], dict[str, Figure]]:
@@ -183,7 +189,7 @@ def profiles(scores: Iterable[Score]) -> dict[str, dict[str, Profile]]:
     """
     found: dict[str, dict[str, Profile]] = {}
     for (source, agent), levels in _samples(_of_whole(scores), "success_rate").items():
-        profile = performance_profile(list(levels.values()), THRESHOLDS)
+        profile = performance_profile(_by_run(levels), THRESHOLDS)
         found.setdefault(source, {})[agent] = profile
     return found
 

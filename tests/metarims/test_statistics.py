@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from scipy.stats import binomtest
@@ -14,8 +15,7 @@ from metarims.statistics import (
     interquartile_interval,
     interquartile_mean,
     module_figures,
-    stratified_interval,
-    stratified_mean,
+    performance_profile,
     wilson_interval,
 )
 
@@ -54,13 +54,27 @@ def test_interquartile_mean_leaves_out_the_outer_quarters():
     assert interquartile_mean([0, 1, 2, 100]) == 1.5
 
 
-def test_strata_are_drawn_from_apart():
-    """On each of two levels all runs are equal: in any sample half of the scores are 0, half 1."""
-    assert stratified_mean([[0.0] * 4, [1.0] * 4]) == 0.5
-    assert stratified_interval([[0.0] * 4, [1.0] * 4]) == (0.5, 0.5)
-    low, high = interquartile_interval([0.0] * 4 + [1.0] * 4)
+def test_a_runs_scores_on_several_levels_are_drawn_together():
+    """Runs that are alike on all levels are as uncertain on all of them as on one; runs that are
+    equal to each other are not uncertain, however different the levels.
+    """
+    rates = [0.0] * 4 + [1.0] * 4
+    low, high = interquartile_interval(rates)
     assert low < 0.1
     assert high > 0.9
+    assert interquartile_interval([[rate] * 4 for rate in rates]) == (low, high)
+    assert interquartile_mean([[0.0, 1.0]] * 4) == 0.5
+    assert interquartile_interval([[0.0, 1.0]] * 4) == (0.5, 0.5)
+
+
+def test_a_profile_is_as_uncertain_on_many_levels_as_on_one():
+    rates, thresholds = [0.1, 0.2, 0.6, 0.9], np.array([0.0, 0.5])
+    one, many = (performance_profile(x, thresholds) for x in (rates, [[r] * 5 for r in rates]))
+    for ours, theirs in zip(one, many, strict=True):
+        assert ours.tolist() == theirs.tolist()
+    share, low, high = one
+    assert share.tolist() == [1.0, 0.5]
+    assert (low[1], high[1]) == (0.0, 1.0)
 
 
 def test_the_interval_of_a_normal_sample_is_as_wide_as_it_should_be():

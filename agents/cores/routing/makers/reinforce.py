@@ -108,8 +108,8 @@ class GreedyConfig(BaselineConfig):
 class GreedyReinforce(ReinforceBaseline):
     """REINFORCE that takes the best choice with probability ε (Rosenbaum et al. 2019, §5.1).
 
-    Advantages are weighted by π(a) / b(a), where b is what choices are drawn from (Precup et al.
-    2000).
+    Advantages are weighted by π / b of the whole path, where b is what choices are drawn from, as
+    the return depends on all of it (Precup et al. 2000).
     """
 
     config: GreedyConfig
@@ -119,9 +119,9 @@ class GreedyReinforce(ReinforceBaseline):
         return torch.lerp(self.policy(scores), all_on_best(scores), self.config.greedy)
 
     def advantages(self, trace: Trace) -> Tensor:
-        """(R − r̂) π(a) / b(a)."""
+        """(R − r̂) Π π(a) / b(a), over depths."""
         log_ratio = trace.chosen(trace.scores.detach().log_softmax(-1)) - trace.log_probs
-        return super().advantages(trace) * log_ratio.exp()
+        return super().advantages(trace) * log_ratio.sum(1, keepdim=True).exp()
 
 
 @register("decision maker", "ppo")

@@ -293,6 +293,35 @@ def test_gradients_are_unbiased(maker):
     assert ((estimates.mean(0) - exact).abs() < 3 * error).all()
 
 
+@pytest.mark.parametrize(
+    "maker",
+    [
+        ReinforceConfig(entropy=0.0),
+        BaselineConfig(entropy=0.0),
+        GreedyConfig(entropy=0.0, greedy=0.5),
+        GreedyConfig(entropy=0.0, greedy=0.9),
+    ],
+    ids=["reinforce", "baseline", "greedy", "greedier"],
+)
+def test_gradients_along_a_path_are_exact_on_average(maker):
+    """Over all nine paths of two decisions, each as likely as it is to be taken."""
+    reward = torch.eye(3).double()
+    scores = torch.tensor([[0.1, 0.0, 0.0], [0.5, 0.4, 0.3]]).double().requires_grad_()
+    first, second = scores.softmax(-1)
+    (exact,) = torch.autograd.grad(first @ reward @ second, scores)
+    paths = torch.cartesian_prod(torch.arange(3), torch.arange(3))
+    nobody, nothing = torch.zeros(9, dtype=torch.int64), torch.zeros(9, 2).double()
+    made = maker.build(Space(1, 2, 3), torch.ones(2, 3, dtype=torch.bool)).double()
+    rows = scores.detach().expand(9, -1, -1).clone().requires_grad_()
+    drawn = made.behaviour(rows.detach()).gather(2, paths.unsqueeze(2)).squeeze(2)
+    trace = Trace(
+        rows, paths, drawn.log(), nothing, nobody, nobody, nothing, reward[tuple(paths.T)]
+    )
+    (gradients,) = torch.autograd.grad(-9 * made.learn(trace), rows)
+    average = (drawn.prod(1).view(-1, 1, 1) * gradients).sum(0)
+    torch.testing.assert_close(average, exact)
+
+
 def test_gumbel_is_biased_and_of_lower_variance():
     torch.manual_seed(0)
     reward, scores = torch.rand(5).double(), torch.randn(5).double()
