@@ -12,7 +12,7 @@ from torch import Tensor
 
 from .errors import UsageError, check_between, check_positive
 from .protocols import Agent, Environment, Observation, State
-from .rollout import Cursor, actor_of, advance, begin, forward_step, sample
+from .rollout import Cursor, actor_of, advance, begin, exploiting, forward_step, sample
 from .statistics import wilson_interval
 
 FindEvents = Callable[[Observation], dict[str, Tensor]]  # bool [B] by name
@@ -93,7 +93,7 @@ def evaluate(
     stopping at the first `episodes` to finish would favour short ones.
 
     Args:
-        agent: samples its actions from its policy.
+        agent: samples its actions from its policy; a router takes its best choices.
         env: a batch of one level; at most `episodes` environments are used.
         episodes: number of episodes.
         seed: of the environments (seed + i) and the actions.
@@ -114,25 +114,26 @@ def evaluate(
     events = find(cursor.obs)
     seen = torch.zeros(len(events), len(rank), dtype=torch.bool, device=env.device)
     results, counts = [], []
-    for turn in itertools.count():
-        rows = _at_work(rank, done < wanted, turn)
-        if not len(rows):
-            break
-        if watch and turn % GLANCE == 0:
-            watch(done.minimum(wanted).sum())
-        for mark, event in zip(seen, find(cursor.obs).values(), strict=True):
-            mark |= event
-        output = forward_step(act, _only(cursor, rows))
-        chosen = sample_at(temperature, output.logits[0], generator)
-        actions = torch.zeros_like(rank).index_copy_(0, rows, chosen)
-        step, cursor = advance(env, cursor, _put(cursor.state, rows, output.state), actions)
-        so_far = so_far + torch.stack([step.reward.double(), torch.ones_like(so_far[1])])
-        counted = cursor.starts & (done < wanted)
-        success = step.terminated & (step.reward > 0)
-        results.append(torch.stack([success.double(), *so_far, *seen.double()]))
-        counts.append(counted)
-        done = done + cursor.starts
-        so_far, seen = so_far * ~cursor.starts, seen & ~cursor.starts
+    with exploiting(agent):
+        for turn in itertools.count():
+            rows = _at_work(rank, done < wanted, turn)
+            if not len(rows):
+                break
+            if watch and turn % GLANCE == 0:
+                watch(done.minimum(wanted).sum())
+            for mark, event in zip(seen, find(cursor.obs).values(), strict=True):
+                mark |= event
+            output = forward_step(act, _only(cursor, rows))
+            chosen = sample_at(temperature, output.logits[0], generator)
+            actions = torch.zeros_like(rank).index_copy_(0, rows, chosen)
+            step, cursor = advance(env, cursor, _put(cursor.state, rows, output.state), actions)
+            so_far = so_far + torch.stack([step.reward.double(), torch.ones_like(so_far[1])])
+            counted = cursor.starts & (done < wanted)
+            success = step.terminated & (step.reward > 0)
+            results.append(torch.stack([success.double(), *so_far, *seen.double()]))
+            counts.append(counted)
+            done = done + cursor.starts
+            so_far, seen = so_far * ~cursor.starts, seen & ~cursor.starts
     successes, returns, lengths, *met = torch.cat(results, 1)[:, torch.cat(counts)].cpu()
     found = {name: row.bool() for name, row in zip(events, met, strict=True)}
     return Evaluation(env.level_ids[0], successes.bool(), returns, lengths, found)

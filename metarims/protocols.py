@@ -75,6 +75,13 @@ class Agent(Protocol):
             starts: bool [T, B]; where an episode begins, the state is reset before the step.
         """
 
+    @property
+    def training(self) -> bool:
+        """As of `torch.nn.Module`; else a router takes its best choices, without exploring."""
+
+    def train(self, mode: bool = True) -> object:
+        """As `torch.nn.Module.train`."""
+
     def groups(self) -> dict[str, list[nn.Parameter]]:
         """Parameters by group: "encoder", "modules", "attention", "policy", "value"."""
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -150,6 +151,17 @@ def actor_of(agent: Agent) -> Act:
     """The function to act with while the agent's parameters stay the same."""
     own: Callable[[], Act] | None = getattr(agent, "acting", None)
     return agent if own is None else own()
+
+
+@contextmanager
+def exploiting(agent: Agent) -> Iterator[None]:
+    """The agent in evaluation mode, in which only its actions are drawn at random."""
+    before = agent.training
+    agent.train(False)
+    try:
+        yield
+    finally:
+        agent.train(before)
 
 
 def forward_step(act: Act, cursor: Cursor) -> Output:

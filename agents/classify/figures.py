@@ -136,9 +136,9 @@ def _draw_curves(axis: Axes, label: str, curves: Sequence[Sequence[float]]) -> N
 
 
 def _thinned(values: Tensor, width: int) -> Tensor:
-    """Averages of up to `width` stretches of the first axis, [steps, ...] to [≤ width, ...]."""
+    """Averages, NaN aside, of up to `width` stretches of steps, [steps, ...] to [≤ width, ...]."""
     stretches = values.tensor_split(min(width, len(values)))
-    return torch.stack([stretch.mean(0) for stretch in stretches])
+    return torch.stack([stretch.nanmean(0) for stretch in stretches])
 
 
 def _new(rows: int, columns: int, size: tuple[float, float]) -> tuple[Figure, list[Axes]]:

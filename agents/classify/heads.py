@@ -85,7 +85,7 @@ class TaskSpecificAll(Head):
 
     def __init__(self, config: HeadConfig) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(columns(config))
+        self.layers = nn.ModuleList(columns(config, config.tasks))
 
     def forward(
         self, x: Tensor, tasks: Tensor, keys: Tensor, noise: Tensor | None
@@ -124,7 +124,7 @@ class CrossStitch(Head):
 
     def __init__(self, config: HeadConfig) -> None:
         super().__init__()
-        self.first, self.second, self.last = columns(config)
+        self.first, self.second, self.last = columns(config, config.tasks)
         own = 0.9 * torch.eye(config.tasks) + 0.1 / config.tasks
         self.stitches = nn.ParameterList(own.clone() for _ in range(2))
 
@@ -144,11 +144,11 @@ class SoftMixture(Head):
     def __init__(self, config: HeadConfig) -> None:
         super().__init__()
         self.tasks = config.tasks
-        self.layers = nn.ModuleList(columns(config))
+        self.layers = nn.ModuleList(columns(config, config.blocks))
         widths = (config.features, config.hidden, config.hidden)
         self.gates = nn.ModuleList(
             nn.Sequential(
-                nn.Linear(width + config.tasks, 64), nn.ReLU(), nn.Linear(64, config.tasks)
+                nn.Linear(width + config.tasks, 64), nn.ReLU(), nn.Linear(64, config.blocks)
             )
             for width in widths
         )
@@ -173,12 +173,12 @@ HEADS: dict[str, Callable[[HeadConfig], Head]] = {
 }
 
 
-def columns(config: HeadConfig) -> tuple[Dense, Dense, Dense]:
-    """Three layers for each task."""
+def columns(config: HeadConfig, count: int) -> tuple[Dense, Dense, Dense]:
+    """Three layers of so many blocks each."""
     return (
-        Dense(config.tasks, config.features, config.hidden),
-        Dense(config.tasks, config.hidden, config.hidden),
-        Dense(config.tasks, config.hidden, config.classes, relu=False),
+        Dense(count, config.features, config.hidden),
+        Dense(count, config.hidden, config.hidden),
+        Dense(count, config.hidden, config.classes, relu=False),
     )
 
 

@@ -25,7 +25,8 @@ class Outcome:
         accuracy: on the test samples after each epoch.
         seconds: of training.
         history: `routing_figures` on the test samples after each epoch, empty without routes.
-        policies: [steps, tasks, depth, K], the mean probabilities of each task's samples.
+        policies: [steps, tasks, depth, K], the mean probabilities of each task's samples; NaN where
+            a step has none.
         routes: [tasks, depth], the block that most of each task's test samples take.
     """
 
@@ -63,9 +64,9 @@ def routing_figures(routed: Routed) -> dict[str, float]:
 
 
 def by_task(values: Tensor, tasks: Tensor, count: int) -> Tensor:
-    """Mean of values [N, ...] over each task's samples, [tasks, ...]; 0 for a task without any."""
+    """Means of values [N, ...] over each task's samples, [tasks, ...]; NaN without any."""
     sums = values.new_zeros(count, *values.shape[1:]).index_add_(0, tasks, values)
-    sizes = tasks.bincount(minlength=count).clamp_min(1).to(values)
+    sizes = tasks.bincount(minlength=count).to(values)
     return sums / sizes.view(-1, *[1] * (values.dim() - 1))
 
 

@@ -137,5 +137,5 @@ def _log(outcome: Outcome, folder: Path) -> None:
         every = max(1, len(outcome.policies) // POINTS)
         for step in range(0, len(outcome.policies), every):
             for task, policy in enumerate(outcome.policies[step, :, 0]):
-                best = {str(block): float(share) for block, share in enumerate(policy)}
-                writer.add_scalar(f"policy/task_{task}_best", max(best.values()), step)
+                if not policy.isnan().any():  # the step has samples of the task
+                    writer.add_scalar(f"policy/task_{task}_best", float(policy.max()), step)

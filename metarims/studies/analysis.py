@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..protocols import Agent, Environment
-from ..rollout import Rollout, begin, collect_rollout
+from ..rollout import Rollout, begin, collect_rollout, exploiting
 from ..statistics import bootstrap_interval, entropy, module_choices, module_figures
 
 SOON = 5  # steps before success that count as about to succeed
@@ -17,9 +17,10 @@ RARE = 30  # events with fewer steps are left out
 
 
 def watch(agent: Agent, env: Environment, steps: int, seed: int) -> Rollout:
-    """A rollout of `steps` steps in every environment."""
+    """A rollout of `steps` steps in every environment, as in evaluation."""
     generator = torch.Generator(env.device).manual_seed(seed)
-    rollout, _ = collect_rollout(env, agent, begin(env, agent, seed), steps, steps, generator)
+    with exploiting(agent):
+        rollout, _ = collect_rollout(env, agent, begin(env, agent, seed), steps, steps, generator)
     return rollout
 
 

@@ -15,7 +15,7 @@ from ..errors import UsageError
 from ..evaluation import sample_at, seeded
 from ..files import aside, write_bytes
 from ..protocols import Agent, Stage
-from ..rollout import actor_of, advance, begin, forward_step
+from ..rollout import actor_of, advance, begin, exploiting, forward_step
 
 SIDE = 320  # pixels of the picture, and of the panel beside it
 HEAD, ROW, LEFT = 54, 20, 68  # pixels of the text above, of a module's row and left of the panel
@@ -63,7 +63,8 @@ def record_episodes(
         title = f"{env.missions()[0]}\nepisode {episode + 1}"
         ended, steps, reward = False, 0, 0.0
         while True:
-            output = forward_step(act, cursor)
+            with exploiting(agent):
+                output = forward_step(act, cursor)
             mask = output.diagnostics.get("module_mask", torch.zeros(1, 1, 0))
             yield Frame(
                 env.render(0),

@@ -199,7 +199,7 @@ def null(scores: Tensor, k: int, order: Tensor | None) -> tuple[Tensor, Tensor, 
     """Softmax over the slots and an empty one, whose score is 0 (RIMs v1); as `sparse`."""
     empty = torch.zeros_like(scores[..., :1])  # [B, n, H, 1]
     weights = torch.cat([scores, empty], 3).softmax(3)[..., :-1]  # [B, n, H, S]
-    attended = weights.sum(3).mean(2)  # [B, n]
+    attended = weights.sum(3).mean(2).clamp_min(torch.finfo(weights.dtype).tiny)  # [B, n]
     mask, _ = choose(attended if order is None else order, k)
     return weights, mask, attended / attended.sum(1, keepdim=True)
 

@@ -124,7 +124,9 @@ class RoutingCore(nn.Module):
         replay = None
         if "route" in obs:
             replay = Replay(obs["route"].flatten(0, 1), obs["route_log_prob"].flatten(0, 1))
-        noise = uniform(streams, len(starts), self.network.noise_shape).flatten(0, 1)
+        noise = None
+        if self.training:
+            noise = uniform(streams, len(starts), self.network.noise_shape).flatten(0, 1)
         routed = self.network(x.flatten(0, 1), meta, meta, noise, replay)
         made = routed.replay
         after = CoreOutput(routed.output.view(*starts.shape, -1), ())

@@ -121,7 +121,7 @@ class Decision:
 
     Attributes:
         scores: [N, C], with gradient.
-        probabilities: [N, K], what choices are drawn from.
+        probabilities: [N, K], what choices are drawn from, or what the best is the best of.
         choices: int64 [N].
         log_probs: [N], of the choices.
         explored: bool [N], whether the choice is not the policy's best.
@@ -181,9 +181,12 @@ class Decider(nn.Module):
 
         Without noise the policy's best is taken; choices `given` take precedence where not −1.
         """
-        probabilities = self.maker.behaviour(scores)
-        best = self.maker.policy(scores).argmax(-1)
-        choices = best if noise is None else self.maker.choose(scores, noise)
+        policy = self.maker.policy(scores)
+        best = policy.argmax(-1)
+        if noise is None:
+            probabilities, choices = policy, best
+        else:
+            probabilities, choices = self.maker.behaviour(scores), self.maker.choose(scores, noise)
         if given is not None:
             choices = torch.where(given < 0, choices, given)
         chosen = probabilities.gather(1, choices.unsqueeze(1)).squeeze(1)

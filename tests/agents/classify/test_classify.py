@@ -15,6 +15,7 @@ from agents.classify.config import ClassifyConfig
 from agents.classify.costs import measure_steps
 from agents.classify.data import MultiTask, Samples
 from agents.classify.estimators import StudyConfig, study_estimators
+from agents.classify.figures import _thinned
 from agents.classify.heads import HEADS, RoutedHead
 from agents.classify.outcomes import by_task, routing_figures
 from agents.classify.training import BLOCKS, ROUTER, Classifier, Trainer, train_classifier
@@ -171,7 +172,27 @@ def test_a_classifier_counts_its_features():
 
 def test_means_by_task():
     values, tasks = torch.tensor([[1.0], [3.0], [5.0]]), torch.tensor([2, 2, 0])
-    assert by_task(values, tasks, 3).tolist() == [[5.0], [0.0], [2.0]]
+    assert by_task(values, tasks, 3).flatten().tolist() == pytest.approx(
+        [5.0, math.nan, 2.0], nan_ok=True
+    )
+
+
+def test_a_step_without_samples_of_a_task_says_nothing_about_its_policy():
+    trainer = Trainer("routing", SMALL, stripes(), seed=1)
+    trainer.step(trainer.data.train, (trainer.data.train.tasks == 0).nonzero()[:2, 0])
+    trainer.step(trainer.data.train, (trainer.data.train.tasks == 1).nonzero()[:2, 0])
+    first, second = trainer.policies
+    assert not first[0].isnan().any()
+    assert first[1].isnan().all()
+    assert torch.equal(_thinned(torch.stack([first, second]), 1)[0, 0], first[0])
+
+
+def test_the_soft_mixture_has_as_many_blocks_as_asked_for():
+    def size(blocks):
+        head = Classifier("soft-mixture", replace(SMALL, blocks=blocks), stripes()).head
+        return sum(parameter.numel() for parameter in head.parameters())
+
+    assert size(0) == size(2) < size(4)  # there are two tasks
 
 
 def test_costs_are_measured_for_each_size():

@@ -13,10 +13,11 @@ from agents.policy import PolicyConfig
 from metarims.algorithms.ppo import PPO
 from metarims.config import RunConfig
 from metarims.errors import UsageError
+from metarims.evaluation import evaluate, seeded
 from metarims.learner import Learner
 from metarims.losses import log_prob_of
 from metarims.registry import find, names
-from metarims.rollout import begin, collect_rollout
+from metarims.rollout import begin, collect_rollout, exploiting
 from metarims.sequences import cut
 from metarims.settings import replace_at
 from tests.metarims.probes import Contexts, Linear
@@ -93,6 +94,36 @@ def test_decisions_are_replayed_after_the_router_has_changed(maker):
     assert torch.equal(output.replay["route"], spans.obs["route"])
     mask = output.diagnostics["module_mask"]
     assert torch.equal(mask.int().argmax(-1), spans.obs["route"])
+
+
+@pytest.mark.parametrize("maker", MAKERS)
+def test_in_evaluation_every_maker_takes_the_best(maker):
+    """However much it explores while it learns; the reported policy does not explore either."""
+    env = Contexts(8, tasks=2)
+    agent = make_maker_agent(env, maker)
+    decider = agent.core.network.decider
+    with torch.no_grad():
+        for parameter in decider.source.parameters():
+            parameter.copy_(torch.randn_like(parameter).softmax(-1))
+    rollout, _ = collect_rollout(env, agent, begin(env, agent, 1), 50, 50, seeded(env.device, 1))
+    with exploiting(agent):
+        assert not agent.training
+        tested, _ = collect_rollout(env, agent, begin(env, agent, 1), 50, 50, seeded(env.device, 1))
+    assert agent.training
+    best = tested.diagnostics["module_probabilities"].argmax(-1)
+    assert torch.equal(tested.diagnostics["module_mask"].int().argmax(-1), best)
+    best = rollout.diagnostics["module_probabilities"].argmax(-1)
+    assert not torch.equal(rollout.diagnostics["module_mask"].int().argmax(-1), best)
+
+
+def test_an_evaluation_takes_the_best_and_then_goes_on_exploring():
+    env = Contexts(8)
+    agent = make_agent(env)
+    modes = []
+    agent.core.register_forward_hook(lambda module, *_: modes.append(module.training))
+    evaluate(agent, env, 8)
+    assert set(modes) == {False}
+    assert agent.training
 
 
 @pytest.mark.parametrize("maker", MAKERS)
