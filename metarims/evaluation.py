@@ -110,9 +110,8 @@ def evaluate(
     wanted = (episodes - 1 - rank) // env.num_envs + 1  # shares differ by at most one
     act, cursor = actor_of(agent), begin(env, agent, seed)
     so_far, done = cursor.so_far, torch.zeros_like(rank)
-    find = find_events or (lambda obs: {})
-    events = find(cursor.obs)
-    seen = torch.zeros(len(events), len(rank), dtype=torch.bool, device=env.device)
+    find = find_events or nothing
+    events, seen = find(cursor.obs), _events(find, cursor)
     results, counts = [], []
     with exploiting(agent):
         for turn in itertools.count():
@@ -121,8 +120,6 @@ def evaluate(
                 break
             if watch and turn % GLANCE == 0:
                 watch(done.minimum(wanted).sum())
-            for mark, event in zip(seen, find(cursor.obs).values(), strict=True):
-                mark |= event
             output = forward_step(act, _only(cursor, rows))
             chosen = sample_at(temperature, output.logits[0], generator)
             actions = torch.zeros_like(rank).index_copy_(0, rows, chosen)
@@ -130,13 +127,26 @@ def evaluate(
             so_far = so_far + torch.stack([step.reward.double(), torch.ones_like(so_far[1])])
             counted = cursor.starts & (done < wanted)
             success = step.terminated & (step.reward > 0)
+            seen = seen | _events(find, cursor, step.final_obs)
             results.append(torch.stack([success.double(), *so_far, *seen.double()]))
             counts.append(counted)
             done = done + cursor.starts
-            so_far, seen = so_far * ~cursor.starts, seen & ~cursor.starts
+            so_far = so_far * ~cursor.starts
+            seen = torch.where(cursor.starts, _events(find, cursor), seen)
     successes, returns, lengths, *met = torch.cat(results, 1)[:, torch.cat(counts)].cpu()
     found = {name: row.bool() for name, row in zip(events, met, strict=True)}
     return Evaluation(env.level_ids[0], successes.bool(), returns, lengths, found)
+
+
+def nothing(obs: Observation) -> dict[str, Tensor]:
+    """No events."""
+    return {}
+
+
+def _events(find: FindEvents, cursor: Cursor, obs: Observation | None = None) -> Tensor:
+    """The events in observations, by default in the cursor's, bool [events, B]."""
+    found = [*find(cursor.obs if obs is None else obs).values()]
+    return torch.stack(found) if found else cursor.starts.new_zeros(0, len(cursor.starts))
 
 
 def seeded(device: torch.device, seed: int) -> torch.Generator:

@@ -51,6 +51,8 @@ class Loop:
         )
         for group in self.groups:
             check_choice("parameter group", group, GROUPS)
+            if self.groups.count(group) > 1:
+                raise UsageError(f"a loop trains each group once, got {group} twice")
         check_choice("data", self.data, ("fresh", "reuse"))
 
     def rate_factor(self, group: str) -> float:

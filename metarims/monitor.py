@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -16,6 +17,7 @@ from .files import refusals
 from .protocols import Agent
 from .runs import Row, Run
 from .status import PLAIN_EVERY
+from .stopping import Stopped
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,7 @@ class Onlookers:
 
 
 NOBODY = Onlookers()
+EVALUATED = "eval/"  # what an evaluation's figures begin with
 
 
 class Monitor:
@@ -52,14 +55,38 @@ class Monitor:
             self._board = Board(run, agent, begun_at)
         self._next_look = run.config.run.pictures or math.inf  # seconds since the start
         self._begun, self._at, self._looked = time.monotonic(), begun_at, False
+        self._make_up()
+
+    def _make_up(self) -> None:
+        """Evaluate the agent now if that was due after its last iteration, but was stopped."""
+        *before, at = [{"frames": 0.0}, *self._run.metrics()][-2:]
+        due = self._is_due(at["frames"], sum(row["frames"] for row in before))
+        if due and self._at == at["frames"] and not any(name.startswith(EVALUATED) for name in at):
+            row = self._evaluated(at)
+            self._run.amend_metrics(row)
+            with refusals(self._run.path):
+                self._board.add_scalars(row, self._at)
+
+    def _is_due(self, frames: float, before: float) -> bool:
+        """Whether an evaluation falls into an iteration."""
+        every = self._run.config.evaluation.every
+        return self._onlookers.evaluate is not None and frames // every > before // every
+
+    def _evaluated(self, row: Row) -> Row:
+        """A row with an evaluation's figures."""
+        evaluate = self._onlookers.evaluate
+        return row | evaluate(self._agent) if evaluate else row
 
     def report(self, row: Row, last: bool = False) -> None:
         """Record one iteration, the last one if `last`: its figures by name, and ``frames``, the
         frames so far.
         """
-        frames, every = int(row["frames"]), self._run.config.evaluation.every
-        if self._onlookers.evaluate and (last or frames // every > self._at // every):
-            row = row | self._onlookers.evaluate(self._agent)
+        frames = int(row["frames"])
+        if last:
+            row = self._evaluated(row)
+        elif self._is_due(frames, self._at):
+            with suppress(Stopped):  # the run is saved, and evaluated when it goes on
+                row = self._evaluated(row)
         with refusals(self._run.path):
             self._board.add_scalars(row, frames)
         self._run.write_metrics(row)
@@ -73,9 +100,8 @@ class Monitor:
         due = seconds >= first > 0 if last else seconds >= self._next_look
         if self._onlookers.draw is None or self._looked or not due:
             return
-        pictures = self._onlookers.draw(self._agent)
-        with refusals(self._run.path):
-            self._board.add_pictures(pictures, self._at)
+        with suppress(Stopped), refusals(self._run.path):
+            self._board.add_pictures(self._onlookers.draw(self._agent), self._at)
         self._looked, self._next_look = True, 2 * (time.monotonic() - self._begun)
 
     def close(self) -> None:

@@ -102,6 +102,13 @@ class Run:
         """Append one line to metrics.jsonl."""
         append_line(self.path / METRICS, json.dumps(row))
 
+    def amend_metrics(self, row: Row) -> None:
+        """Replace the last line of metrics.jsonl."""
+        self._put_metrics([*[*self.metrics()][:-1], row])
+
+    def _put_metrics(self, rows: Iterable[Row]) -> None:
+        write_text(self.path / METRICS, "".join(json.dumps(row) + "\n" for row in rows))
+
     def metrics(self) -> Iterator[Row]:
         """The rows of metrics.jsonl, without truncated or damaged ones."""
         path = self.path / METRICS
@@ -127,7 +134,7 @@ class Run:
         if len(rows) < iterations:
             lacking = iterations - len(rows)
             note(f"{self.path / METRICS}: {lacking} of {iterations} lines are lost or damaged")
-        write_text(self.path / METRICS, "".join(json.dumps(row) + "\n" for row in rows))
+        self._put_metrics(rows)
 
     def checkpoints(self) -> set[int]:
         """The numbers of frames at which there are checkpoints."""
@@ -210,10 +217,25 @@ def find_run(config: RunConfig) -> Run | None:
     if not (Path(config.run.out) / CONFIG).exists():
         return None
     run = load_run(config.run.out)
-    if changed := decisive_difference(run.config, config):
+    if changed := decisive_difference(run.config, config) or _other_source(run.config, config):
         path, value = changed
         raise UsageError(f"{run.path} was started with other settings: {path} is {value} there")
     return run
+
+
+def _other_source(config: RunConfig, other: RunConfig) -> tuple[str, Leaf] | None:
+    """The first of the folders that a run starts or learns from that is not the other's, by its
+    setting's path; those that were moved since are taken to be the same.
+    """
+    for path in ("from", "imitate"):
+        own, theirs = (str(flatten(each)[path]) for each in (config, other))
+        if own != theirs and not (own and theirs and _may_be_one(Path(own), Path(theirs))):
+            return path, own or "nothing"
+    return None
+
+
+def _may_be_one(one: Path, other: Path) -> bool:
+    return not (one.exists() and other.exists()) or one.samefile(other)
 
 
 def load_runs(paths: Iterable[str | Path]) -> list[Run]:

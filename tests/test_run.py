@@ -352,7 +352,7 @@ def test_modules_are_switched_off_where_there_are_any(capsys, tmp_path):
     assert not (tmp_path / "out").exists()
     assert main(["transfer", *runs, "--knock-out", "1", *levels]) == 0
     rows = (tmp_path / "out" / "scores.csv").read_text().splitlines()
-    assert [row.split(",")[5] for row in rows] == [
+    assert [row.split(",")[6] for row in rows] == [
         *("knocked_out", "", "", "1 off"),
         *(f"module {j} off" for j in range(5)),
     ]
@@ -554,7 +554,7 @@ def test_a_search_whose_run_fails_says_why(capsys, tmp_path):
     assert "config.json cannot be read" in line
 
 
-def test_seeds_are_runs_of_their_own_side_by_side_and_go_on(capsys, tmp_path):
+def test_seeds_are_runs_of_their_own_side_by_side_and_go_on(capsys, tmp_path, monkeypatch):
     out = tmp_path / "many"
     args = [*TRAIN, "--frames", "1", "--num-envs", "8", "--out", str(out), "--seeds", "2"]
     assert main(args) == 0
@@ -585,6 +585,14 @@ def test_seeds_are_runs_of_their_own_side_by_side_and_go_on(capsys, tmp_path):
     assert first.read_text() == kept
     line = complaint(capsys, *args, "--ranks", "2")
     assert "--seeds already uses all cores" in line
+    line = complaint(capsys, *args, "--from", alone)
+    assert line.endswith("seed-1 was started with other settings: from is nothing there")
+    none = tmp_path / "none"
+    line = complaint(capsys, *args[:-4], "--seeds", "3", "--from", out, "--out", none)
+    assert line.endswith(f"no run at {out}; it holds {out}/seed-1, {out}/seed-2")
+    assert not none.exists()
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert "leave out --ranks and torchrun" in complaint(capsys, *args)
 
 
 @pytest.mark.parametrize("stacked", ["no", "yes"])

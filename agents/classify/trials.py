@@ -187,4 +187,5 @@ def _cell(name: str, sample: Sequence[float]) -> str:
         return "–"
     scale, digits = (100, 1) if name == "accuracy" else (1, 1 if name in COUNTED else 2)
     mean, low, high = (scale * abs(x) for x in mean_with_interval(sample))
-    return f"{mean:.{digits}f} ({low:.{digits}f} – {high:.{digits}f})"
+    interval = f" ({low:.{digits}f} – {high:.{digits}f})" if len(sample) > 1 else ""
+    return f"{mean:.{digits}f}{interval}"

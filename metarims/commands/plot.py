@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -54,8 +56,8 @@ class Plot:
         draw_curves(runs, make_folder(self.out) / "curves.png")
         if courses := read_courses(runs):
             draw_courses(courses, self.out / "unseen.png")
-        for run, (rollout, events) in zip(runs, watched, strict=True):
-            folder = self.out / "-".join(run.path.resolve().parts[-2:])
+        for run, name, (rollout, events) in zip(runs, names_apart(runs), watched, strict=True):
+            folder = self.out / name
             choices = draw_run(run, rollout, events, folder).choices
             if choices:
                 reports = {name: asdict(report) for name, report in choices.items()}
@@ -63,6 +65,13 @@ class Plot:
             for choice, found in choices.items():
                 print(f"{run.path}: {choice}: {found.line()}")
         print(f"figures in {self.out}")
+
+
+def names_apart(runs: Sequence[Run]) -> list[Path]:
+    """The runs' folders, as seen from the one that contains them all."""
+    paths = [run.path.resolve() for run in runs]
+    shared = os.path.commonpath([path.parent for path in paths])
+    return [path.relative_to(shared) for path in paths]
 
 
 def watch_run(

@@ -92,12 +92,14 @@ class Train:
 
     def train_seeds(self, wiring: Wiring, config: RunConfig) -> None:
         """Train a run for each seed, one per core at a time or all at once."""
-        if self.ranks > 1:
-            raise UsageError("--seeds already uses all cores: leave out --ranks")
+        if self.ranks > 1 or ranks.are_several():
+            raise UsageError("--seeds already uses all cores: leave out --ranks and torchrun")
         if not config.run.out:
             raise UsageError("missing: --out, a folder for the runs")
         seeds = range(config.run.seed, config.run.seed + self.seeds)
         runs = [replace_at(config, of_its_own(config.run, seed)) for seed in seeds]
+        for run in runs if config.run.origin else ():
+            load_run(run.run.origin)  # refuses what is not there before anything is trained
         if self.stacks(config):
             train_at_once(wiring, runs)
         else:

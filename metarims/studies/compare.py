@@ -73,8 +73,21 @@ def changed_settings(run: Run) -> str:
 
 
 def start_of(run: Run) -> str:
-    """The levels of the run that it started from, or ""."""
-    return f"from {_levels_of(run.config.run.origin)}" if run.config.run.origin else ""
+    """The levels of the run that it started from, with that one's changed settings if they are
+    others, and so on to the first; or "".
+    """
+    parts, seen = [], {run.path.resolve()}
+    while run.config.run.origin:
+        before = _run_at(run.config.run.origin)
+        if before is None or before.path.resolve() in seen:  # gone, or trained anew from this one
+            parts.append("from another run")
+            break
+        theirs = changed_settings(before)
+        own = f" ({theirs or 'defaults'})" if theirs != changed_settings(run) else ""
+        parts.append(f"from {before.config.environment.label}{own}")
+        seen.add(before.path.resolve())
+        run = before
+    return " ".join(parts)
 
 
 def kind_of(run: Run) -> str:
@@ -106,12 +119,12 @@ def _end(run: Run) -> str:
     return f"until {until:.0%}" if until else f"of {frames:,.0f} frames"
 
 
-def _levels_of(origin: str) -> str:
-    """The training levels of a run, if it still exists."""
+def _run_at(path: str) -> Run | None:
+    """The run there, if it still exists."""
     try:
-        return load_run(origin).config.environment.label
+        return load_run(path)
     except UsageError:
-        return "another run"
+        return None
 
 
 def _summarise(key: tuple[str, str, str], curves: list[Curve], end: float) -> Comparison:

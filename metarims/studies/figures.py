@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -228,7 +229,7 @@ def _draw_group(
     axis.imshow(values, vmin=0, vmax=1, cmap="viridis", aspect="auto")
     axis.tick_params(length=0)
     for y, (agent, cells) in enumerate(group.items()):
-        learnt = {*source.split("+"), *agent.partition(" from ")[2].split("+")}
+        learnt = {*re.split(r"[ +]", f"{source} {agent}")}  # levels, among other words
         for x, level in enumerate(levels):
             text = _in_percent(cells[level]) if level in cells else NO_FIGURE
             color = "white" if values[y][x] < 0.6 else "black"

@@ -10,7 +10,7 @@ from .trials import flags
 
 
 def as_markdown(search: Studies, finals: Finals) -> str:
-    """The report: budget, finalists, and the best settings as a command to paste."""
+    """The report: budget, finalists, and the best settings as commands to paste."""
     frames = search.presets[0].run.frames
     lines = [f"# Search: {', '.join(search.names)} on {', '.join(search.levels)}\n"]
     lines.append(
@@ -24,7 +24,7 @@ def as_markdown(search: Studies, finals: Finals) -> str:
         lines.append(f"\n## {name}\n")
         titles = ["trial", "settings", "mean success", "95 %", "as a trial"]
         lines.append(markdown_table(titles, map(_row, found)))
-        lines.append(f"\n```\n{command(search, name, found[0].point)}\n```")
+        lines.append(f"\n```\n{commands(search, name, found[0].point)}\n```")
     return "\n".join(lines) + "\n"
 
 
@@ -43,11 +43,12 @@ def as_csv(search: Studies, finals: Finals) -> str:
     return csv_table([*titles, *varied], rows)
 
 
-def command(search: Studies, name: str, point: Point) -> str:
-    """The command that trains a point's agent."""
-    words = ["python run.py train --agent", name, flags(point.settings)]
-    words += ["--env", *search.levels, "--frames", str(search.presets[0].run.frames), "--out RUN"]
-    return " ".join(filter(None, words))
+def commands(search: Studies, name: str, point: Point) -> str:
+    """The commands that train a point's agent, on one level each, as in a trial."""
+    frames = search.presets[0].run.frames
+    own = filter(None, (name, flags(point.settings)))
+    train = f"python run.py train --agent {' '.join(own)} --frames {frames}"
+    return "\n".join(f"{train} --env {level} --out runs/{name}-{level}" for level in search.levels)
 
 
 def _effort(search: Studies) -> list[list[str]]:
@@ -63,5 +64,5 @@ def _row(finalist: Finalist) -> list[str]:
     point = finalist.point
     low, high = bootstrap_interval(finalist.scores)
     settings = f"`{flags(point.settings)}`" if point.settings else "the defaults"
-    interval = f"{low:.3f} – {high:.3f}"
+    interval = f"{low:.3f} – {high:.3f}" if len(finalist.scores) > 1 else "–"
     return [str(point.number), settings, f"{finalist.mean:.3f}", interval, f"{point.score:.3f}"]

@@ -5,11 +5,12 @@ from typing import Any
 import pytest
 import torch
 
+import envs
 from metarims.errors import UsageError
 from metarims.evaluation import evaluate
 
 from .probes import Bandit, Contexts, Probe, Recall
-from .small import make_agent
+from .small import configured, make_agent
 
 
 class ShortWins(Probe):
@@ -28,6 +29,15 @@ class ShortWins(Probe):
 
     def observe(self, count, secret):
         return torch.ones(len(count), 4)
+
+
+def test_an_event_may_be_what_ends_an_episode():
+    """In Fetch success is to pick up the right thing, which the last observation alone shows."""
+    env = envs.make("MiniGrid-Fetch-5x5-N2-v0", 64)
+    agent = configured().agent.make(env, 1)
+    report = evaluate(agent, env, 64, find_events=envs.find_events)
+    assert 0 < report.success_rate < 1
+    assert report.share_with(succeeded=True)["carrying"] == 1.0
 
 
 def test_short_episodes_are_not_favoured():

@@ -222,6 +222,10 @@ def test_inner_steps_task_by_task():
             lambda: Loop(groups=("modul",)),
             "unknown parameter group 'modul'; nearest: module",
         ),
+        (
+            lambda: Loop(groups=("policy", "encoder", "policy")),
+            "a loop trains each group once, got policy twice",
+        ),
         (lambda: Loop(epochs=0), "epochs must be positive, got 0"),
         (lambda: configured(frames=-5), "frames must be positive, got -5"),
         (lambda: PPO(discount=1.5), "discount must lie between 0 and 1, got 1.5"),

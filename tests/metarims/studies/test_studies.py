@@ -1,15 +1,18 @@
 """Comparisons of runs written by hand."""
 
 import math
+import shutil
+from pathlib import Path
 
 import pytest
 
 import agents.presets  # noqa: F401  # runs name them
+from metarims.commands.plot import names_apart
 from metarims.config import find_preset
 from metarims.errors import UsageError
 from metarims.runs import create_run
 from metarims.settings import replace_at
-from metarims.studies.compare import compare, comparison_table
+from metarims.studies.compare import compare, comparison_table, start_of
 from metarims.studies.curves import read_curve
 
 
@@ -35,6 +38,38 @@ def test_the_newest_whole_line_of_metrics(tmp_path):
     with (run.path / "metrics.jsonl").open("a") as file:
         file.write('{"frames": 30')
     assert run.last_metrics()["frames"] == 2999
+
+
+def test_where_a_run_started_from_back_to_the_first(tmp_path):
+    """Runs that went on from different ones are not the same agent's runs with other seeds."""
+    first = make_run(tmp_path / "first", [1.0], env=("A-v0",))
+    other = make_run(tmp_path / "other", [1.0], env=("A-v0",), **{"ppo.entropy": 0.5})
+    second = make_run(tmp_path / "second", [1.0], env=("B-v0",), **{"from": str(first.path)})
+    for run, expected in (
+        (first, ""),
+        (second, "from A-v0"),
+        (make_run(tmp_path / "c", [1.0], **{"from": str(second.path)}), "from B-v0 from A-v0"),
+        (
+            make_run(tmp_path / "d", [1.0], **{"from": str(other.path)}),
+            "from A-v0 (ppo.entropy=0.5)",
+        ),
+        (
+            make_run(tmp_path / "e", [1.0], **{"from": str(second.path), "ppo.entropy": 0.5}),
+            "from B-v0 (defaults) from A-v0",
+        ),
+        (make_run(tmp_path / "f", [1.0], **{"from": str(tmp_path / "g")}), "from another run"),
+    ):
+        assert start_of(run) == expected
+    shutil.rmtree(first.path)
+    first = make_run(tmp_path / "first", [1.0], env=("A-v0",), **{"from": str(second.path)})
+    assert start_of(second) == "from A-v0 from another run"
+
+
+def test_figures_of_several_runs_have_folders_apart(tmp_path):
+    one = make_run(tmp_path / "lstm" / "Level" / "seed-1", [1.0])
+    other = make_run(tmp_path / "rims" / "Level" / "seed-1", [1.0])
+    assert names_apart([one, other]) == [Path("lstm/Level/seed-1"), Path("rims/Level/seed-1")]
+    assert names_apart([one]) == [Path("seed-1")]
 
 
 def test_curve_by_hand(tmp_path):

@@ -1,5 +1,8 @@
 """Evaluating on unseen levels during training."""
 
+import os
+import signal
+
 import numpy as np
 import pytest
 import torch
@@ -12,6 +15,7 @@ from metarims.evaluation import evaluate
 from metarims.monitor import Onlookers
 from metarims.runs import create_run, load_run
 from metarims.settings import replace_at
+from metarims.stopping import Stopped
 from metarims.studies.figures import draw_courses
 from metarims.studies.unseen import Examiner, courses_markdown, key, read_courses
 
@@ -54,6 +58,27 @@ def test_every_so_many_frames_at_the_end_and_on_again(tmp_path):
     run = load_run(tmp_path / "half")
     metarims.resume(run, env, agent, shown, onlookers, frames=5 * ITERATION)
     assert evaluated(tmp_path / "half") == seen
+
+
+def test_one_that_was_stopped_is_made_up_for(tmp_path):
+    """A run told to stop while it is evaluated is saved as it is, and evaluated when it goes on."""
+    whole = config(tmp_path / "whole", 5 * ITERATION)
+    metarims.train(whole, *built(whole))
+
+    def never_ends(agent):
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise Stopped(signal.SIGTERM)  # as at the end of its grace
+
+    run = config(tmp_path / "run", 5 * ITERATION, checkpoint_frames=10**6)
+    env, agent, shown, onlookers = built(run)
+    with pytest.raises(Stopped):
+        metarims.train(run, env, agent, shown, Onlookers(evaluate=never_ends))
+    kept = load_run(tmp_path / "run")
+    assert max(kept.checkpoints()) == kept.last_metrics()["frames"] == 320
+    assert evaluated(tmp_path / "run") == []
+    env, agent, *_ = built(run)
+    metarims.resume(kept, env, agent, shown, onlookers)
+    assert evaluated(tmp_path / "run") == evaluated(tmp_path / "whole")
 
 
 def test_as_the_evaluation_of_what_was_kept(tmp_path):
