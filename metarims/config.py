@@ -65,8 +65,9 @@ class RunSettings:
     Attributes:
         out: the run's folder.
         frames: environment steps in total, including those collected for the slow loop.
-        seed: seed of parameters, actions and minibatches; environment i takes seed + i. The noise
-            for drawing modules and for routers' choices does not depend on it.
+        seed: seed of parameters, actions, minibatches and environments; runs with other seeds, and
+            evaluations, draw other layouts. The noise for drawing modules and for routers' choices
+            does not depend on it.
         device: "auto" (the GPU if there is one), "cpu" or "cuda".
         capture: capture a training iteration as a CUDA graph and replay it (GPU only).
         tf32: train with matrix products in TF32, with the range of single precision and the

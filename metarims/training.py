@@ -32,6 +32,7 @@ from .teacher import Teacher
 
 LOST = 3  # iterations without a finite gradient after which a run gives up
 MOST = 2**62  # upper bound on all counts
+APART = 2**32  # between runs in the seeds of environments, so that no two draw the same layouts
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,8 @@ class Training:
         self.settings = config.run
         self._iterate = iterating(self.learner, self.settings, env.device)
         curious = config.algorithm.novelty > 0
-        self.cursor = begin(env, agent, seed + ranks.rank() * env.num_envs, curious)
+        first = (seed + 1) * APART + ranks.rank() * env.num_envs
+        self.cursor = begin(env, agent, first, curious)
         self.tally, self.updates = Tally(before), 0
         self._lost = 0  # iterations in a row without a finite gradient
         self._culprit = ""  # what was not finite in the last of them

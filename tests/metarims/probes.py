@@ -47,7 +47,8 @@ class Probe:
 
     def reset(self, seed: int | None = None) -> Observation:
         self.state = torch.zeros(self.num_envs, 3, dtype=torch.int64)
-        self.state[:, 2] = (torch.arange(self.num_envs) + (seed or 0)) * 2654435761 % 2**31
+        first = divmod(seed or 0, 2**32)
+        self.state[:, 2] = (torch.arange(self.num_envs) + sum(first)) * 2654435761 % 2**31
         self._begin(torch.ones(self.num_envs, dtype=torch.bool))
         return self._observe()
 

@@ -1,5 +1,6 @@
 """A run on disk: its files, that it resumes bit for bit, and that it is not overwritten."""
 
+import itertools
 import json
 import math
 from dataclasses import replace
@@ -56,6 +57,25 @@ def test_a_resumed_run_equals_the_uninterrupted_one_bit_for_bit(tmp_path, preset
     for name, tensor in whole.tensors.items():
         assert torch.equal(tensor, halves.tensors[name]), name
     assert rows(tmp_path / "whole") == rows(tmp_path / "halves")
+
+
+def test_runs_and_evaluations_draw_layouts_of_their_own(tmp_path):
+    """Of a run's environments none has the seed of another run's, nor of an evaluation's."""
+    begun = []
+
+    class Noted(Contexts):
+        def reset(self, seed=None):
+            assert seed is not None
+            begun.append(range(seed, seed + self.num_envs))
+            return super().reset(seed)
+
+    for seed in (0, 1, 2):
+        run = replace_at(config(tmp_path / str(seed), iterations=1), {"seed": seed})
+        metarims.train(run, Noted(8), agent_of(run))
+    agent = agent_of(run)
+    metarims.evaluate(agent, Noted(8), 8)
+    assert len(begun) == 4
+    assert len({*itertools.chain(*begun)}) == 4 * 8
 
 
 def test_goes_on_by_other_random_numbers_where_generators_are_of_another_kind(tmp_path):
