@@ -174,6 +174,7 @@ EXPERIMENTS = {
         UNLIKE[:1],
         {"small": Scale(500_000, 10), "full": Scale(3_000_000, 30)},
         onto=UNLIKE[1:],
+        scratch=False,
         targets=UNLIKE,
         until=LEARNT,
     ),
