@@ -4,7 +4,6 @@ from . import levels as _levels  # noqa: F401
 from .batch import Environments
 from .demonstrations import demonstrate, read_demonstrations, read_level
 from .events import find_events
-from .gym import register_levels
 from .interface import Step
 from .making import make
 from .registry import check_level, level, levels
@@ -21,5 +20,3 @@ __all__ = [
     "read_demonstrations",
     "read_level",
 ]
-
-register_levels()

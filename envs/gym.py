@@ -1,4 +1,4 @@
-"""The Gymnasium interface: importing ``envs`` registers every level as ``metarims/<level id>``.
+"""The Gymnasium interface: Gymnasium knows every level as ``metarims/<level id>``.
 
 ``gymnasium.make_vec("metarims/BabyAI-GoToLocal-v0", num_envs=64)`` gives a ``GymVectorEnv``,
 ``gymnasium.make`` a ``GymEnv``. Observations are NumPy arrays. Missions are tokens or, with
@@ -22,24 +22,11 @@ from .arrays import RENDER_MODES, Arrays, as_arrays, check_render_mode, observat
 from .batch import Environments
 from .interface import EngineOptions, Observation
 from .making import make
-from .registry import LEVELS
 from .translation.environments import write_environment
 from .upstream import make_likeness
 
-NAMESPACE = "metarims"
 LAYOUT = ("grid", "width", "height", "mission", "max_steps", "see_through_walls", "agent_view_size")
 STATE = {*LAYOUT, "agent_pos", "agent_dir", "carrying", "step_count"}  # read-only
-
-
-def register_levels() -> None:
-    """Register every level with Gymnasium."""
-    for id in LEVELS:
-        gymnasium.register(
-            f"{NAMESPACE}/{id}",
-            entry_point=f"{__name__}:GymEnv",
-            vector_entry_point=f"{__name__}:make_vector_env",
-            kwargs={"level": id},
-        )
 
 
 def rows_of(arrays: Arrays, chosen: np.ndarray) -> np.ndarray:

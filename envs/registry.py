@@ -119,7 +119,7 @@ def level(
     """Register a function that draws layouts as a level; stack the decorator for variants.
 
     Args:
-        id: the level's name.
+        id: the level's name; Gymnasium knows it as ``metarims/<id>``.
         size: side in cells, or (width, height), walls included.
         rooms: (room_size, rows, columns) of a room grid, instead of ``size``.
         max_steps: steps until truncation; 0, with ``rooms`` only, takes upstream's formula
@@ -133,7 +133,7 @@ def level(
 
     Raises:
         ValueError: a size or number that does not fit a record, parameters that do not match the
-            function's, or the id of one of the engine's own levels.
+            function's, the id of one of the engine's own levels, or one that Gymnasium refuses.
 
     Example:
         >>> @level("My-Corner-v0", size=9, max_steps=100, mission="get to the green goal square")
@@ -152,13 +152,11 @@ def level(
             raise ValueError(
                 f"{id}: {function.__name__} takes {names or 'nothing'}, got {sorted(params)}"
             )
-        own = LEVELS[id].function.__module__ if id in LEVELS else ""
-        if own.startswith(f"{__package__}.") and own != function.__module__:
-            raise ValueError(f"there is already a level {id}")
+        check_unused(id, function)
         if function not in _COMPILED:
             function.__qualname__ += f"-{id}"  # see envs.jit
             _COMPILED[function] = cast(Compiled, compiled(function))
-        LEVELS[id] = Level(
+        added = Level(
             id=id,
             generate=_COMPILED[function],
             params=tuple(params[name] for name in names),
@@ -171,9 +169,37 @@ def level(
             see_through=see_through,
             rule=rule,
         )
+        tell_gymnasium(id)
+        LEVELS[id] = added
         return function
 
     return register
+
+
+def check_unused(id: str, function: Callable[..., None]) -> None:
+    """Refuse the id of one of the engine's own levels, unless its own file registers it anew."""
+    own = LEVELS[id].function.__module__ if id in LEVELS else ""
+    if own.startswith(f"{__package__}.") and own != function.__module__:
+        raise ValueError(f"there is already a level {id}")
+
+
+def tell_gymnasium(id: str) -> None:
+    """Register a level with Gymnasium as ``metarims/<id>``, in place of an earlier one.
+
+    Raises:
+        ValueError: Gymnasium refuses the id.
+    """
+    name, module = f"metarims/{id}", f"{__package__}.gym"
+    gymnasium.registry.pop(name, None)
+    try:
+        gymnasium.register(
+            name,
+            entry_point=f"{module}:GymEnv",
+            vector_entry_point=f"{module}:make_vector_env",
+            kwargs={"level": id},
+        )
+    except gymnasium.error.Error as error:
+        raise ValueError(f"'{id}' cannot be a level's id, as 'My-Level-v0' can: {error}") from error
 
 
 def grid_size(

@@ -24,8 +24,10 @@ from gymnasium.wrappers.vector import (
 from minigrid.wrappers import FullyObsWrapper
 
 import envs
+from envs import registry
 from envs.check import VectorEnvError, check_vector_env
 from envs.gym import GymVectorEnv
+from envs.world import set_agent
 
 LOCAL = "BabyAI-GoToLocal-v0"
 SHORT = "MiniGrid-Empty-5x5-v0"  # truncates after 100 steps
@@ -38,6 +40,28 @@ def ours(id=SHORT, num_envs=3, **options):
 
 def test_every_level_is_registered():
     assert all(f"metarims/{id}" in gymnasium.registry for id in envs.levels())
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("width", [5, 6])
+def test_a_level_of_ones_own_is_known_at_once_and_anew(width, monkeypatch):
+    monkeypatch.setattr(registry, "LEVELS", dict(registry.LEVELS))
+
+    @envs.level("Test-Nook-v0", size=(width, 5), max_steps=9, mission="get to the goal")
+    def nook(e):
+        set_agent(e, 1, 1, 0)
+
+    one: Any = gymnasium.make("metarims/Test-Nook-v0").unwrapped
+    for env in (one, ours("Test-Nook-v0").unwrapped):
+        env.reset(seed=0)
+        assert env.engine.levels[0].width == width
+
+
+def test_an_id_that_gymnasium_refuses_is_refused():
+    wrong = envs.level("Test nook", size=5, max_steps=9, mission="get to the goal")
+    with pytest.raises(ValueError, match="'Test nook' cannot be a level's id, as 'My-Level-v0'"):
+        wrong(lambda e: None)
+    assert "Test nook" not in registry.LEVELS
 
 
 @pytest.mark.parametrize("mode", [AutoresetMode.SAME_STEP, "Disabled", "NextStep"])
