@@ -182,6 +182,15 @@ def check_out(config: RunConfig) -> Path:
     return path
 
 
+def check_out_for_several(config: RunConfig) -> None:
+    """`UsageError` if no folder is given for several runs, or it is a run's own or a file."""
+    if not config.run.out:
+        raise UsageError("missing: --out, a folder for the runs")
+    path = Path(config.run.out)
+    if (path / CONFIG).exists() or not path.is_dir():
+        _refuse_if_taken(path)
+
+
 def create_run(config: RunConfig) -> Run:
     """Make the run's folder; `UsageError` if it is not empty."""
     path = check_out(config)

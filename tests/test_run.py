@@ -157,6 +157,9 @@ def test_a_wrong_name_gets_the_nearest_right_one(capsys, tmp_path, flag, given, 
 def test_another_run_is_not_overwritten(capsys, trained):
     before = {path: path.stat().st_mtime_ns for path in trained.rglob("*")}
     assert "holds another run" in complaint(capsys, *TRAIN, "--out", trained)
+    several = ["--seeds", "2", "--stacked", "no", "--out"]
+    assert "holds another run" in complaint(capsys, *TRAIN, *several, trained)
+    assert "is a file" in complaint(capsys, *TRAIN, *several, trained / "config.json")
     assert {path: path.stat().st_mtime_ns for path in trained.rglob("*")} == before
 
 

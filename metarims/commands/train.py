@@ -24,7 +24,7 @@ from ..graphs import check_has
 from ..loops import count
 from ..monitor import Onlookers
 from ..protocols import Agent, MakeEnvironments, Simulator, Stage
-from ..runs import CONFIG, Run, check_out, load_run
+from ..runs import CONFIG, Run, check_out, check_out_for_several, load_run
 from ..seeds import Member, train_stacked, why_not_stacked
 from ..settings import Leaf, replace_at
 from ..stacked import StackedAgent
@@ -94,8 +94,7 @@ class Train:
         """Train a run for each seed, one per core at a time or all at once."""
         if self.ranks > 1 or ranks.are_several():
             raise UsageError("--seeds already uses all cores: leave out --ranks and torchrun")
-        if not config.run.out:
-            raise UsageError("missing: --out, a folder for the runs")
+        check_out_for_several(config)
         seeds = range(config.run.seed, config.run.seed + self.seeds)
         runs = [replace_at(config, of_its_own(config.run, seed)) for seed in seeds]
         for run in runs if config.run.origin else ():
