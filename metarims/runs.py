@@ -248,12 +248,16 @@ def _may_be_one(one: Path, other: Path) -> bool:
 
 
 def load_runs(paths: Iterable[str | Path]) -> list[Run]:
-    """The runs in folders, each a run's own or one that contains several.
+    """The runs in folders, each a run's own or one that contains several; each run once.
 
     Raises:
-        UsageError: as `load_run`.
+        UsageError: no folder is given, or as `load_run`.
     """
-    return [load_run(folder) for path in map(Path, paths) for folder in _one_or_many(path)]
+    folders = [folder for path in map(Path, paths) for folder in _one_or_many(path)]
+    if not folders:
+        raise UsageError("missing: RUN, the folder of a run or of one run per seed")
+    known = {folder.resolve(): folder for folder in reversed(folders)}
+    return [load_run(folder) for folder in reversed(known.values())]
 
 
 def _one_or_many(path: Path) -> list[Path]:

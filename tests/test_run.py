@@ -90,6 +90,9 @@ def complaint(capsys, *args):
         (["plot", "nothing-here", "--out", "figures"], ["no run at nothing-here"]),
         (["plot", "nothing-here", "--steps", "0", "--out", "figures"], ["steps must be positive"]),
         (["plot", "nothing-here"], ["missing: --out"]),
+        (["plot", "--out", "figures"], ["missing: RUN, the folder of a run"]),
+        (["compare"], ["missing: RUN, the folder of a run"]),
+        (["transfer", "--env", EMPTY, "--out", "x"], ["missing: RUN, the folder of a run"]),
         (["evaluate", "nothing-here", "--episodes"], ["--episodes needs a value"]),
         (["evaluate"], ["missing: RUN"]),
         ([*TRAIN, "--out", "x", "--core", "rimz"], ["unknown core 'rimz'; nearest: rims"]),
@@ -280,6 +283,14 @@ def test_runs_that_are_put_together_and_should_not_be_are_named(capsys, trained,
     said = capsys.readouterr().out
     assert f"lstm num_envs=8 on {EMPTY}: more than one run with seed 1" in said
     assert "runs of 1,280 frames and of 640 frames are grouped together" in said
+
+
+def test_a_run_that_is_given_twice_counts_once(trained, tmp_path, monkeypatch):
+    monkeypatch.chdir(trained.parent)
+    out = tmp_path / "rows.json"
+    assert main(["compare", trained.name, str(trained), ".", "--json", str(out)]) == 0
+    (row,) = json.loads(out.read_text())
+    assert row["seeds"] == 1
 
 
 def test_a_run_that_has_nothing_left_to_do_says_so(capsys, trained):

@@ -46,7 +46,7 @@ class Plot:
         """Draw, and print what the modules do."""
         from ..studies.figures import draw_courses, draw_curves, draw_run  # slow to import
 
-        check_positive(steps=self.steps, runs=len(self.runs))
+        check_positive(steps=self.steps)
         check_seed(self.seed)
         if self.out.exists() and not self.out.is_dir():
             raise UsageError(f"{self.out} is a file; choose another folder")

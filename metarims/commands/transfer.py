@@ -50,7 +50,7 @@ class Transfer:
 
     def run(self, wiring: Wiring) -> None:
         """Evaluate what is missing, and print the tables."""
-        check_positive(episodes=self.episodes, jobs=self.jobs, runs=len(self.runs))
+        check_positive(episodes=self.episodes, jobs=self.jobs)
         check_between(0, math.inf, temperature=self.temperature)
         check_levels(wiring.simulator, self.env)
         if self.out.exists() and not self.out.is_dir():
