@@ -71,7 +71,8 @@ def complaint(capsys, *args):
         ([*TRAIN, "--out", "x", "--device", "gpu"], ["device 'gpu' is unknown; choose cpu"]),
         ([*TRAIN, "--env", "My-Own-v0", "--out", "x"], ["(--import FILE loads more)"]),
         (["reproduce"], ["missing: NAME, --out"]),
-        (["reproduce", "fig3", "--out", "x", "--episode", "1"], ["--scale", "--first-seed"]),
+        (["reproduce", "fig3", "--out", "x", "--episode", "1"], ["nearest: --episodes"]),
+        (["reproduce", "fig3", "--out", "x", "--episodes", "0"], ["episodes must be positive"]),
         (["train", "--agent", "lstm", "--out", "x"], ["missing: --env"]),
         ([*TRAIN], ["missing: --out"]),
         ([*TRAIN, "--out", "x", "--fraems", "9"], ["unknown setting --fraems; nearest: --frames"]),
@@ -390,13 +391,13 @@ def test_runs_are_set_against_levels_and_not_evaluated_again(capsys, tmp_path):
 
 
 def test_an_experiment_is_reproduced_and_goes_on(capsys, tmp_path, monkeypatch):
-    scale = {"small": Scale(1, 1, episodes=4)}
+    scale = {"small": Scale(1, 1)}
     arms = (Arm("lstm", {"num_envs": 4}), Arm("rims", {"num_envs": 4}))
     asked = Experiment("about", arms, (EMPTY,), scale, (EMPTY,), until=0.98)
     small = replace(asked, watched=True, paper="| 1 |")
     monkeypatch.setattr("run.WIRING", replace(WIRING, experiments={"one": small}))
     for _ in range(2):
-        assert main(["reproduce", "one", "--out", str(tmp_path / "out")]) == 0
+        assert main(["reproduce", "one", "--episodes", "4", "--out", str(tmp_path / "out")]) == 0
     assert capsys.readouterr().out.count("evaluated") == 2  # of two runs, once
     report = (tmp_path / "out" / "one" / "report.md").read_text()
     for part in (
@@ -406,6 +407,7 @@ def test_an_experiment_is_reproduced_and_goes_on(capsys, tmp_path, monkeypatch):
         "The paper reports:",
         "| 1 |",
         "nats",
+        "reproduce one --scale small --episodes 4 --seeds 1 --frames 1 --out FOLDER",
     ):
         assert part in report
     names = {path.name for path in (tmp_path / "out" / "one").iterdir()}

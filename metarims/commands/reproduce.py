@@ -38,6 +38,7 @@ class Reproduce:
         first_seed: seed of the first run of each kind, by default above those that settings were
             tuned on; the report covers the requested seeds only.
         frames: maximum frames of a run (default: the scale's).
+        episodes: episodes of each evaluation (default: the scale's).
         observation: observations of all agents, "symbolic" or "rgb".
         jobs: parallel runs (default: one per core).
         out: folder for the runs, which experiments share, with a folder named after the experiment
@@ -50,6 +51,7 @@ class Reproduce:
     seeds: int | None = None
     first_seed: int = Scale.first_seed
     frames: int | None = None
+    episodes: int | None = None
     observation: str = EnvironmentConfig.observation
     jobs: int = os.cpu_count() or 1
     imported: tuple[Path, ...] = ()
@@ -62,6 +64,7 @@ class Reproduce:
         check_choice("scale", self.scale, experiment.scales)
         scale = self.scaled(experiment)
         check_positive(seeds=scale.seeds, frames=scale.frames, jobs=self.jobs)
+        check_positive(episodes=scale.episodes)
         check_levels(wiring.simulator, experiment.levels)
         runs = [
             run
@@ -80,7 +83,7 @@ class Reproduce:
 
     def scaled(self, experiment: Experiment) -> Scale:
         """The scale with the requested changes."""
-        changes = {"seeds": self.seeds, "frames": self.frames}
+        changes = {"seeds": self.seeds, "frames": self.frames, "episodes": self.episodes}
         given = {name: number for name, number in changes.items() if number is not None}
         return replace(experiment.scales[self.scale], first_seed=self.first_seed, **given)
 
@@ -117,12 +120,18 @@ class Reproduce:
             parts.append(behaviour_markdown(seen))
         if experiment.paper:
             parts.append(f"The paper reports:\n\n{experiment.paper}\n")
-        changed = "".join(f" --{path} {leaf}" for path, leaf in self.changes().items())
-        if scale.first_seed != Scale.first_seed:
-            changed += f" --first-seed {scale.first_seed}"
-        command = f"python run.py reproduce {self.name} --scale {self.scale}{changed}"
-        parts.append(f"`{command} --seeds {scale.seeds} --frames {scale.frames} --out FOLDER`\n")
+        parts.append(f"`{self.command(scale, experiment.scales[self.scale])}`\n")
         return "\n".join(parts)
+
+    def command(self, scale: Scale, usual: Scale) -> str:
+        """The command that makes the report again, at a scale that changes the usual one."""
+        words = [f"python run.py reproduce {self.name} --scale {self.scale}"]
+        words += [f"--{path} {leaf}" for path, leaf in self.changes().items()]
+        if scale.first_seed != Scale.first_seed:
+            words.append(f"--first-seed {scale.first_seed}")
+        if scale.episodes != usual.episodes:
+            words.append(f"--episodes {scale.episodes}")
+        return " ".join([*words, f"--seeds {scale.seeds} --frames {scale.frames} --out FOLDER"])
 
     def watch(self, wiring: Wiring, run: Run) -> Behaviour:
         """Watch an agent act, and draw its figures."""
