@@ -127,8 +127,18 @@ def parse_run(kind: type, command: str, args: Sequence[str]) -> Command:
     known = [*flatten(base), "agent", *READ_AHEAD, *(f.name for f in extras)]
     parsed = parse_flags(flags, command, args, flags(), known)
     config = replace(base, **{name: getattr(parsed, name) for name in parts})
+    check_loops(config, args)
     given = {f.name: getattr(parsed, f.name) for f in fields(kind) if f.name != "config"}
     return cast(Command, kind(config=config, **given))
+
+
+def check_loops(config: RunConfig, args: Sequence[str]) -> None:
+    """Refuse flags of the slow loop if it trains nothing; files may hold settings of both loops."""
+    for flag in () if config.loops.slow.groups else (token.split("=")[0] for token in args):
+        if flag.startswith("--slow.") and flag != "--slow.groups":
+            raise UsageError(
+                f"{config.preset} learns in one loop: {flag} does nothing; its loop is --fast.*"
+            )
 
 
 def parse_plain(kind: type, command: str, args: Sequence[str]) -> Command:

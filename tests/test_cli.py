@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from metarims.cli import parse, values_of
 from metarims.commands import Train
 from metarims.config import RunConfig, find_preset
+from metarims.errors import UsageError
 from metarims.registry import names
-from metarims.settings import differences, flatten
+from metarims.settings import differences, flatten, replace_at
 from run import COMMANDS, main
 
 PRESETS = names("preset")
@@ -119,6 +120,19 @@ def test_a_configuration_is_read_back(tmp_path):
     assert parse_run(args) == before
     assert isinstance(before, RunConfig)
     assert differences(parse_run([*args, "--seed", "7"]), before) == {"seed": 7}
+
+
+def test_settings_of_a_loop_that_there_is_not_are_only_read_from_files(tmp_path):
+    import json
+
+    alike = replace_at(find_preset("lstm"), {"slow.learning_rate": 0.5})
+    (tmp_path / "config.json").write_text(json.dumps(alike.as_json()))
+    assert parse_run(["--config", str(tmp_path / "config.json")]) == alike
+    assert parse_run(["--agent", "metarims", "--slow.learning-rate", "0.5"]).loops.slow.groups
+    two = "--agent lstm --fast.groups modules --slow.groups value --slow.learning-rate 0.5"
+    assert parse_run(two.split()).loops.slow.learning_rate == 0.5
+    with pytest.raises(UsageError, match="rims learns in one loop: --slow"):
+        parse_run(["--agent", "rims", "--slow.no-value-loss"])
 
 
 def test_values_of_a_flag_wherever_it_stands():

@@ -9,8 +9,7 @@ import pytest
 from . import apart
 
 ROOT = Path(__file__).parent.parent
-SPANS = ["--steps", "20", "--fast.span", "20", "--slow.span", "20"]
-SMALL = ["--num-envs", "4", *SPANS, "--frames", "1"]
+SMALL = ["--num-envs", "4", "--steps", "20", "--fast.span", "20", "--frames", "1"]
 EMPTY = "MiniGrid-Empty-5x5-v0"
 
 
@@ -30,7 +29,8 @@ def test_a_core(tmp_path):
 
 def test_an_algorithm(tmp_path):
     flags = ["--import", "examples/toy_algorithm.py", "--algorithm", "reinforce"]
-    config, row = train(tmp_path / "run", *flags, "--reinforce.entropy", "0.02")
+    flags += ["--reinforce.entropy", "0.02", "--slow.span", "20"]
+    config, row = train(tmp_path / "run", *flags)
     assert config["algorithm"]["name"] == "reinforce"
     assert config["algorithm"]["entropy"] == 0.02
     assert {"train/policy_gradient_loss", "train/value_loss"} <= set(row)

@@ -66,6 +66,10 @@ def complaint(capsys, *args):
         (["levels", "--al"], ["unknown setting --al", "nearest: "]),
         (["levels", "--impot", "x"], ["unknown setting --impot; nearest: --import"]),
         ([*TRAIN, "--lr", "1"], ["nearest: --fast.learning-rate, --slow.learning-rate"]),
+        (
+            [*TRAIN, "--slow.learning-rate", "0.5", "--out", "x"],
+            ["lstm learns in one loop: --slow.learning-rate does nothing; its loop is --fast.*"],
+        ),
         ([*TRAIN, "--frames", "1e5"], ["--frames: must be a whole number, got '1e5'"]),
         ([*TRAIN, "--ppo.clip", "x"], ["--ppo.clip: must be a number, got 'x'"]),
         ([*TRAIN, "--out", "x", "--device", "gpu"], ["device 'gpu' is unknown; choose cpu"]),
