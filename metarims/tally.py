@@ -19,6 +19,11 @@ def has_reached(row: Mapping[str, float], target: float) -> bool:
     return row.get("rollout/window", 0) >= WINDOW and row["rollout/success_rate"] >= target
 
 
+def has_learnt(row: Mapping[str, float], until: float) -> bool:
+    """Whether a run with this last row of metrics ended because it reached `until`, if not 0."""
+    return until > 0 and has_reached(row, until)
+
+
 def _none() -> Tensor:
     return torch.zeros(0, 4, dtype=torch.float64)
 

@@ -33,7 +33,7 @@ from ..studies.gallery import Gallery
 from ..studies.jobs import finished_before, import_flags, is_finished, resume_flags, train_all
 from ..studies.launch import launch
 from ..studies.unseen import Examiner
-from ..tally import has_reached
+from ..tally import has_learnt
 from ..training import Summary, resume, train
 from .base import (
     RunFolder,
@@ -174,7 +174,7 @@ def told_finished(run: Run, frames: int | None) -> bool:
     if run.load().numbers["frames"] < run.last_metrics()["frames"]:
         return False  # the last checkpoint is damaged
     if ranks.rank() == 0:
-        reached = config.run.until and has_reached(run.last_metrics(), config.run.until)
+        reached = has_learnt(run.last_metrics(), config.run.until)
         why = f"--until {config.run.until} was reached" if reached else "--frames N trains further"
         print(f"{finished_before(config)}: {why}")
     return True

@@ -14,7 +14,8 @@ from ..errors import UsageError, note
 from ..runs import Run, load_run
 from ..settings import differences
 from ..statistics import interquartile_interval, interquartile_mean
-from ..tables import markdown_table
+from ..tables import markdown_table, plain_table
+from ..tally import has_learnt
 from .curves import TARGET, Curve, read_curve
 
 PASSED_OVER = (*OF_NO_MATTER, "env", "from", "until", "seed")
@@ -23,14 +24,16 @@ PASSED_OVER = (*OF_NO_MATTER, "env", "from", "until", "seed")
 @dataclass(frozen=True)
 class Comparison:
     """Runs that differ only in their seed: interquartile means with 95 % intervals (of the success
-    rate over the frames that all runs of the level have, and at the end), medians of the frames and
-    episodes to the target, and means of the modules' figures.
+    rate over the first `frames`, which all runs of the level have, and at the end; NaN where no
+    episode of any of them counts by then), medians of the frames and episodes to the target, and
+    means of the modules' figures.
     """
 
     env: str
     agent: str
     settings: str
     seeds: int
+    frames: float
     area: float
     area_ci95: tuple[float, float]
     final: float
@@ -53,7 +56,7 @@ def compare(runs: Iterable[Run], target: float = TARGET) -> list[Comparison]:
     for (level, *_), curves in groups.items():
         ends[level] = min([ends.get(level, math.inf), *(curve.end for curve in curves)])
     rows = [_summarise(key, curves, ends[key[0]]) for key, curves in groups.items()]
-    return sorted(rows, key=lambda row: (row.env, -row.area))
+    return sorted(rows, key=lambda row: (row.env, math.isnan(row.area), -row.area))
 
 
 def group(runs: Iterable[Run]) -> dict[tuple[str, str, str], list[Run]]:
@@ -101,8 +104,12 @@ def agent_of(run: Run) -> str:
 
 
 def note_differences(runs: Iterable[Run]) -> None:
-    """Note where runs that are grouped differ in more than their seed, or share a seed."""
+    """Note where runs that are grouped differ in more than their seed, or share a seed, and where
+    agents were trained on a level for different lengths.
+    """
+    lengths: dict[str, list[set[float]]] = {}
     for (level, *_), alike in group(runs).items():
+        lengths.setdefault(level, []).append(_lengths(alike))
         what = f"{agent_of(alike[0])} on {level}"
         seeds = Counter(run.config.run.seed for run in alike)
         again = [str(seed) for seed, count in seeds.items() if count > 1]
@@ -111,6 +118,18 @@ def note_differences(runs: Iterable[Run]) -> None:
         ends = sorted(set(map(_end, alike)))
         if len(ends) > 1:
             note(f"{what}: runs {' and '.join(ends)} are grouped together")
+    for level, each in lengths.items():
+        known = [own for own in each if own]
+        if any(own != known[0] for own in known):
+            frames = set.union(*known)
+            span = f"from {min(frames):,.0f} to {max(frames):,.0f}"
+            note(f"{level}: agents were trained for different lengths, {span} frames")
+
+
+def _lengths(runs: Iterable[Run]) -> set[float]:
+    """The frames of runs, but of those that ended because they had learnt."""
+    last = [(run.config.run.until, run.last_metrics()) for run in runs]
+    return {row.get("frames", 0) for until, row in last if not has_learnt(row, until)}
 
 
 def _end(run: Run) -> str:
@@ -128,14 +147,12 @@ def _run_at(path: str) -> Run | None:
 
 
 def _summarise(key: tuple[str, str, str], curves: list[Curve], end: float) -> Comparison:
-    areas, finals = [c.area(end) for c in curves], [c.final for c in curves]
     return Comparison(
         *key,
         len(curves),
-        interquartile_mean(areas),
-        interquartile_interval(areas),
-        interquartile_mean(finals),
-        interquartile_interval(finals),
+        end,
+        *_middle([c.area(end) for c in curves], any(c.is_measured(end) for c in curves)),
+        *_middle([c.final for c in curves], any(c.is_measured() for c in curves)),
         float(np.median([c.frames_to_target for c in curves])),
         float(np.median([c.episodes_to_target for c in curves])),
         float(np.mean([c.dead for c in curves])),
@@ -143,50 +160,64 @@ def _summarise(key: tuple[str, str, str], curves: list[Curve], end: float) -> Co
     )
 
 
+def _middle(rates: list[float], known: bool) -> tuple[float, tuple[float, float]]:
+    """The interquartile mean of success rates and its interval; NaN if none is known."""
+    if not known:
+        return math.nan, (math.nan, math.nan)
+    return interquartile_mean(rates), interquartile_interval(rates)
+
+
 def comparison_table(rows: Sequence[Comparison], target: float = TARGET) -> str:
-    """The rows as text."""
-    head = (
-        f"{'level':30}{'agent':11}{'seeds':>5}  {'mean success':>12} {'95 %':14}"
-        f"{'at the end':>10} {'95 %':14}{f'frames to {target:.0%}':>15}{'episodes':>10}"
-        f"{'dead':>6}{'I(A;X)':>8}  settings"
-    )
-    return "\n".join([head, *(_table_line(row) for row in rows)])
+    """The rows as text, below what the mean success is taken over."""
+    titles = ["level", "agent", "seeds", "mean success", "95 %", "at the end", "95 %"]
+    titles += [*_last_titles(target), "settings"]
+    lines = [
+        [
+            *(row.env, row.agent, str(row.seeds)),
+            *(_figure(row.area, 3), _interval(row, row.area_ci95)),
+            *(_figure(row.final, 3), _interval(row, row.final_ci95)),
+            *(*_last_cells(row), row.settings),
+        ]
+        for row in rows
+    ]
+    return f"{_over(rows)}\n{plain_table(titles, lines, words=('level', 'agent', 'settings'))}"
 
 
 def comparison_markdown(rows: Sequence[Comparison], target: float = TARGET) -> str:
-    """The rows as a table in Markdown."""
-    titles = ["level", "agent", "seeds", "mean success", "at the end", f"frames to {target:.0%}"]
-    titles += ["episodes", "dead", "I(A;X)"]
-    return markdown_table(titles, map(_cells, rows)) + "\n"
-
-
-def _cells(row: Comparison) -> list[str]:
-    return [
-        row.env,
-        f"{row.agent} {row.settings}".strip(),
-        str(row.seeds),
-        f"{row.area:.3f} ({_interval(row, row.area_ci95)})",
-        f"{row.final:.3f} ({_interval(row, row.final_ci95)})",
-        _count(row.frames_to_target),
-        _count(row.episodes_to_target),
-        _figure(row.dead, 1),
-        _figure(row.information, 3),
+    """The rows as a table in Markdown, below what the mean success is taken over."""
+    titles = ["level", "agent", "seeds", "mean success", "at the end", *_last_titles(target)]
+    lines = [
+        [
+            *(row.env, f"{row.agent} {row.settings}".strip(), str(row.seeds)),
+            f"{_figure(row.area, 3)} ({_interval(row, row.area_ci95)})",
+            f"{_figure(row.final, 3)} ({_interval(row, row.final_ci95)})",
+            *_last_cells(row),
+        ]
+        for row in rows
     ]
+    return f"{_over(rows)}\n\n{markdown_table(titles, lines)}\n"
 
 
-def _table_line(row: Comparison) -> str:
-    return (
-        f"{row.env:30}{row.agent:11}{row.seeds:>5}  {row.area:>12.3f} "
-        f"{_interval(row, row.area_ci95):14}{row.final:>10.3f} {_interval(row, row.final_ci95):14}"
-        f"{_count(row.frames_to_target):>15}"
-        f"{_count(row.episodes_to_target):>10}{_figure(row.dead, 1):>6}"
-        f"{_figure(row.information, 3):>8}  {row.settings}"
-    ).rstrip()
+def _over(rows: Iterable[Comparison]) -> str:
+    """The frames that the mean success is taken over, by level."""
+    frames = {row.env: f"{row.frames:,.0f}" for row in rows}
+    first = ", ".join(f"the first {count} of {level}" for level, count in frames.items())
+    return f"Mean success is over the frames that all runs of a level have: {first}."
+
+
+def _last_titles(target: float) -> list[str]:
+    return [f"frames to {target:.0%}", "episodes", "dead", "I(A;X)"]
+
+
+def _last_cells(row: Comparison) -> list[str]:
+    counts = _count(row.frames_to_target), _count(row.episodes_to_target)
+    return [*counts, _figure(row.dead, 1), _figure(row.information, 3)]
 
 
 def _interval(row: Comparison, ends: tuple[float, float]) -> str:
     """An interval for a table; a single run has none."""
-    return f"{ends[0]:.3f} – {ends[1]:.3f}" if row.seeds > 1 else "–"
+    known = row.seeds > 1 and not math.isnan(ends[0])
+    return f"{ends[0]:.3f} – {ends[1]:.3f}" if known else "–"
 
 
 def _figure(number: float, digits: int) -> str:

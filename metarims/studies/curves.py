@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import UsageError
 from ..runs import Row, Run
-from ..tally import has_reached
+from ..tally import has_learnt, has_reached
 
 TARGET = 0.95
 
@@ -59,6 +59,10 @@ class Curve:
         """How far it is known, in frames; one that ended because it had learnt goes on so."""
         return max(self.planned, self.frames[-1]) if self.learnt else float(self.frames[-1])
 
+    def is_measured(self, end: float = math.inf) -> bool:
+        """Whether an episode counts after `end` frames, by default at its own end."""
+        return bool((self.frames[self.measured] <= end).any())
+
     def area(self, end: float | None = None) -> float:
         """The mean success rate over the frames from 0 to `end`, by default to its own."""
         end = end or self.end
@@ -86,7 +90,6 @@ def read_curve(run: Run, target: float = TARGET) -> Curve:
         (begun + row["frames"], row["rollout/episodes"]) for row in rows if has_reached(row, target)
     )
     frames, episodes = next(there, (math.inf, math.inf))
-    until = run.config.run.until
     rates = [row.get("rollout/success_rate", math.nan) for row in rows]
     first = next((n for n, rate in enumerate(rates, 1) if not math.isnan(rate)), len(rows) + 1)
     return Curve(
@@ -100,7 +103,7 @@ def read_curve(run: Run, target: float = TARGET) -> Curve:
         rows[-1].get("modules/dead", math.nan),
         rows[-1].get("modules/information", math.nan),
         begun + run.config.run.frames,
-        until > 0 and has_reached(rows[-1], until),
+        has_learnt(rows[-1], run.config.run.until),
     )
 
 

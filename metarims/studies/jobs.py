@@ -21,7 +21,7 @@ from ..files import write_json
 from ..runs import CHECKPOINTS, CONFIG, Row, Run, find_run, load_run
 from ..status import status_line
 from ..stopping import serving, told_to_repeat
-from ..tally import has_reached
+from ..tally import has_learnt
 
 GLANCE = 0.5  # seconds between looks at how far the runs are
 
@@ -223,8 +223,7 @@ def is_finished(config: RunConfig) -> bool:
     row, saved = last_row(config), checkpoints(Path(config.run.out) / CHECKPOINTS)
     if not saved or int(saved[-1]) != row.get("frames"):
         return False
-    until = config.run.until
-    return row["frames"] >= config.run.frames or (until > 0 and has_reached(row, until))
+    return row["frames"] >= config.run.frames or has_learnt(row, config.run.until)
 
 
 def _communicate(process: subprocess.Popen[str], stopped: Callable[[], bool]) -> tuple[str, str]:

@@ -9,10 +9,16 @@ import pytest
 import agents.presets  # noqa: F401  # runs name them
 from metarims.commands.plot import names_apart
 from metarims.config import find_preset
-from metarims.errors import UsageError
+from metarims.errors import UsageError, note
 from metarims.runs import create_run
 from metarims.settings import replace_at
-from metarims.studies.compare import compare, comparison_table, start_of
+from metarims.studies.compare import (
+    compare,
+    comparison_markdown,
+    comparison_table,
+    note_differences,
+    start_of,
+)
 from metarims.studies.curves import read_curve
 
 
@@ -117,6 +123,52 @@ def test_runs_are_grouped_by_settings_and_sorted(tmp_path):
     assert other.final_ci95 == pytest.approx((0.4, 0.4))
     assert (best.dead, best.information) == (1, 0.25)
     assert math.isnan(other.dead)
-    table = comparison_table([best, other])
-    assert "ppo.clip=0.1" in table
-    assert len(table.splitlines()) == 3
+    over, _, first, _ = comparison_table([best, other]).splitlines()
+    assert first.endswith("ppo.clip=0.1")
+    assert over.endswith("all runs of a level have: the first 200 of Level-v0.")
+    assert over in comparison_markdown([best, other])
+
+
+def test_columns_of_a_comparison_are_as_wide_as_what_they_hold(tmp_path):
+    runs = [
+        make_run(tmp_path / "a", [0.5], env=("MiniGrid-DoorKey-5x5-v0", "BabyAI-GoToObj-v0")),
+        make_run(tmp_path / "b", [0.5], env=("Level-v0",)),
+    ]
+    _, head, *rows = comparison_table(compare(runs)).splitlines()
+    at = head.index("agent")
+    assert [row[at - 2 : at + 4] for row in rows] == ["  lstm", "  lstm"]
+    end = head.index("mean success") + len("mean success")
+    assert [row[end - 5 : end] for row in rows] == ["0.250", "0.250"]
+
+
+def test_what_is_not_measured_yet_is_no_number(tmp_path):
+    """Nor is a run's success over fewer frames than it took until an episode counted."""
+    late, none = make_run(tmp_path / "late", []), make_run(tmp_path / "none", [], "rims")
+    for run, rates in ((late, [{}, {}, {"rollout/success_rate": 0.5}]), (none, [{}])):
+        for n, rate in enumerate(rates, 1):
+            run.write_metrics({"frames": 100 * n, "rollout/episodes": n} | rate)
+    known, unknown = compare([late, none])
+    assert (known.frames, known.final) == (100, 0.5)
+    assert all(map(math.isnan, (known.area, unknown.area, unknown.final)))
+    *_, cells = comparison_markdown([known, unknown]).splitlines()
+    assert cells.startswith("| Level-v0 | rims | 1 | – (–) | – (–) |")
+    (alone,) = compare([late])
+    assert alone.area == pytest.approx(0.25 / 3)
+
+
+def noted(capsys, runs):
+    note.cache_clear()
+    note_differences(runs)
+    return capsys.readouterr().out
+
+
+def test_agents_that_were_trained_for_different_lengths_are_noted(tmp_path, capsys):
+    until = {"until": 0.9, "frames": 1000}
+    short, long = make_run(tmp_path / "a", [0.5]), make_run(tmp_path / "b", [0.5] * 3, "rims")
+    learnt = make_run(tmp_path / "c", [0.5, 0.9], "metarims", **until)
+    missed = make_run(tmp_path / "d", [0.5] * 10, "metarims", seed=2, **until)
+    other = make_run(tmp_path / "e", [0.5] * 2, "rims", env=("Other-v0",))
+    said = "Level-v0: agents were trained for different lengths, from 100 to 300 frames"
+    assert said in noted(capsys, [short, long, learnt, other])
+    assert "from 100 to 1,000 frames" in noted(capsys, [short, missed])
+    assert noted(capsys, [short, learnt, other]) == ""
