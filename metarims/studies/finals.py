@@ -17,10 +17,13 @@ TrainAll = Callable[[list[RunConfig]], list[Run]]
 
 @dataclass(frozen=True)
 class Finalist:
-    """A point, and its mean success over the levels for each fresh seed."""
+    """A point, its mean success over the levels for each fresh seed, and whether an episode has
+    counted in any of these runs.
+    """
 
     point: Point
     scores: Sequence[float]
+    measured: bool
 
     @property
     def mean(self) -> float:
@@ -49,9 +52,14 @@ def make_finals(search: Studies, count: int, seeds: int, train: TrainAll) -> Fin
             for level in search.levels
         ]
     )
-    areas = [read_curve(run).area(run.config.run.frames) for run in runs]
+    curves = [read_curve(run) for run in runs]
+    areas = [curve.area(run.config.run.frames) for curve, run in zip(curves, runs, strict=True)]
     scores = np.array(areas).reshape(len(points), seeds, -1).mean(2).tolist()
+    measured = np.array([curve.is_measured() for curve in curves]).reshape(len(points), -1)
     found: dict[str, list[Finalist]] = {name: [] for name in search.names}
-    for (name, point), own in zip(points, scores, strict=True):
-        found[name].append(Finalist(point, own))
-    return {name: sorted(each, key=lambda finalist: -finalist.mean) for name, each in found.items()}
+    for (name, point), own, known in zip(points, scores, measured, strict=True):
+        found[name].append(Finalist(point, own, bool(known.any())))
+    return {
+        name: sorted(each, key=lambda finalist: (not finalist.measured, -finalist.mean))
+        for name, each in found.items()
+    }

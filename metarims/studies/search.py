@@ -23,7 +23,7 @@ from ..errors import UsageError, check_choice
 from ..files import held, make_folder, refusals
 from ..settings import Leaf, flatten, replace_at
 from .space import Space, space_of
-from .trials import MARKS, WARM_UP, Finish, Measurement
+from .trials import MARKS, WARM_UP, Finish, Measurement, as_score
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
@@ -46,6 +46,7 @@ class Point:
         number: 0 for the preset's defaults.
         settings: those changed from the defaults.
         score: mean success rate over its frames, as far as it got.
+        measured: whether an episode has counted in it.
         pruned: whether it was stopped early.
         frames: frames it was trained for.
     """
@@ -53,6 +54,7 @@ class Point:
     number: int
     settings: Mapping[str, Leaf]
     score: float
+    measured: bool
     pruned: bool
     frames: int
 
@@ -139,8 +141,8 @@ class Studies:
         ]
         for name in self.names:
             points = self.points(name)
-            best = max((point.score for point in points), default=0.0)
-            words.append(f"{name} {len(points)}, best {best:.3f}")
+            best = max((point.score for point in points if point.measured), default=None)
+            words.append(f"{name} {len(points)}, best {as_score(best)}")
         return f"trials {' · '.join(words)}"
 
     def config(
@@ -246,6 +248,7 @@ class Studies:
             trial.number,
             attributes["settings"],
             float(trial.value or 0.0),
+            attributes.get("measured", True),  # not noted by earlier versions
             trial.state == TrialState.PRUNED,
             attributes["frames"],
         )

@@ -6,7 +6,9 @@ from ..statistics import bootstrap_interval
 from ..tables import csv_table, markdown_table
 from .finals import Finalist, Finals
 from .search import Point, Studies
-from .trials import flags
+from .trials import as_score, flags
+
+NONE_BEST = "No episode has counted in these runs, so none of the settings is the best."
 
 
 def as_markdown(search: Studies, finals: Finals) -> str:
@@ -24,7 +26,9 @@ def as_markdown(search: Studies, finals: Finals) -> str:
         lines.append(f"\n## {name}\n")
         titles = ["trial", "settings", "mean success", "95 %", "as a trial"]
         lines.append(markdown_table(titles, map(_row, found)))
-        lines.append(f"\n```\n{commands(search, name, found[0].point)}\n```")
+        best = found[0]
+        said = f"```\n{commands(search, name, best.point)}\n```" if best.measured else NONE_BEST
+        lines.append(f"\n{said}")
     return "\n".join(lines) + "\n"
 
 
@@ -35,11 +39,13 @@ def as_csv(search: Studies, finals: Finals) -> str:
     titles = ["agent", "trial", "ended_early", "frames", "mean_success", "with_fresh_seeds"]
     rows: list[list[object]] = []
     for name, each in points.items():
-        means = {finalist.point.number: finalist.mean for finalist in finals[name]}
+        known = [finalist for finalist in finals[name] if finalist.measured]
+        means = {finalist.point.number: finalist.mean for finalist in known}
         for p in each:
             own = [p.settings.get(path, "") for path in varied]
             mean = means.get(p.number, "")
-            rows.append([name, p.number, p.pruned, p.frames, p.score, mean, *own])
+            score = p.score if p.measured else ""
+            rows.append([name, p.number, p.pruned, p.frames, score, mean, *own])
     return csv_table([*titles, *varied], rows)
 
 
@@ -61,8 +67,14 @@ def _effort(search: Studies) -> list[list[str]]:
 
 
 def _row(finalist: Finalist) -> list[str]:
-    point = finalist.point
-    low, high = bootstrap_interval(finalist.scores)
+    point, known = finalist.point, finalist.measured
     settings = f"`{flags(point.settings)}`" if point.settings else "the defaults"
-    interval = f"{low:.3f} – {high:.3f}" if len(finalist.scores) > 1 else "–"
-    return [str(point.number), settings, f"{finalist.mean:.3f}", interval, f"{point.score:.3f}"]
+    low, high = bootstrap_interval(finalist.scores)
+    several = known and len(finalist.scores) > 1
+    return [
+        str(point.number),
+        settings,
+        as_score(finalist.mean if known else None),
+        f"{low:.3f} – {high:.3f}" if several else "–",
+        as_score(point.score if point.measured else None),
+    ]

@@ -65,20 +65,24 @@ class Measurement:
         """
         from optuna.trial import TrialState
 
-        settings, score, frames, ended = self._draw(), 0.0, 0, False
+        settings, score, frames, measured, ended = self._draw(), 0.0, 0, False, False
         self._trial.set_user_attr("settings", settings)
         for number, level in enumerate(levels):
             config = self._config(level, settings)
             ended = not self._is_finished(config, number, score, finish, stopped)
-            frames += int(last_row(config).get("frames", 0))
+            row = last_row(config)
+            frames += int(row.get("frames", 0))
+            measured = measured or "rollout/success_rate" in row
             if ended:
                 break
             score += read_curve(load_run(config.run.out)).area(config.run.frames)
         self._trial.set_user_attr("frames", frames)
+        self._trial.set_user_attr("measured", measured)
         score = self._score if ended else score / len(levels)
         state = TrialState.PRUNED if ended else TrialState.COMPLETE
         self._trial.study.tell(self._trial, None if ended else score, state)
-        return f"{score:.3f}{', ended early' if ended else ''}  {flags(settings) or 'defaults'}"
+        said = as_score(score if measured else None)
+        return f"{said}{', ended early' if ended else ''}  {flags(settings) or 'defaults'}"
 
     def _draw(self) -> dict[str, Leaf]:
         """The settings that it changes from the preset: none for the first trial."""
@@ -135,6 +139,11 @@ class Measurement:
             self._trial.report(self._score, mark)
         self._mark = passed
         return True
+
+
+def as_score(score: float | None) -> str:
+    """A score in words, also of nothing that was measured."""
+    return "–" if score is None else f"{score:.3f}"
 
 
 def flags(settings: Mapping[str, Leaf]) -> str:

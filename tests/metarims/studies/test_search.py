@@ -130,6 +130,26 @@ def test_the_best_are_made_again_with_fresh_seeds(tmp_path):
     assert len(rows) == 3
 
 
+def test_nothing_is_best_where_no_episode_has_counted(tmp_path):
+    def train(config, stopped):
+        create_run(config).write_metrics({"frames": FRAMES, "rollout/episodes": 0})
+
+    def train_all(configs):
+        for config in configs:
+            train(config, never)
+        return [load_run(config.run.out) for config in configs]
+
+    search = studies(tmp_path, trials=2, pruner="none")
+    assert [line.split()[2] for line in search.work(train, never)] == ["–", "–"]
+    assert search.overview().endswith("lstm 2, best –")
+    finals = make_finals(search, 1, 2, train_all)
+    report, table = as_markdown(search, finals), as_csv(search, finals)
+    assert "| 0 | the defaults | – | – | – |" in report
+    assert "none of the settings is the best" in report
+    assert "run.py train" not in report
+    assert table.splitlines()[1].startswith("lstm,0,False,200,,,")
+
+
 def test_a_search_goes_on_and_may_have_more_trials(tmp_path):
     train = Trainer()
     list(studies(tmp_path, trials=2).work(train, never))
