@@ -147,7 +147,7 @@ class Environments:
             if start < end and given_up[start:end].all():
                 raise ValueError(
                     f"{id}: {MAX_ATTEMPTS} layouts were rejected in a row: does its function place "
-                    "the agent, and everything within the grid?"
+                    "the agent, and everything within the grid, where there is an empty cell?"
                 )
 
     def _choose(self, mask: Tensor | None) -> Tensor:

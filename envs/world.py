@@ -13,6 +13,7 @@ from .rng import rand_int, save_stream
 ALL_COLORS = 0b111111  # one bit per color
 TRIES = 1000  # upstream's limit, where it has one
 ENDLESS = 100_000  # ours, where upstream would try for ever
+DOUBT = 100  # after which we look whether there is any place
 
 
 @compiled
@@ -151,18 +152,45 @@ def find_place(
     """
     x, y = max(x, 0), max(y, 0)
     right, bottom = min(x + width, e.width), min(y + height, e.height)
+    if right <= x or bottom <= y:
+        return NOTHING
     for _ in range(tries + 1):
         i, j = rand_int(e, x, right), rand_int(e, y, bottom)
-        at = index(e, i, j)
-        if e.grid[at] == EMPTY and abs(e.x - i) + abs(e.y - j) >= distance:
-            return at
+        if is_place(e, i, j, distance):
+            return index(e, i, j)
     return NOTHING
+
+
+@compiled
+def is_place(e: Record, x: int, y: int, distance: int) -> bool:
+    """Whether (x, y) is empty and at least ``distance`` steps from the agent."""
+    return e.grid[index(e, x, y)] == EMPTY and abs(e.x - x) + abs(e.y - y) >= distance
+
+
+@compiled
+def has_place(e: Record, x: int, y: int, width: int, height: int, distance: int) -> bool:
+    """Whether ``find_place`` could find one."""
+    x, y = max(x, 0), max(y, 0)
+    for i in range(x, min(x + width, e.width)):
+        for j in range(y, min(y + height, e.height)):
+            if is_place(e, i, j, distance):
+                return True
+    return False
+
+
+@compiled
+def find_any_place(e: Record, x: int, y: int, width: int, height: int, distance: int) -> int:
+    """As ``find_place`` where upstream tries for ever: NOTHING, soon, if there is no such cell."""
+    at = find_place(e, x, y, width, height, distance, DOUBT)
+    if at == NOTHING and has_place(e, x, y, width, height, distance):
+        return find_place(e, x, y, width, height, distance, ENDLESS)
+    return at
 
 
 @compiled
 def place_thing(e: Record, thing: int, x: int, y: int, width: int, height: int) -> None:
     """Put a thing on a random empty cell of a rectangle."""
-    at = find_place(e, x, y, width, height, 1, ENDLESS)
+    at = find_any_place(e, x, y, width, height, 1)
     if at == NOTHING:
         reject(e)
     else:
@@ -180,7 +208,7 @@ def place(e: Record, cell: int, x: int, y: int, width: int, height: int) -> int:
 @compiled
 def place_cell(e: Record, cell: int, x: int, y: int, width: int, height: int) -> None:
     """Put a cell without an identity on a random empty cell of a rectangle."""
-    at = find_place(e, x, y, width, height, 1, ENDLESS)
+    at = find_any_place(e, x, y, width, height, 1)
     if at == NOTHING:
         reject(e)
     else:
@@ -200,7 +228,7 @@ def set_agent(e: Record, x: int, y: int, direction: int) -> None:
 def place_agent(e: Record, x: int, y: int, width: int, height: int) -> None:
     """Put the agent on a random empty cell of a rectangle, facing a random direction."""
     e.x, e.y = -1, -1
-    at = find_place(e, x, y, width, height, 0, ENDLESS)
+    at = find_any_place(e, x, y, width, height, 0)
     if at == NOTHING:
         reject(e)
         at = 0

@@ -16,7 +16,7 @@ from envs.cells import BALL, GOAL
 from envs.devices import find_device
 from envs.record import RECORD
 from envs.registry import LEVELS
-from envs.world import goal_in_corner, put, set_agent, set_cell, walled
+from envs.world import goal_in_corner, place_agent, put, set_agent, set_cell, walled
 
 DYNAMIC = "MiniGrid-Dynamic-Obstacles-8x8-v0"
 LOCAL = "BabyAI-GoToLocal-v0"
@@ -213,6 +213,18 @@ def test_a_level_that_leaves_the_grid_is_refused():
                 envs.make("Test-Edge-v0", num_envs=2).reset()
     finally:
         LEVELS.pop("Test-Edge-v0")
+
+
+def test_a_level_without_room_for_the_agent_is_refused_at_once(monkeypatch):
+    monkeypatch.setattr(envs.registry, "LEVELS", dict(LEVELS))
+
+    @envs.level("Test-Full-v0", size=3, max_steps=9, mission="x")
+    def full(e):
+        walled(e)
+        place_agent(e, 0, 0, 2, 1)
+
+    with pytest.raises(ValueError, match=r"Test-Full-v0: 1000 layouts were .* an empty cell\?"):
+        envs.make("Test-Full-v0", num_envs=64).reset()
 
 
 def test_a_level_of_ones_own():

@@ -8,15 +8,20 @@ import numpy as np
 import pytest
 from numba import njit
 
-from envs import rng
-from envs.record import RECORD
+from envs import rng, world
+from envs.cells import EMPTY, WALL
+from envs.record import NOTHING, RECORD
 from envs.seeding import seed_records
+from envs.world import DOUBT
 
 # Compiled rules cannot be called from Python; these can.
 rand_int = njit(lambda e, low, high: rng.rand_int(e, low, high))
 rand_below_or_at = njit(lambda e, highest: rng.rand_below_or_at(e, highest))
 rand_float = njit(lambda e: rng.rand_float(e))
 rand_bool = njit(lambda e: rng.rand_bool(e))
+find_any_place = njit(
+    lambda e, x, y, width, height, distance: world.find_any_place(e, x, y, width, height, distance)
+)
 
 
 @pytest.mark.parametrize("seed", [0, 1, 12345, 2**31 - 1, 2**40])
@@ -47,6 +52,32 @@ def test_streams_are_seeded_as_numpy_seeds_them():
         assert not record["has_half_word"]
     assert not records["rng_low"][1::2].any()  # others are as they were
     assert records["has_half_word"][1::2].all()
+
+
+@pytest.mark.parametrize("free", [(1, 2), None])
+def test_a_search_for_a_cell_draws_on_while_there_is_one(free):
+    """As upstream, which tries until it finds one; without any, it ends after some tries."""
+    records = np.zeros(1, RECORD)
+    seed_records(records, {0: 1})
+    ours, theirs, tries = records[0], np.random.default_rng(1), 0
+    ours["width"], ours["height"], ours["grid"] = 64, 64, WALL
+    if free:
+        ours["grid"][64 * free[1] + free[0]] = EMPTY
+    found = find_any_place(ours, 0, 0, 64, 64, 1)
+    while free or tries <= DOUBT:
+        tries += 1
+        if (theirs.integers(0, 64), theirs.integers(0, 64)) == free:
+            break
+    assert tries > DOUBT
+    assert found == (64 * free[1] + free[0] if free else NOTHING)
+    assert rand_int(ours, 0, 2**31) == theirs.integers(0, 2**31)
+
+
+@pytest.mark.parametrize("corner", [(64, 0), (0, 64), (3, 3)])
+def test_no_cell_is_found_off_the_grid(corner):
+    records = np.zeros(1, RECORD)
+    records["width"], records["height"], records["grid"] = 3, 3, EMPTY
+    assert find_any_place(records[0], *corner, 4, 4, 1) == NOTHING
 
 
 @pytest.mark.parametrize("length", [1, 2, 3, 8, 100])
