@@ -55,14 +55,28 @@ def test_the_python_of_the_readme_runs(folder, tmp_path, capsys):
 def test_the_level_of_the_documents_can_be_played(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(envs.registry, "LEVELS", dict(envs.registry.LEVELS))
     run_blocks(ROOT / "docs" / "extending.md", tmp_path, folder / "run")
-    env = envs.make(["My-Pond-v0", "My-Lake-v0"], num_envs=64, seed=3)
+    ids = ["My-Pond-v0", "My-Lake-v0", "My-Doors-v0", "My-Many-Doors-v0"]
+    env = envs.make(ids, num_envs=64, seed=3)
     env.reset()
     generator = torch.Generator().manual_seed(0)
     ended = torch.zeros(64, dtype=torch.bool)
-    for _ in range(200):
+    for _ in range(300):
         step = env.step(torch.randint(7, (64,), generator=generator))
         ended |= step.terminated | step.truncated
     assert ended.all()
+
+
+def test_the_doors_of_the_documents_can_be_solved(folder, tmp_path, monkeypatch):
+    """By key, drop and toggles; without the key the second door stays shut."""
+    monkeypatch.setattr(envs.registry, "LEVELS", dict(envs.registry.LEVELS))
+    run_blocks(ROOT / "docs" / "extending.md", tmp_path, folder / "run")
+    for way, solved in (("1230020252202122522413", True), ("1200020252202122522413", False)):
+        env = envs.make("My-Doors-v0", num_envs=1, seed=0, autoreset=False)
+        env.reset()
+        assert env.missions() == ["pick up the blue ball"]
+        rewards = [float(env.step(torch.tensor([int(act)])).reward) for act in way]
+        assert (rewards[-1] > 0) == solved
+        assert not any(rewards[:-1])
 
 
 def commands(text):
