@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from metarims.files import aside
-from metarims.studies.looks import FIXED, FURTHER, add_legend
+from metarims.studies.looks import FIXED, FURTHER, add_legend, marker
 
 from .estimators import Quality
 from .outcomes import Outcome
@@ -100,10 +100,12 @@ def draw_accuracies(outcomes: Sequence[Outcome], path: Path) -> None:
     for method in dict.fromkeys(outcome.method for outcome in outcomes):
         curves = torch.tensor([o.accuracy for o in outcomes if o.method == method])
         epochs = range(1, curves.shape[1] + 1)
-        (mean,) = axis.plot(epochs, 100 * curves.mean(0), label=method)
+        (mean,) = axis.plot(epochs, 100 * curves.mean(0), label=method, marker=marker(epochs))
         for curve in curves:
-            axis.plot(epochs, 100 * curve, color=mean.get_color(), alpha=0.25, linewidth=1)
-    axis.set(xlabel="epoch", ylabel="test accuracy, %")
+            (line,) = axis.plot(epochs, 100 * curve, color=mean.get_color(), marker=marker(epochs))
+            line.set(alpha=0.25, linewidth=1)
+    axis.set_ylabel("test accuracy, %")
+    _over_epochs(axis)
     add_legend(figure, [axis])
     _save(figure, path)
 
@@ -120,7 +122,9 @@ def draw_axes(axes: Sequence[str], results: Sequence[Result], path: Path) -> Non
             _draw_curves(above, arm, [[100 * x for x in each.curve("accuracy")] for each in mine])
             _draw_curves(below, arm, [each.curve("selection_entropy") for each in mine])
         above.set(title=textwrap.fill(axis, 36), ylim=(0, 100))
-        below.set(xlabel="epoch", ylim=(-0.05, None))
+        below.set(ylim=(-0.05, None))
+        _over_epochs(below)
+        above.sharex(below)
         below.sharey(panels[len(axes)])
         below.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), fontsize="small")
     panels[0].set_ylabel("test accuracy, %")
@@ -128,10 +132,18 @@ def draw_axes(axes: Sequence[str], results: Sequence[Result], path: Path) -> Non
     _save(figure, path)
 
 
+def _over_epochs(axis: Axes) -> None:
+    """Whole epochs only along the x-axis."""
+    from matplotlib.ticker import MaxNLocator  # slow to import
+
+    axis.set_xlabel("epoch")
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+
+
 def _draw_curves(axis: Axes, label: str, curves: Sequence[Sequence[float]]) -> None:
     epochs = range(1, len(curves[0]) + 1)
     means, low, high = zip(*map(mean_with_interval, zip(*curves, strict=True)), strict=True)
-    (line,) = axis.plot(epochs, means, label=label)
+    (line,) = axis.plot(epochs, means, label=label, marker=marker(epochs))
     axis.fill_between(epochs, low, high, color=line.get_color(), alpha=0.2)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -30,7 +31,17 @@ from .analysis import (
 )
 from .compare import agent_of
 from .curves import Curve, read_curve
-from .looks import PARTS, Look, add_legend, counted_looks, looks, shared_ends, without
+from .looks import (
+    PARTS,
+    Look,
+    add_legend,
+    counted_looks,
+    fitted,
+    looks,
+    marker,
+    shared_ends,
+    without,
+)
 from .onward import Onward
 from .transfer import ALL, NO_FIGURE, THRESHOLDS, Matrix, columns
 from .transfer import Figure as Number
@@ -39,6 +50,7 @@ from .unseen import Courses
 matplotlib.use("Agg")
 
 POINTS = 80  # of a band
+PANEL = 4.2  # inches, the width of one among others
 # What learning costs, by the figure of a curve that says so.
 COSTS = {"frames": "frames", "updates": "gradient steps", "seconds": "seconds (wall clock)"}
 EPISODES = 9  # in the figure of one environment's episodes, as in Meta-RIMs' Fig. 7
@@ -63,10 +75,9 @@ def draw_curves(runs: Iterable[Run], path: Path) -> None:
             curve.frames[0] for curves in agents.values() for curve in curves
         )
         for axis, (cost, title) in zip(column, COSTS.items(), strict=True):
-            for label, curves in agents.items():
-                _draw_band(axis, shown[label], curves, cost)
+            _draw_agents(axis, shown, agents, cost)
             _set_axes(axis, title + (before if cost == "frames" else ""))
-        column[0].set_title(level, fontsize="medium")
+        _set_title(column[0], level)
     _finish(figure, axes, shared, path)
 
 
@@ -89,7 +100,7 @@ def draw_courses(courses: Courses, path: Path) -> None:
                 _draw_middle(axis, shown[label], points, seen, success)
             before = _with_those_before(run.begun for runs in agents.values() for run in runs)
             _set_axes(axis, f"frames of {source}{before}")
-            axis.set_title(level, fontsize="medium")
+            _set_title(axis, level)
     _finish(figure, axes, shared, path)
 
 
@@ -108,17 +119,16 @@ def draw_onward(onward: Onward, path: Path) -> None:
     shared, shown = counted_looks(panels.values())
     figure, axes = _new_figure(1, len(panels))
     for axis, (level, agents) in zip(axes[0], panels.items(), strict=True):
-        for label, curves in agents.items():
-            own = [curve.on_its_own() for curve in curves]
-            _draw_band(axis, shown[label], own, "frames")
+        own = {label: [run.on_its_own() for run in curves] for label, curves in agents.items()}
+        _draw_agents(axis, shown, own, "frames")
         _set_axes(axis, "frames of this level alone")
-        axis.set_title(level, fontsize="medium")
+        _set_title(axis, level)
     _finish(figure, axes, shared, path)
 
 
 def _new_figure(rows: int, columns: int) -> tuple[Figure, np.ndarray]:
     """Room for some panels, and their axes, [rows, columns]."""
-    figure = Figure(figsize=(max(5, 4.2 * columns), 3.1 * rows), layout="constrained")
+    figure = Figure(figsize=(max(5, PANEL * columns), 3.1 * rows), layout="constrained")
     return figure, figure.subplots(rows, columns, squeeze=False)
 
 
@@ -129,6 +139,11 @@ def _set_axes(axis: Axes, label: str) -> None:
     axis.xaxis.set_major_formatter(EngFormatter(sep=""))
 
 
+def _set_title(axis: Axes, text: str) -> None:
+    """A title with levels in it, which leaves those of the panels beside it alone."""
+    axis.set_title(fitted(text.replace("+", " + "), PANEL), fontsize="medium")
+
+
 def _with_those_before(begun: Iterable[float]) -> str:
     """What to say of frames that some runs count on from those of another one."""
     return ", with those of the level before" if any(frames > 0 for frames in begun) else ""
@@ -137,9 +152,24 @@ def _with_those_before(begun: Iterable[float]) -> str:
 def _finish(figure: Figure, axes: np.ndarray, shared: str, path: Path) -> None:
     """Say what all agents share above and who is who below, and write the image."""
     if shared:
-        figure.suptitle(f"all agents: {shared}", fontsize="medium")
+        text = fitted(f"all agents: {shared}", figure.get_figwidth())
+        figure.suptitle(text, fontsize="medium")
     add_legend(figure, axes.flat)
     save_figure(figure, path)
+
+
+def _draw_agents(
+    axis: Axes, looks: Mapping[str, Look], agents: Mapping[str, Sequence[Curve]], cost: str
+) -> None:
+    """A panel's agents, by label; or that there is no success rate to show yet."""
+    for label, curves in agents.items():
+        _draw_band(axis, looks[label], curves, cost)
+    if not any(np.size(line.get_xdata()) for line in axis.lines):
+        curves = [*itertools.chain(*agents.values())]
+        whose = " of some runs" if any(curve.is_measured() for curve in curves) else ""
+        text = f"no episode{whose} has counted yet"
+        axis.text(0.5, 0.5, text, transform=axis.transAxes, ha="center", va="center")
+        axis.set_xlim(right=max(1, *(getattr(curve, cost)[-1] for curve in curves)))
 
 
 def _draw_band(axis: Axes, look: Look, curves: Sequence[Curve], cost: str) -> None:
@@ -150,7 +180,7 @@ def _draw_band(axis: Axes, look: Look, curves: Sequence[Curve], cost: str) -> No
     begin = max(
         min(x[curve.measured], default=math.inf) for x, curve in zip(seen, curves, strict=True)
     )
-    points = np.linspace(begin, end, POINTS) if begin <= end else np.array([])
+    points = np.unique(np.linspace(begin, end, POINTS)) if begin <= end else np.array([])
     _draw_middle(axis, look, points, seen, [curve.success for curve in curves])
 
 
@@ -166,13 +196,14 @@ def _draw_middle(
         [np.interp(points, x, y) for x, y in zip(seen, success, strict=True)], 1
     )  # [points, seeds]
     means = [interquartile_mean(sample) for sample in table]
-    axis.plot(points, means, color=look.color, linestyle=look.line, label=look.name)
+    (line,) = axis.plot(points, means, color=look.color, linestyle=look.line, label=look.name)
+    line.set_marker(marker(points))
     if len(success) > 1 and len(points):
         band = np.array([interquartile_interval(sample) for sample in table]).T
         axis.fill_between(points, *band, color=look.color, alpha=0.2, linewidth=0)
 
 
-def draw_matrix(rows: Matrix, title: str, path: Path) -> None:
+def draw_matrix(rows: Matrix, what: str, path: Path) -> None:
     """Heat maps: one for each source, a row an agent, a column a level, the numbers with their
     intervals; frames mark the levels that an agent has learnt. What all levels' ids begin and end
     with is in the title alone, as are settings that all agents share.
@@ -189,20 +220,22 @@ def draw_matrix(rows: Matrix, title: str, path: Path) -> None:
     groups: dict[str, dict[str, Mapping[str, Number]]] = {}
     for (source, agent), cells in rows.items():
         groups.setdefault(source, {})[agent] = cells
-    width = 0.6 + 0.08 * _widest(names.values()) + len(levels) * max(1.1, 0.09 * _widest(heads))
-    height = 0.9 + 0.45 * len(rows) + 0.35 * len(groups)
+    across = len(levels) * max(1.1, 0.09 * _widest(heads))
+    learnt = [" + ".join(without(ends, one) for one in source.split("+")) for source in groups]
+    titles = [fitted(f"trained on {levels}", across) for levels in learnt]
+    width = 0.6 + 0.08 * _widest(names.values()) + across
+    height = 0.9 + 0.45 * len(rows) + sum(0.15 + 0.2 * len(title.split("\n")) for title in titles)
     figure = Figure(figsize=(width, height), layout="constrained")
     axes = figure.subplots(
         len(groups), sharex=True, squeeze=False, height_ratios=[*map(len, groups.values())]
     )[:, 0]
-    for axis, (source, group) in zip(axes, groups.items(), strict=True):
+    for axis, (source, group), title in zip(axes, groups.items(), titles, strict=True):
         _draw_group(axis, source, group, levels)
         axis.set_yticks(range(len(group)), [names[agent] for agent in group], fontsize="small")
-        trained = "+".join(without(ends, level) for level in source.split("+"))
-        axis.set_title(f"trained on {trained}", fontsize="medium", loc="left")
+        axis.set_title(title, fontsize="medium", loc="left")
     axes[-1].set_xticks(range(len(levels)), heads)
     where = f" on {'…'.join(ends)}" if any(ends) else ""
-    figure.suptitle(f"{title}{where}" + (f"\nall agents: {shared}" if shared else ""))
+    figure.suptitle(f"{what}{where}" + (f"\nall agents: {shared}" if shared else ""))
     add_legend(figure, axes)
     save_figure(figure, path)
 
@@ -256,7 +289,7 @@ def draw_profiles(profiles: Mapping[str, Mapping[str, Profile]], path: Path) -> 
         axis.set(
             xlabel="success rate τ", ylabel="share of runs and levels above τ", ylim=(-0.02, 1.02)
         )
-        axis.set_title(f"trained on {source}", fontsize="medium")
+        _set_title(axis, f"trained on {source}")
     _finish(figure, axes, shared, path)
 
 
@@ -336,7 +369,8 @@ def draw_use(run: Run, choices: Sequence[str], path: Path) -> None:
     for axis, choice in zip(axes, choices, strict=True):
         uses = [name for name in rows[-1] if name.startswith(f"{choice}/use_")]
         for j, name in enumerate(uses):
-            axis.plot(frames, [row[name] for row in rows], label=f"module {j}", linewidth=1)
+            (line,) = axis.plot(frames, [row[name] for row in rows], label=f"module {j}")
+            line.set(linewidth=1, marker=marker(frames))
         axis.set(title=choice, ylabel="share of steps active", ylim=(-0.02, 1.02))
     axes[-1].set_xlabel("frames")
     axes[-1].xaxis.set_major_formatter(EngFormatter(sep=""))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import textwrap
 from collections.abc import Collection, Iterable, Mapping, Sequence, Sized
 from dataclasses import dataclass, replace
 from itertools import cycle, filterfalse, takewhile
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 PARTS = re.compile(r" (?=from |[\w.]+=)")  # between an agent's preset, its settings and its start
 WORDS = re.compile(r"(?=-)|(?<=-)|(?<=[a-z])(?=[A-Z])")  # of a level's id, each dash one
 LINES = ("-", "--", ":", "-.")
+LETTER = 0.095  # inches, of a title
 # Okabe and Ito's colours but yellow, and a gray; then most of Tol's "muted" ones, and some more.
 FIXED = ("#009E73", "#E69F00", "#0072B2", "#56B4E9", "#CC79A7", "#D55E00", "#000000", "#999999")
 FURTHER = (
@@ -114,6 +116,17 @@ def add_legend(figure: Figure, axes: Iterable[Axes]) -> None:
         figure.set_figheight(figure.get_figheight() + 0.2 + 0.2 * math.ceil(len(handles) / columns))
         shown = [*handles.values()], [*handles]
         figure.legend(*shown, loc="outside lower center", ncols=columns, fontsize="small")
+
+
+def marker(points: Sized) -> str:
+    """A dot for a curve of a single point, of which a line shows nothing."""
+    return "o" if len(points) == 1 else ""
+
+
+def fitted(text: str, inches: float) -> str:
+    """A title in lines that end at spaces and are no wider than its figure or panel."""
+    width = int(inches / LETTER)
+    return textwrap.fill(text, width, break_long_words=False, break_on_hyphens=False)
 
 
 def shared_ends(levels: Collection[str]) -> tuple[str, str]:

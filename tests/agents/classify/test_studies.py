@@ -7,9 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from agents.classify import trials
+from agents.classify import figures, trials
 from agents.classify.command import Classify
 from agents.classify.config import ClassifyConfig
+from agents.classify.outcomes import Outcome
 from agents.classify.studies import STUDIES, Axis, Study
 from agents.classify.trials import (
     Result,
@@ -116,6 +117,20 @@ def test_a_figure_that_is_no_number_stays_one(tmp_path):
     (result,) = read_results([one], tmp_path)
     assert result.curve("accuracy") == [0.5]
     assert math.isnan(result.curve("H_A")[0])
+
+
+def test_one_epoch_is_a_dot(tmp_path, monkeypatch):
+    kept = []
+    monkeypatch.setattr(figures, "_save", lambda figure, path: kept.append(figure))
+    outcomes = [Outcome("routing", seed, [0.1 * seed], 1.0, [{}]) for seed in (1, 2)]
+    figures.draw_accuracies(outcomes, tmp_path / "accuracy.png")
+    (axis,) = kept[0].axes
+    assert [line.get_marker() for line in axis.lines] == 3 * ["o"]
+    assert [tick for tick in axis.get_xticks() if 0.9 < tick < 1.1] == [1]
+    one = Trial("what", "a", 1, SMALL)
+    trial_file(one, tmp_path).write_text(json.dumps({"epochs": [routed(0.5, 0.1)]}))
+    figures.draw_axes(["what"], read_results([one], tmp_path), tmp_path / "what.png")
+    assert [axis.lines[0].get_marker() for axis in kept[1].axes] == 2 * ["o"]
 
 
 def routed(accuracy, entropy):

@@ -1,5 +1,7 @@
 """What agents look like in figures, read off the figures that are drawn."""
 
+import itertools
+
 import numpy as np
 import pytest
 from matplotlib.colors import to_hex
@@ -136,6 +138,19 @@ def test_a_run_without_an_episode_leaves_no_line(tmp_path, drawn):
     runs[0].write_metrics({"frames": 100, "rollout/episodes": 0})
     axis = drawn(figures.draw_curves, runs).axes[0]
     assert [len(line.get_xdata()) for line in axis.lines] == [0]
+    assert [text.get_text() for text in axis.texts] == ["no episode of some runs has counted yet"]
+    axis = drawn(figures.draw_curves, runs[:1]).axes[0]
+    assert [text.get_text() for text in axis.texts] == ["no episode has counted yet"]
+    assert axis.get_xlim() == (0, 100)
+    axis = drawn(figures.draw_curves, runs[1:]).axes[0]
+    assert not axis.texts
+
+
+def test_a_curve_of_one_point_is_a_dot(tmp_path, drawn):
+    runs = [make_run(tmp_path / "once", [0.5]), make_run(tmp_path / "twice", [0.5, 0.6], "rims")]
+    once, twice = drawn(figures.draw_curves, runs).axes[0].lines
+    assert (once.get_xdata().tolist(), once.get_marker()) == ([100], "o")
+    assert not twice.get_marker().strip("None")
 
 
 def test_frames_say_whether_those_of_the_level_before_are_with_them(tmp_path, drawn):
@@ -187,6 +202,33 @@ def test_a_matrix_says_what_was_learnt_and_repeats_nothing(drawn):
     assert all(isinstance(patch, Rectangle) for axis in figure.axes for patch in axis.patches)
     assert legend_of(figure) == ["a level trained on"]
     assert figure.axes[0].images[0].get_array().shape == (2, 4)
+
+
+def overlap(figure, titles):
+    """Whether two of some titles, or one of them and the figure's edge, do."""
+    figure.draw_without_rendering()
+    boxes = [title.get_window_extent() for title in titles]
+    inside = all(figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1 for box in boxes)
+    pairs = itertools.combinations(boxes, 2)
+    return not inside or any(one.overlaps(other) for one, other in pairs)
+
+
+def test_titles_of_several_levels_have_room(tmp_path, drawn):
+    sources = ["+".join([*LEVELS, "BabyAI-GoToRedBallGrey-v0"]), "+".join(LEVELS)]
+    found = [score for source in sources for score in scores((source, "lstm"))]
+    figure = drawn(figures.draw_matrix, matrix(found, "success_rate"), "success, %")
+    assert not overlap(figure, [axis._left_title for axis in figure.axes])
+    assert figure.axes[0].get_title("left") == (
+        "trained on 5x5 + 6x6 + 16x16 +\nBabyAI-GoToRedBallGrey-v0"
+    )
+    figure = drawn(figures.draw_profiles, profiles(found))
+    assert not overlap(figure, [axis.title for axis in figure.axes])
+    runs = [
+        make_run(tmp_path / str(n), [0.5], env=tuple(source.split("+")))
+        for n, source in enumerate(sources)
+    ]
+    figure = drawn(figures.draw_curves, runs)
+    assert not overlap(figure, [axis.title for axis in figure.axes[:2]])
 
 
 @pytest.mark.parametrize(
