@@ -80,7 +80,8 @@ class RunSettings:
         checkpoint_frames: frames between checkpoints; there is also one at least every minute, and
             at the end.
         pictures: seconds until TensorBoard gets the first pictures of the agent at work; the next
-            ones follow whenever the elapsed time has doubled, and at the end. 0 for none.
+            ones follow whenever the elapsed time has doubled, and at the end. A run that ends
+            before the first has none, as drawing takes seconds. 0 for none in any run.
     """
 
     out: str = ""

@@ -95,7 +95,9 @@ class Monitor:
             self.look()
 
     def look(self, last: bool = False) -> None:
-        """Draw the agent at work if due, or at the end, unless it has been drawn as it is."""
+        """Draw the agent at work if due, or at the end of a run that was long enough for the first
+        pictures, unless it has been drawn as it is.
+        """
         seconds, first = time.monotonic() - self._begun, self._run.config.run.pictures
         due = seconds >= first > 0 if last else seconds >= self._next_look
         if self._onlookers.draw is None or self._looked or not due:
