@@ -118,7 +118,7 @@ FIRST = "first iteration, compiling what is not yet cached"
 class ProgressLine:
     """Shows training progress: a bar on a terminal, otherwise a line now and then.
 
-    The speed excludes the first iteration, which compiles, as soon as there is another.
+    The speed excludes the first iteration, which compiles: before the second there is none.
 
     Args:
         begun_at: frames at the start.
@@ -156,11 +156,11 @@ class ProgressLine:
             self._bar.stop()
 
     def _line(self, rows: Sequence[Row], done: int, frames: int) -> str:
-        rate = (done - self._begun_at) / (time.monotonic() - self._begun)
-        left = timedelta(seconds=round(max(frames - done, 0) / rate))
         shares = [row["rollout/success_rate"] for row in rows if "rollout/success_rate" in row]
         success = f"{100 * sum(shares) / len(shares):.0f} %" if shares else "–"
-        return (
-            f"{self._what}{done:,}/{frames:,} frames · {rate:,.0f}/s · success {success} · "
-            f"{left} left"
-        )
+        speed = left = ""
+        if not self._is_first:
+            rate = (done - self._begun_at) / (time.monotonic() - self._begun)
+            speed = f" · {rate:,.0f}/s"
+            left = f" · {timedelta(seconds=round(max(frames - done, 0) / rate))} left"
+        return f"{self._what}{done:,}/{frames:,} frames{speed} · success {success}{left}"

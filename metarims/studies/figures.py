@@ -52,7 +52,11 @@ matplotlib.use("Agg")
 POINTS = 80  # of a band
 PANEL = 4.2  # inches, the width of one among others
 # What learning costs, by the figure of a curve that says so.
-COSTS = {"frames": "frames", "updates": "gradient steps", "seconds": "seconds (wall clock)"}
+COSTS = {
+    "frames": "frames",
+    "updates": "gradient steps",
+    "seconds": "seconds (wall clock, with compilation)",
+}
 EPISODES = 9  # in the figure of one environment's episodes, as in Meta-RIMs' Fig. 7
 FRAME: Mapping[str, Any] = {"fill": False, "linewidth": 1.8, "label": "a level trained on"}
 MARKED = ("facing a door", "carrying", "about to succeed")

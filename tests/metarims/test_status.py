@@ -2,7 +2,9 @@
 
 from types import SimpleNamespace
 
-from metarims import status
+import pytest
+
+from metarims import monitor, status
 
 
 def test_a_line_after_three_seconds_and_then_every_ten(capsys, monkeypatch):
@@ -26,3 +28,16 @@ def test_what_stays_is_said_as_it_is(capsys):
     with status.status_line() as shown:
         shown.say(said)
     assert capsys.readouterr().out == said + "\n"
+
+
+@pytest.mark.parametrize("begun", [0, 100])
+def test_no_speed_is_told_of_the_iteration_that_compiles(capsys, monkeypatch, begun):
+    clock = SimpleNamespace(now=100.0)
+    monkeypatch.setattr(monitor, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    line = monitor.ProgressLine(begun, 1000)
+    for clock.now, frames, rate in ((200.0, 200, {}), (220.0, 400, {"rollout/success_rate": 0.5})):
+        line.show([{"frames": frames} | rate], 1000)
+    assert capsys.readouterr().out.splitlines() == [
+        "200/1,000 frames · success –",
+        "400/1,000 frames · 10/s · success 50 % · 0:01:00 left",
+    ]
