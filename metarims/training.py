@@ -37,11 +37,21 @@ APART = 2**32  # between runs in the seeds of environments, so that no two draw 
 
 @dataclass(frozen=True)
 class Summary:
-    """The outcome of a run: frames, seconds of training, rolling success rate, and its folder."""
+    """The outcome of a run.
+
+    Attributes:
+        frames, seconds: of training.
+        success_rate: of the last episodes that count, NaN without any.
+        window: how many these are.
+        episodes: that ended, whether they count or not.
+        path: its folder.
+    """
 
     frames: int
     seconds: float
     success_rate: float
+    window: int
+    episodes: int
     path: Path
 
 
@@ -336,7 +346,14 @@ def _go_on(run: Run, training: Training, frames: int, onlookers: Onlookers) -> S
 def summary_of(run: Run, training: Training) -> Summary:
     """A run's outcome so far."""
     tally = training.tally
-    return Summary(tally.frames, tally.seconds, tally.success_rate, run.path)
+    return Summary(
+        tally.frames,
+        tally.seconds,
+        tally.success_rate,
+        len(tally.recent),
+        tally.episodes,
+        run.path,
+    )
 
 
 @contextmanager

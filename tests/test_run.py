@@ -13,12 +13,13 @@ import pytest
 from PIL import Image, ImageSequence
 
 from metarims.commands.base import make_env
-from metarims.commands.train import told_how_to_resume
+from metarims.commands.train import in_words, told_how_to_resume
 from metarims.runs import load_run
 from metarims.settings import replace_at
 from metarims.stopping import Stopped
 from metarims.studies.experiments import Arm, Experiment, Scale
 from metarims.studies.jobs import workers
+from metarims.training import Summary
 from run import WIRING, main
 
 from . import apart
@@ -307,6 +308,23 @@ def test_a_run_that_has_nothing_left_to_do_says_so(capsys, trained):
     assert (trained / "metrics.jsonl").read_text() == before
 
 
+@pytest.mark.parametrize(
+    ("rate", "window", "episodes", "words"),
+    [
+        (0.18, 200, 300, "success rate 18.0 % of the last 200 episodes"),
+        (1.0, 1, 3, "success rate 100.0 % of the last 1 episode"),
+        (
+            *(float("nan"), 0, 3),
+            "no success rate yet: 3 episodes ended, but one that began as early goes on",
+        ),
+        (float("nan"), 0, 0, "no success rate yet: 0 episodes ended"),
+    ],
+)
+def test_the_end_says_what_the_success_rate_is_of(rate, window, episodes, words):
+    summary = Summary(1280, 12.3, rate, window, episodes, Path("run"))
+    assert in_words(summary) == f"1,280 frames in 12 s, {words}"
+
+
 def test_a_run_that_succeeds_goes_on_until_it_does_more_often(capsys, trained, tmp_path):
     folder = tmp_path / "run"
     subprocess.run(["cp", "-r", trained, folder], check=True)
@@ -328,6 +346,8 @@ def test_a_run_whose_last_checkpoint_is_damaged_goes_back_and_on(capsys, trained
     said = capsys.readouterr().out
     assert "falling back to the one at 0 frames" in said
     assert "640 frames in" in said
+    assert f"evaluate    python run.py evaluate {folder}  # " in said
+    assert re.search(r"(success rate .* % of the last|no success rate yet:) [\d,]+ episode", said)
     assert "already finished" not in said
 
 

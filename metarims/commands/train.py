@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import shlex
 import sys
@@ -296,17 +295,28 @@ def onlookers_of(simulator: Simulator, config: RunConfig, env: Stage) -> Onlooke
 
 
 def in_words(summary: Summary) -> str:
-    """The outcome of training, in words."""
-    known = not math.isnan(summary.success_rate)
-    success = f"{summary.success_rate:.1%}" if known else "–"
-    return f"{summary.frames:,} frames in {summary.seconds:.0f} s, success rate {success}"
+    """The outcome of training, in words; see `Tally` for which episodes count."""
+    rate, ended = 100 * summary.success_rate, summary.episodes
+    success = f"success rate {rate:.1f} % of the last {_episodes(summary.window)}"
+    if not summary.window:
+        others = ", but one that began as early goes on" if ended else ""
+        success = f"no success rate yet: {_episodes(ended)} ended{others}"
+    return f"{summary.frames:,} frames in {summary.seconds:.0f} s, {success}"
+
+
+def _episodes(number: int) -> str:
+    return f"{number:,} episode{'' if number == 1 else 's'}"
 
 
 def show(summary: Summary) -> None:
-    """Print, on rank 0, the outcome of training and where the results are."""
+    """Print, on rank 0, the outcome of training, where the results are, and how to measure the
+    agent itself: the success rate is of episodes along the way.
+    """
     if ranks.rank() == 0:
+        evaluate = shlex.join(["python", "run.py", "evaluate", str(summary.path)])
         print(
             f"{in_words(summary)}\n"
             f"logs        tensorboard --logdir {summary.path}\n"
-            f"checkpoint  {summary.path / 'checkpoints'}"
+            f"checkpoint  {summary.path / 'checkpoints'}\n"
+            f"evaluate    {evaluate}  # measures the agent as it is now"
         )
