@@ -402,14 +402,16 @@ def test_runs_are_set_against_levels_and_not_evaluated_again(capsys, tmp_path):
     apart.succeed(*TRAIN, "--frames", "1", "--out", trained)
     args = ["--env", EMPTY, "MiniGrid-Empty-6x6-v0", "--episodes", "4", "--out", str(out)]
     assert main(["transfer", str(trained), *args]) == 0
-    assert f"1/1  {trained}: evaluated" in capsys.readouterr().out
+    assert f"1/1  {trained}: evaluated" in capsys.readouterr().err
     names = {path.name for path in out.iterdir()}
     assert names == {"evaluations", "scores.csv", "transfer.md", "transfer.png", "profiles.png"}
     assert len((out / "scores.csv").read_text().splitlines()) == 3
     assert main(["transfer", str(trained), *args]) == 0
-    assert "evaluated" not in capsys.readouterr().out
+    told, progress = capsys.readouterr()
+    assert "evaluated" not in progress
+    assert told == (out / "transfer.md").read_text() + "\n"  # and nothing before the table
     assert main(["transfer", str(trained), *args, "--temperature", "2"]) == 0
-    assert f"1/1  {trained}: evaluated" in capsys.readouterr().out
+    assert f"1/1  {trained}: evaluated" in capsys.readouterr().err
     line = complaint(capsys, "transfer", trained, "--env", "MiniGrid-Emtpy-5x5-v0", "--out", out)
     assert "unknown level" in line
 
@@ -422,7 +424,7 @@ def test_an_experiment_is_reproduced_and_goes_on(capsys, tmp_path, monkeypatch):
     monkeypatch.setattr("run.WIRING", replace(WIRING, experiments={"one": small}))
     for _ in range(2):
         assert main(["reproduce", "one", "--episodes", "4", "--out", str(tmp_path / "out")]) == 0
-    assert capsys.readouterr().out.count("evaluated") == 2  # of two runs, once
+    assert capsys.readouterr().err.count("evaluated") == 2  # of two runs, once
     report = (tmp_path / "out" / "one" / "report.md").read_text()
     for part in (
         "# one: about",
@@ -569,9 +571,9 @@ def test_a_search_trains_in_processes_of_their_own_and_goes_on(capsys, tmp_path)
     out = tmp_path / "search"
     args = [*SEARCH, "--finalists", "1", "--seeds", "1", "--out", str(out)]
     assert main(args) == 0
-    first = capsys.readouterr().out
-    assert "lstm 0  0." in first
-    assert first.endswith((out / "report.md").read_text() + "\n")
+    first, progress = capsys.readouterr()
+    assert "lstm 0  0." in progress
+    assert first == (out / "report.md").read_text() + "\n"
     assert len((out / "trials.csv").read_text().splitlines()) == 2
     runs = sorted(path.parent for path in out.rglob("config.json"))
     assert [str(path.relative_to(out / "lstm" / "000")) for path in runs] == [
@@ -581,7 +583,7 @@ def test_a_search_trains_in_processes_of_their_own_and_goes_on(capsys, tmp_path)
     before = [(path / "metrics.jsonl").read_text() for path in runs]
     assert main(args) == 0  # nothing left to do
     assert [(path / "metrics.jsonl").read_text() for path in runs] == before
-    assert capsys.readouterr().out.endswith((out / "report.md").read_text() + "\n")
+    assert capsys.readouterr().out == (out / "report.md").read_text() + "\n"
     line = complaint(capsys, *args, "--frames", "9")
     assert "holds a search with other levels, frames, seed or settings" in line
 
@@ -598,7 +600,7 @@ def test_seeds_are_runs_of_their_own_side_by_side_and_go_on(capsys, tmp_path, mo
     out = tmp_path / "many"
     args = [*TRAIN, "--frames", "1", "--num-envs", "8", "--out", str(out), "--seeds", "2"]
     assert main(args) == 0
-    assert "2/2 " in capsys.readouterr().out
+    assert "2/2 " in capsys.readouterr().err
     assert sorted(path.name for path in out.iterdir()) == ["seed-1", "seed-2"]
     line = complaint(capsys, "resume", out)
     assert line.endswith(f"no run at {out}; it holds {out}/seed-1, {out}/seed-2")

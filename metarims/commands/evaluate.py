@@ -74,7 +74,7 @@ class Evaluate:
         find = wiring.simulator.find_events if self.events else None
         reports = []
         checkpoint = run.load(self.checkpoint)
-        print(HEAD)
+        print(HEAD, flush=True)
         with status_line() as status:
             tell = partial(self.tell, run, checkpoint, find, status)
             for level in levels:
@@ -103,12 +103,12 @@ class Evaluate:
             find,
             partial(show, status, name, self.episodes),
         )
-        status.say(line(name, found))
+        status.give(line(name, found))
         report = found.as_json() | ({"knocked_out": off} if self.knock_out else {})
         if self.events:
             shares = {name: found.share_with(ok) for name, ok in OUTCOMES.items()}
             report["events"] = shares
-            status.say("\n".join(map(events_line, shares, shares.values())))
+            status.give("\n".join(map(events_line, shares, shares.values())))
         return report
 
 

@@ -1,10 +1,16 @@
 """Progress messages when the output is not a terminal."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from metarims import monitor, status
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_a_line_after_three_seconds_and_then_every_ten(capsys, monkeypatch):
@@ -19,15 +25,18 @@ def test_a_line_after_three_seconds_and_then_every_ten(capsys, monkeypatch):
     with status.status_line() as shown:
         for clock.now in range(31):
             shown.show(line)
-    assert capsys.readouterr().out.split("\n") == ["at 4", "at 15", "at 26", ""]
+        for clock.now in range(31, 61):
+            shown.show(lambda: "at 26")  # nothing new
+    assert capsys.readouterr() == ("", "at 4\nat 15\nat 26\n")
     assert asked == [4, 15, 26]  # and not where it is not shown
 
 
-def test_what_stays_is_said_as_it_is(capsys):
-    said = "runs/[red]one[/red]: " + "long " * 40
+def test_what_stays_is_said_as_it_is_and_the_result_alone_on_stdout(capsys):
+    said, given = "runs/[red]one[/red]: " + "long " * 40, "| [red]a[/red] |"
     with status.status_line() as shown:
         shown.say(said)
-    assert capsys.readouterr().out == said + "\n"
+        shown.give(given)
+    assert capsys.readouterr() == (given + "\n", said + "\n")
 
 
 @pytest.mark.parametrize("begun", [0, 100])
@@ -41,3 +50,25 @@ def test_no_speed_is_told_of_the_iteration_that_compiles(capsys, monkeypatch, be
         "200/1,000 frames · success –",
         "400/1,000 frames · 10/s · success 50 % · 0:01:00 left",
     ]
+
+
+TERMINAL = """
+import sys
+from metarims.status import status_line
+with status_line() as shown:
+    shown.show(lambda: "far")
+    shown.give("a row")
+    shown.show(lambda: "farther")
+    shown.give("another")
+"""
+
+
+def test_a_result_is_piped_away_while_the_progress_is_on_a_terminal():
+    terminal, end = os.openpty()
+    done = subprocess.run(
+        [sys.executable, "-c", TERMINAL], stdout=subprocess.PIPE, stderr=end, text=True, cwd=ROOT
+    )
+    os.close(end)
+    assert done.stdout == "a row\nanother\n"
+    assert b"far" in os.read(terminal, 1 << 16)
+    os.close(terminal)
