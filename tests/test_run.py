@@ -135,6 +135,8 @@ def complaint(capsys, *args):
         (["play", EMPTY, "--seed", "-1"], ["seed must lie between 0"]),
         (["record", "nothing-here", "--out", "x.gif"], ["no run at nothing-here"]),
         (["record", "nothing-here", "--out", "nowhere/x.gif"], ["no folder nowhere"]),
+        (["record", "x", "--out", "x.webm"], ["record x.webm: its name must end in .gif or .mp4"]),
+        (["record", "x", "--out", "x"], ["cannot record x: its name must end in .gif or .mp4"]),
         (["record", "x", "--out", "x.gif", "--temperature", "-1"], ["temperature must lie"]),
     ],
 )
@@ -467,12 +469,13 @@ def test_levels_that_are_not_learnt_are_evaluated_and_drawn(capsys, tmp_path, mo
     assert not (tmp_path / "none").exists()
 
 
-def test_an_agent_is_recorded(modular, tmp_path):
+def test_an_agent_is_recorded(capsys, modular, tmp_path):
     out = tmp_path / "a.gif"
     likeliest = ["--temperature", "0", "--checkpoint", "640"]
     assert main(["record", str(modular), "--out", str(out), "--frames", "7", *likeliest]) == 0
     with Image.open(out) as gif:
         assert len(list(ImageSequence.Iterator(gif))) <= 7
+    assert re.search(f"a.gif: {EMPTY}, [0-7] episodes?, [0-7] succeeded", capsys.readouterr().out)
 
 
 def test_an_agent_is_recorded_as_a_video(capsys, modular, tmp_path, monkeypatch):
@@ -482,11 +485,9 @@ def test_an_agent_is_recorded_as_a_video(capsys, modular, tmp_path, monkeypatch)
     assert ffmpeg.count_frames_and_secs(str(out))[0] == 9
     assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
     monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
-    args = ["record", modular, "--out", tmp_path / "b", "--frames", "3"]
-    line = complaint(capsys, *args, "--format", "mp4")
+    line = complaint(capsys, "record", modular, "--out", tmp_path / "b.mp4", "--frames", "3")
     assert "MP4 needs imageio's ffmpeg: pip install 'metarims[video]'" in line
-    assert "unknown format 'mp5'; nearest: mp4" in complaint(capsys, *args, "--format", "mp5")
-    assert not (tmp_path / "b").exists()
+    assert not (tmp_path / "b.mp4").exists()
 
 
 def test_a_run_begins_by_saying_what_learns_where(capsys, tmp_path):

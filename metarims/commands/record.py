@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from ..errors import check_between, check_choice, check_positive, check_seed
+from ..errors import UsageError, check_between, check_positive, check_seed
 from ..evaluation import SEED
 from ..files import check_writable
 from ..runs import load_run
-from ..studies.recording import record_episodes, save_gif, save_mp4
+from ..studies.recording import outcome, record_episodes, save_gif, save_mp4
 from .base import RunFolder, Wiring, load_agent, make_env
 
-FORMATS = {"gif": save_gif, "mp4": save_mp4}
+FORMATS = {".gif": save_gif, ".mp4": save_mp4}
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,7 @@ class Record:
 
     Attributes:
         run_folder: the run's folder.
-        out: output file.
-        format: "gif" or "mp4" (default: by the file's extension, or else "gif").
+        out: output file, which ends in .gif or .mp4.
         env: level id (default: the first training level).
         episodes: number of episodes.
         frames: maximum number of pictures in total.
@@ -35,7 +34,6 @@ class Record:
 
     run_folder: RunFolder
     out: Path
-    format: str = ""
     env: str = ""
     episodes: int = 5
     frames: int = 500
@@ -49,14 +47,16 @@ class Record:
         check_seed(self.seed)
         check_between(0, math.inf, temperature=self.temperature)
         check_writable(self.out)
-        ending = self.out.suffix.removeprefix(".").lower()
-        format = self.format or (ending if ending in FORMATS else "gif")
-        check_choice("format", format, FORMATS)
+        save = FORMATS.get(self.out.suffix.lower())
+        if save is None:
+            endings = " or ".join(FORMATS)
+            raise UsageError(f"cannot record {self.out}: its name must end in {endings}")
         run = load_run(self.run_folder)
         trained, make = run.config.environment, wiring.simulator.make
         level = self.env or trained.env[0]
         env = make_env(make, [level], trained.observation, 1, "cpu", self.seed, autoreset=False)
         agent = load_agent(run, env, run.load(self.checkpoint))
         episodes = record_episodes(agent, env, self.episodes, self.seed, self.temperature)
-        FORMATS[format](list(islice(episodes, self.frames)), self.out)
-        print(f"{self.out}: {level}")
+        frames = list(islice(episodes, self.frames))
+        save(frames, self.out)
+        print(f"{self.out}: {level}, {outcome(frames)}")

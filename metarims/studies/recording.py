@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +40,7 @@ class Frame:
         active: which modules step, empty where there are none.
         value: what the agent expects.
         first, last: whether an episode begins or ends.
+        success: whether it ends with success.
     """
 
     picture: np.ndarray
@@ -47,6 +49,7 @@ class Frame:
     value: float
     first: bool
     last: bool
+    success: bool = False
 
 
 @torch.no_grad()
@@ -61,7 +64,7 @@ def record_episodes(
     for episode in range(episodes):
         cursor = begin(env, agent, seed + episode)
         title = f"{env.missions()[0]}\nepisode {episode + 1}"
-        ended, steps, reward = False, 0, 0.0
+        ended, success, steps, reward = False, False, 0, 0.0
         while True:
             with exploiting(agent):
                 output = forward_step(act, cursor)
@@ -73,13 +76,22 @@ def record_episodes(
                 float(output.value[0, 0]),
                 steps == 0,
                 ended,
+                success,
             )
             if ended:
                 break
             actions = sample_at(temperature, output.logits[0], generator)
             step, cursor = advance(env, cursor, output.state, actions)
             steps, reward, ended = steps + 1, float(step.reward[0]), bool(cursor.starts[0])
+            success = bool(step.terminated[0]) and reward > 0
             cursor.starts.zero_()  # the last observation belongs to the episode that it ends
+
+
+def outcome(frames: Sequence[Frame]) -> str:
+    """How many of the recorded episodes succeeded, in words."""
+    ended = [frame.success for frame in frames if frame.last]
+    told = f"{len(ended)} episode{'s' * (len(ended) != 1)}, {sum(ended)} succeeded"
+    return told if frames[-1].last else f"{told}, and the beginning of another"
 
 
 def save_gif(frames: Sequence[Frame], path: Path) -> None:
@@ -152,7 +164,8 @@ def _compose(frames: Sequence[Frame], now: int) -> Image.Image:
     draw = ImageDraw.Draw(canvas)
     _write(draw, (MARGIN, MARGIN), frame.text, size=13)
     _draw_modules(draw, [past.active for past in shown], left)
-    _draw_values(draw, [past.value for past in shown], (left, top, bottom))
+    axis = _axis([each.value for each in frames])
+    _draw_values(draw, [past.value for past in shown], axis, (left, top, bottom))
     _write(draw, (left, bottom + 4), "gray line: an episode begins")
     _write(draw, (right, bottom + 4), f"the last {SHOWN} steps", anchor="ra")
     for column, past in enumerate(shown):
@@ -176,18 +189,27 @@ def _draw_modules(draw: ImageDraw.ImageDraw, shown: Sequence[tuple[bool, ...]], 
                 draw.rectangle((x, y + 1, x + STEP - 2, y + ROW - 2), ACTIVE)
 
 
+def _axis(values: Sequence[float]) -> tuple[float, float]:
+    """The lowest and the highest value of an axis for all of them: 0 and 1, or halves beyond."""
+    return min(0.0, math.floor(2 * min(values)) / 2), max(1.0, math.ceil(2 * max(values)) / 2)
+
+
 def _draw_values(
-    draw: ImageDraw.ImageDraw, values: Sequence[float], box: tuple[int, int, int]
+    draw: ImageDraw.ImageDraw,
+    values: Sequence[float],
+    axis: tuple[float, float],
+    box: tuple[int, int, int],
 ) -> None:
-    """A curve from 0 at the box's bottom to 1 at its top; box is left, top, bottom."""
+    """A curve in a box, which is left, top, bottom, along an axis from its bottom to its top."""
     left, top, bottom = box
+    low, high = axis
 
     def height(value: float) -> float:
-        return bottom - min(max(value, 0.0), 1.0) * (bottom - top)
+        return bottom - (value - low) / (high - low) * (bottom - top)
 
     title = f"value, the return that the agent expects: {values[-1]:.2f}"
     _write(draw, (left, top - LINE), title)
-    for tick in (0.0, 0.5, 1.0):
+    for tick in (low, (low + high) / 2, high):
         draw.line((left, height(tick), left + SIDE, height(tick)), GRID)
         _write(draw, (left - 4, height(tick)), f"{tick:g}", anchor="rm")
     draw.rectangle((left, top, left + SIDE, bottom), outline=INK)

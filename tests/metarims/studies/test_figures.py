@@ -8,7 +8,7 @@ from metarims.runs import create_run
 from metarims.studies import recording
 from metarims.studies.analysis import about_to_succeed
 from metarims.studies.figures import draw_curves, draw_run
-from metarims.studies.recording import Frame, record_episodes, save_gif
+from metarims.studies.recording import Frame, outcome, record_episodes, save_gif
 
 from ..probes import Recall
 from ..small import configured, make_agent
@@ -99,6 +99,18 @@ def test_a_gif_shows_one_picture_a_frame_and_holds_the_last(tmp_path):
     assert durations == [150, 150, 1000]
 
 
+def test_a_recording_says_how_its_episodes_went():
+    black = np.zeros((8, 8, 3), np.uint8)
+
+    def step(last=False, success=False):
+        return Frame(black, "go", (), 0.0, False, last, success)
+
+    went_well, failed = step(last=True, success=True), step(last=True)
+    assert outcome([step(), went_well, failed, went_well]) == "3 episodes, 2 succeeded"
+    assert outcome([went_well]) == "1 episode, 1 succeeded"
+    assert outcome([failed, step()]) == "1 episode, 0 succeeded, and the beginning of another"
+
+
 def pictured(monkeypatch, tmp_path, active, values):
     """The last picture of a GIF of as many steps, the third of which begins an episode, as RGB,
     and what is written in it, by place.
@@ -147,6 +159,14 @@ def test_a_picture_says_what_is_what(tmp_path, monkeypatch):
         lined = shows(recording.BEGUN, columns[i] - 4, written["1"][1] + 20)
         assert lined == (i == 2)
     assert not shows(recording.BEGUN, columns[2] - 4, written["1"][1] - 5)  # not through the text
+
+
+def test_the_value_s_axis_covers_the_recording(tmp_path, monkeypatch):
+    picture, written = pictured(monkeypatch, tmp_path, [(True,)] * 5, [0, -0.5, 2, 0.75, 0.75])
+    x = int(written["modules, blue where active"][0]) + 3
+    for column, tick in ((1, "-0.5"), (2, "2"), (4, "0.75")):
+        shown = picture[int(written[tick][1]), x + column * recording.STEP]
+        assert abs(shown - recording.CURVE).max() < 40, tick
 
 
 def test_a_picture_of_many_modules_has_room_for_the_value(tmp_path, monkeypatch):
