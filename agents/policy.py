@@ -14,6 +14,7 @@ from metarims.protocols import Act, AgentConfig, Observation, Output, Spec, Stat
 from metarims.registry import register
 
 from .cores import Core, CoreConfig
+from .cores.span import check_shape
 from .encoder import Encoder, EncoderConfig, SlotEncoder
 from .frames import Memory, as_frames
 from .heads import make_head, run_heads
@@ -113,6 +114,8 @@ class RecurrentPolicy(nn.Module):
             frames = as_frames(x + (last if x.dim() == 3 else last.unsqueeze(2)))
             starts = torch.zeros_like(starts)
         core = self.core(frames if self.takes_frames else frames.spread(), state, starts, obs)
+        wanted = *starts.shape, self.core.outputs
+        check_shape("the core's features [T, B, its `outputs`]", core.features, *wanted)
         logits, values = run_heads(self.policy, self.value, core.features)
         return Output(logits, values, core.state, core.diagnostics, core.replay, core.loss)
 

@@ -17,6 +17,7 @@ from metarims.registry import register
 from ...frames import Frames, as_frames
 from ...kernels.compiling import has_fused, has_kernels
 from ..base import CoreConfig, CoreOutput
+from ..span import check_shape
 from . import compiled
 
 
@@ -79,9 +80,19 @@ class LSTM(nn.Module):
         self, x: Tensor | Frames, state: State, starts: Tensor, obs: Observation
     ) -> CoreOutput:
         """Run a span: x [T, B, D], starts bool [T, B] to features [T, B, d]."""
+        frames = as_frames(x)
+        self._check(frames, state, starts)
         _, run = find_form(self)
-        outputs, last = run(self, as_frames(x), state, starts)
+        outputs, last = run(self, frames, state, starts)
         return CoreOutput(outputs, last)
+
+    def _check(self, frames: Frames, state: State, starts: Tensor) -> None:
+        """Refuse what a core of one's own may have given in another shape."""
+        given, batch = frames.different, starts.shape[1]
+        check_shape("the LSTM's input [frames, D]", given, len(given), self.input.in_features)
+        check_shape("the LSTM's starts [T, B]", starts, *frames.which.shape)
+        for name, each in zip("hc", state, strict=True):
+            check_shape(f"the LSTM's {name} [B, d]", each, batch, self.outputs)
 
 
 # Runs a span from a state, with starts bool [T, B]: h after each step [T, B, d], last h and c.

@@ -92,7 +92,7 @@ class RIMs(nn.Module):
     def initial_state(self, batch: int) -> State:
         """The learnt initial state for `batch` environments, without gradient."""
         h = self.start.detach().expand(batch, -1, -1).clone()
-        c = h.new_zeros(batch, *_cell_shape(self.config))
+        c = h.new_zeros(batch, *self.config.cell_shape)
         draws = torch.arange(batch, dtype=torch.int64, device=h.device) << 32
         return h, c, draws
 
@@ -235,10 +235,6 @@ def knock_out(config: RIMsConfig, mask: Tensor, tick: Tensor) -> Tensor:
         lots = knock_out_lots(config, tick).masked_fill(~mask, torch.iinfo(torch.int64).min)
         mask = mask.scatter(1, lots.topk(config.knock_out, 1).indices, False)
     return mask
-
-
-def _cell_shape(config: RIMsConfig) -> tuple[int, int]:
-    return config.modules, config.hidden if config.dynamics == "lstm" else 0
 
 
 def _uniform(*shape: int, gain: float = 1.0) -> nn.Parameter:

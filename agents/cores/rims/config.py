@@ -80,6 +80,11 @@ class RIMsConfig(CoreConfig):
         check_choice("dynamics", self.dynamics, DYNAMICS)
         check_choice("choice", self.choice, CHOICES)
 
+    @property
+    def cell_shape(self) -> tuple[int, int]:
+        """The shape of c, without the batch: its width is 0 with GRU dynamics."""
+        return self.modules, self.hidden if self.dynamics == "lstm" else 0
+
     def build(self, inputs: int, spec: Spec, levels: Sequence[str]) -> RIMs:
         """As `CoreConfig.build`."""
         return self.make_cell(inputs)

@@ -105,3 +105,18 @@ def test_a_reset_is_a_fresh_start_and_teaches_the_first_state():
 def test_a_size_below_one_is_refused():
     with pytest.raises(UsageError, match="hidden must be positive, got 0"):
         LSTMConfig(hidden=0)
+
+
+@pytest.mark.parametrize(
+    ("x", "h", "starts", "said"),
+    [
+        ((6, 3, 9), (3, 4), (6, 3), r"input .* must be of shape \[18, 5\], got \[18, 9\]"),
+        ((6, 3, 5), (3, 8), (6, 3), r"h .* must be of shape \[3, 4\], got \[3, 8\]"),
+        ((6, 3, 5), (1, 4), (6, 3), r"h .* must be of shape \[3, 4\], got \[1, 4\]"),
+        ((6, 3, 5), (3, 4), (7, 3), r"starts .* must be of shape \[6, 3\], got \[7, 3\]"),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_a_kernel_reads_past_it(x, h, starts, said):
+    state = torch.zeros(h), torch.zeros(h)
+    with pytest.raises(UsageError, match=said):
+        run(LSTM(5, 4), torch.zeros(x), state, torch.zeros(starts, dtype=torch.bool))

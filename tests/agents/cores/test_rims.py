@@ -320,3 +320,12 @@ def test_the_definition_is_read_in_one_sitting():
     lines = Path(inspect.getfile(RIMs)).read_text().splitlines()
     assert len(lines) <= 250
     assert not any("autograd.Function" in line or "def backward" in line for line in lines)
+
+
+@pytest.mark.parametrize("which", ["h", "c", "draws"])
+def test_a_state_of_another_shape_is_refused_before_a_kernel_reads_past_it(which):
+    cell = RIMsConfig(modules=3, active=2, hidden=4).make_cell(5)
+    state = dict(zip(("h", "c", "draws"), cell.initial_state(6), strict=True))
+    state[which] = state[which][:2]
+    with pytest.raises(UsageError, match=f"RIMs' {which}.*got \\[2"):
+        cell(torch.zeros(7, 6, 5), (*state.values(),), torch.zeros(7, 6, dtype=torch.bool), {})
