@@ -39,9 +39,10 @@ Is it learning? Look at **Scalars**, `rollout/success_rate`: the share of the la
 reached their goal. `rollout/ep_rew_mean` is their mean return, `rollout/ep_len_mean` their mean
 length in steps.
 
-- **Scalars**: `rollout/` is about episodes, `time/` about speed; `train/` has losses (those of each
-  loop in `train_fast/` and `train_slow/`), `modules/` shows which modules are active, and `eval_…/`
-  how the agent does on levels it is not trained on, if there are any (`--eval.env`)
+- **Scalars**: `rollout/` is about episodes (of each level in `rollout_…/`, if there are several),
+  `time/` about speed; `train/` has losses (those of each loop in `train_fast/` and `train_slow/`),
+  `modules/` shows which modules are active, and `eval_…/` how the agent does on levels it is not
+  trained on, if there are any (`--eval.env`)
 - **Custom Scalars**: the same, with related figures in one chart
 - **Images**: the agent at work: an episode, values along episodes and before success, which
   modules are active and at which events; the slider shows earlier ones
@@ -79,6 +80,8 @@ class Board:
         self._events = self._writer._get_file_writer()
         self._has_layout = False
         self._now_and_then = [f"eval/{level}" for level in run.config.evaluation.env]
+        levels = set(run.config.environment.env)
+        self._now_and_then += [f"levels/{level}" for level in levels if len(levels) > 1]
         self._end = self._begin_session(run)
         self._writer.add_text("run/1_guide", GUIDE, begun_at)
         self._writer.add_text("run/2_agent", agent_table(run, agent), begun_at)
@@ -151,9 +154,10 @@ def layout(row: Iterable[str]) -> dict[str, dict[str, list[object]]]:
             "share of steps active": r"modules.*/use_\d+",
             "entropy of the choice of modules, in nats": r"modules.*/(H_A|H_A_given_X|information)",
         },
+        "levels": {"success rate by level": r"rollout_.*/success_rate"},
         "eval": {"success rate on levels not trained on": r"eval_.*/success_rate"},
     }
-    for category in ("modules", "eval"):
+    for category in ("modules", "levels", "eval"):
         if not any(name.startswith(f"{category}/") for name in row):
             del charts[category]
     return {

@@ -54,8 +54,8 @@ class Rollout:
         novelty: [T, B], the bonus for where each step led; 0 if that is not tracked.
         task: int64 [B].
         diagnostics: the agent's, [T, B, ...].
-        ends: float64 [T, B, 4], return, length, success and first step (relative to this rollout's,
-            negative if before it) of the episode, where one ended.
+        ends: float64 [T, B, 5], return, length, success, first step (relative to this rollout's,
+            negative if before it) and task of the episode, where one ended.
     """
 
     obs: Observation
@@ -76,7 +76,7 @@ class Rollout:
 
     @property
     def episodes(self) -> Tensor:
-        """The episodes that ended, [episodes, 4], in order of steps; waits for the device."""
+        """The episodes that ended, [episodes, 5], in order of steps; waits for the device."""
         return self.ends[self.terminated | self.truncated]
 
 
@@ -273,6 +273,8 @@ def _assemble(
     ended, success = terminated | truncated, terminated & (rewards > 0)
     returns, lengths, so_far = finished_episodes(rewards, ended, cursor.so_far)
     begun = torch.arange(1, len(lengths) + 1, device=lengths.device).unsqueeze(1) - lengths
+    task = results[-1].task
+    tasks = task.double().expand_as(begun)
     cut_short, states = [m.cut_short for m in moments], [m.cursor.state for m in moments[::stride]]
     rollout = Rollout(
         obs={name: torch.stack([m.cursor.obs[name] for m in moments]) for name in cursor.obs}
@@ -292,9 +294,9 @@ def _assemble(
         terminated=terminated,
         truncated=truncated,
         novelty=torch.stack([m.novelty for m in moments]),
-        task=results[-1].task,
+        task=task,
         diagnostics=joined([output.diagnostics for output in outputs]),
-        ends=torch.stack([returns, lengths, success.double(), begun], 2),
+        ends=torch.stack([returns, lengths, success.double(), begun, tasks], 2),
     )
     return rollout, replace(cursor, so_far=so_far)
 

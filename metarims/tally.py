@@ -7,11 +7,14 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from . import ranks
 from .rollout import Cursor, Rollout
 
 WINDOW = 200  # episodes in the rolling means
+MEANS = "ep_rew_mean", "ep_len_mean", "success_rate"  # their names, as in Stable-Baselines3
+UNKNOWN = -1.0  # the task of an episode, in checkpoints from before it was kept
 
 
 def has_reached(row: Mapping[str, float], target: float) -> bool:
@@ -25,7 +28,12 @@ def has_learnt(row: Mapping[str, float], until: float) -> bool:
 
 
 def _none() -> Tensor:
-    return torch.zeros(0, 4, dtype=torch.float64)
+    return torch.zeros(0, 5, dtype=torch.float64)
+
+
+def with_tasks(episodes: Tensor) -> Tensor:
+    """A checkpoint's episodes, [n, 5]; early ones were saved without their tasks, [n, 4]."""
+    return pad(episodes, (0, 1), value=UNKNOWN) if episodes.shape[1:] == (4,) else episodes
 
 
 @dataclass(frozen=True)
@@ -40,9 +48,9 @@ class Tally:
         frames, iterations, episodes: numbers so far; of episodes, those that ended.
         seconds: time spent in iterations.
         steps: steps of each environment.
-        waiting: float64 [n, 4], return, length, success and first step of episodes that ended while
-            one that began no later has not.
-        recent: float64 [up to WINDOW, 4], likewise, of the last episodes in the means.
+        waiting: float64 [n, 5], return, length, success, first step and task of episodes that ended
+            while one that began no later has not.
+        recent: float64 [up to WINDOW, 5], likewise, of the last episodes in the means.
     """
 
     before: int = 0
@@ -78,6 +86,15 @@ class Tally:
             waiting[~counts],
             torch.cat([self.recent, counted[order]])[-WINDOW:],
         )
+
+    def means(self, tasks: Sequence[int] | None = None) -> dict[str, float]:
+        """Mean return, length and success over the window, of all episodes or those of some tasks;
+        empty if there is none.
+        """
+        own = self.recent
+        if tasks is not None:
+            own = own[torch.isin(own[:, 4], torch.tensor(tasks).to(own))]
+        return dict(zip(MEANS, own[:, :3].mean(0).tolist(), strict=True)) if len(own) else {}
 
     @property
     def success_rate(self) -> float:

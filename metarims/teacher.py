@@ -88,7 +88,7 @@ class Teacher:
             novelty=torch.zeros_like(values),
             task=self._task,
             diagnostics=joined([o.diagnostics for o in outputs]),
-            ends=torch.zeros(*ends.shape, 4, dtype=torch.float64, device=ends.device),
+            ends=torch.zeros(*ends.shape, 5, dtype=torch.float64, device=ends.device),
         )
 
     def tensors(self) -> dict[str, Tensor]:

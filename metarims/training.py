@@ -27,7 +27,7 @@ from .rollout import Cursor, begin
 from .runs import Row, Run, check_like, create_run, load_run, put_parameters
 from .settings import Leaf, flatten
 from .stopping import Stopped, noting
-from .tally import Tally
+from .tally import Tally, with_tasks
 from .teacher import Teacher
 
 LOST = 3  # iterations without a finite gradient after which a run gives up
@@ -111,7 +111,8 @@ class Training:
         if self._lost:
             self._culprit = first_nonfinite(self.agent, iteration)
         row["time/fps"] = (self.tally.frames - so_far.frames) / seconds
-        return row | _tally_row(self.tally) | {"train/n_updates": self.updates}
+        tally_row = _tally_row(self.tally, self.env.level_ids)
+        return row | tally_row | {"train/n_updates": self.updates}
 
     def is_done(self, frames: int) -> bool:
         """Whether there are this many frames, or the run has reached its target success rate."""
@@ -188,8 +189,9 @@ class Training:
         own["generator"] = _state_for(self.learner.generator, own["generator"].cpu())
         for name, now in self._own_tensors().items():
             check_like(name, own[name], now)
-        check_like("waiting", tensors["waiting"][:0], self.tally.waiting[:0])
-        check_like("recent", tensors["recent"][:0], self.tally.recent[:0])
+        waiting, recent = (with_tasks(tensors[name]) for name in ("waiting", "recent"))
+        check_like("waiting", waiting[:0], self.tally.waiting[:0])
+        check_like("recent", recent[:0], self.tally.recent[:0])
         put_parameters(self.agent, checkpoint)
         moments = {}
         for name, parameter in self.agent.named_parameters():
@@ -215,8 +217,8 @@ class Training:
             int(numbers["episodes"]),
             numbers["seconds"],
             int(numbers["steps"]),
-            tensors["waiting"],
-            tensors["recent"],
+            waiting,
+            recent,
         )
 
 
@@ -388,7 +390,10 @@ def keep(run: Run, training: Training) -> int:
     return training.tally.frames
 
 
-def _tally_row(tally: Tally) -> Row:
+def _tally_row(tally: Tally, levels: Sequence[str]) -> Row:
+    """The counts and, over the window, the means: of all episodes and, if there are several levels,
+    of each one's.
+    """
     row = {
         "frames": tally.frames,
         "time/frames_before": tally.before,
@@ -398,9 +403,12 @@ def _tally_row(tally: Tally) -> Row:
         "rollout/episodes": tally.episodes,
     }
     if len(tally.recent):
-        means = tally.recent[:, :3].mean(0).tolist()
-        names = ("rollout/ep_rew_mean", "rollout/ep_len_mean", "rollout/success_rate")
-        row |= dict(zip(names, means, strict=True)) | {"rollout/window": len(tally.recent)}
+        row["rollout/window"] = len(tally.recent)
+    row |= {f"rollout/{name}": mean for name, mean in tally.means().items()}
+    different = [*dict.fromkeys(levels)]
+    for level in different if len(different) > 1 else ():
+        tasks = [task for task, other in enumerate(levels) if other == level]
+        row |= {f"rollout/{level}/{name}": mean for name, mean in tally.means(tasks).items()}
     return row
 
 

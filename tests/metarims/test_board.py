@@ -55,6 +55,7 @@ def test_scalars_are_grouped_by_one_slash(shown):
     groups = {name.split("/")[0] for name in names}
     assert groups == {"rollout", "time", "train", "train_fast", "train_slow", "modules"}
     assert tag("modules/depth_0/use_1") == "modules_depth_0/use_1"
+    assert tag("rollout/a level/success_rate") == "rollout_a level/success_rate"
 
 
 def test_pictures_are_there_and_move(shown):
@@ -95,6 +96,7 @@ def test_hparams_and_the_layout(shown):
     assert [category.title for category in charts.category] == ["episodes", "loops", "modules"]
     assert [*layout(["rollout/ep_len_mean"])] == ["episodes", "loops"]
     assert [*layout(["eval/a level"])] == ["episodes", "loops", "eval"]
+    assert [*layout(["levels/one of several"])] == ["episodes", "loops", "levels"]
 
 
 def test_without_pictures_nobody_looks(tmp_path):

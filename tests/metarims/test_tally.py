@@ -6,11 +6,12 @@ from types import SimpleNamespace
 
 import torch
 
-from metarims.tally import WINDOW, Tally
+from metarims.tally import MEANS, WINDOW, Tally, with_tasks
 
 
 def rollout(steps, envs, episodes):
-    rows = torch.tensor(episodes, dtype=torch.float64).view(-1, 4)
+    """Episodes of task 0 unless they have five numbers."""
+    rows = torch.tensor([[*own, 0.0][:5] for own in episodes], dtype=torch.float64).view(-1, 5)
     return SimpleNamespace(rewards=torch.zeros(steps, envs), episodes=rows)
 
 
@@ -66,3 +67,22 @@ def test_the_first_success_rate_is_a_fair_one():
             assert all(ended)  # the short ones end first, and do not count yet
             assert not len(tally.recent)
     assert 0.35 < tally.success_rate < 0.65
+
+
+def test_means_of_a_task_are_of_its_episodes_in_the_window():
+    episodes = [[1.0, 3.0, 1.0, 0.0, 0.0], [0.0, 9.0, 0.0, 0.0, 2.0], [0.5, 5.0, 1.0, 0.0, 2.0]]
+    tally = Tally().after([rollout(9, 3, episodes)], at(0.0, 0.0, 0.0), 0.0)
+    assert tally.means() == dict(zip(MEANS, (0.5, 17 / 3, 2 / 3), strict=True))
+    assert tally.means([0]) == dict(zip(MEANS, (1.0, 3.0, 1.0), strict=True))
+    assert tally.means([2]) == dict(zip(MEANS, (0.25, 7.0, 0.5), strict=True))
+    assert tally.means([0, 2]) == tally.means()
+    assert tally.means([1]) == Tally().means() == {}
+
+
+def test_episodes_of_earlier_checkpoints_are_of_no_task():
+    before = torch.rand(3, 4, dtype=torch.float64)
+    tally = Tally(recent=with_tasks(before))
+    assert torch.equal(tally.recent[:, :4], before)
+    assert len(tally.means()) == 3
+    assert not tally.means([0])
+    assert torch.equal(with_tasks(tally.recent), tally.recent)

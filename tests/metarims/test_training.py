@@ -13,7 +13,7 @@ import metarims
 from metarims.checkpoint import MANIFEST, SEAL, TENSORS
 from metarims.errors import UsageError
 from metarims.settings import replace_at
-from metarims.tally import WINDOW
+from metarims.tally import MEANS, WINDOW
 from metarims.training import begin_from
 
 from .probes import Contexts
@@ -76,6 +76,27 @@ def test_runs_and_evaluations_draw_layouts_of_their_own(tmp_path):
     metarims.evaluate(agent, Noted(8), 8)
     assert len(begun) == 4
     assert len({*itertools.chain(*begun)}) == 4 * 8
+
+
+@pytest.mark.parametrize("tasks", [1, 2])
+def test_figures_of_several_levels_are_told_apart_even_when_it_goes_on(tmp_path, tasks):
+    run = config(tmp_path, iterations=3)
+    metarims.train(run, Contexts(8, tasks), agent_of(run))
+    saved = metarims.load_run(tmp_path).load()
+    early = {name: saved.tensors[name][:, :4] for name in ("waiting", "recent")}
+    metarims.load_run(tmp_path).save(
+        3 * ITERATION, replace(saved, tensors={**saved.tensors, **early})
+    )
+    metarims.resume(
+        metarims.load_run(tmp_path), Contexts(8, tasks), agent_of(run), frames=4 * ITERATION
+    )
+    names = {f"rollout/probe-{task}/{name}" for task in range(tasks) for name in MEANS}
+    for row in rows(tmp_path)[2:]:
+        by_level = {name for name in row if name.startswith("rollout/probe-")}
+        assert by_level == (names if tasks > 1 else set())
+    if tasks > 1:
+        shares = [row[f"rollout/probe-{task}/success_rate"] for task in range(2)]
+        assert min(shares) <= row["rollout/success_rate"] <= max(shares)
 
 
 def test_goes_on_by_other_random_numbers_where_generators_are_of_another_kind(tmp_path):
