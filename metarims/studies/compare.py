@@ -200,9 +200,11 @@ def comparison_markdown(rows: Sequence[Comparison], target: float = TARGET) -> s
 
 def _over(rows: Iterable[Comparison]) -> str:
     """The frames that the mean success is taken over, by level."""
-    frames = {row.env: f"{row.frames:,.0f}" for row in rows}
-    first = ", ".join(f"the first {count} of {level}" for level, count in frames.items())
-    return f"Mean success is over the frames that all runs of a level have: {first}."
+    first = {row.env: f"the first {row.frames:,.0f}" for row in rows}
+    said = [*dict.fromkeys(first.values())]
+    if len(said) > 1:
+        said = [f"{count} of {level}" for level, count in first.items()]
+    return f"Mean success is over the frames that all runs of a level have: {', '.join(said)}."
 
 
 def _last_titles(target: float) -> list[str]:

@@ -14,7 +14,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import EngFormatter
+from matplotlib.ticker import EngFormatter, MaxNLocator
 from torch import Tensor
 
 from ..files import aside, make_folder
@@ -137,9 +137,10 @@ def _new_figure(rows: int, columns: int) -> tuple[Figure, np.ndarray]:
 
 
 def _set_axes(axis: Axes, label: str) -> None:
-    """Success from 0 to 1 over what it costs, from 0 on."""
+    """Success from 0 to 1 over what it costs, from 0 on, in whole numbers."""
     axis.set(xlabel=label, ylabel="success rate", ylim=(-0.02, 1.02))
     axis.set_xlim(left=0)
+    axis.xaxis.set_major_locator(MaxNLocator("auto", integer=True, steps=[1, 2, 5, 10]))
     axis.xaxis.set_major_formatter(EngFormatter(sep=""))
 
 

@@ -142,6 +142,7 @@ def test_a_run_without_an_episode_leaves_no_line(tmp_path, drawn):
     axis = drawn(figures.draw_curves, runs[:1]).axes[0]
     assert [text.get_text() for text in axis.texts] == ["no episode has counted yet"]
     assert axis.get_xlim() == (0, 100)
+    assert all(tick % 1 == 0 for tick in axis.figure.axes[-1].get_xticks())
     axis = drawn(figures.draw_curves, runs[1:]).axes[0]
     assert not axis.texts
 

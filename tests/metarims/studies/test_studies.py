@@ -125,8 +125,11 @@ def test_runs_are_grouped_by_settings_and_sorted(tmp_path):
     assert math.isnan(other.dead)
     over, _, first, _ = comparison_table([best, other]).splitlines()
     assert first.endswith("ppo.clip=0.1")
-    assert over.endswith("all runs of a level have: the first 200 of Level-v0.")
+    assert over.endswith("all runs of a level have: the first 200.")
     assert over in comparison_markdown([best, other])
+    longer = compare([*runs, make_run(tmp_path / "longer", [0.1] * 3, env=("Other-v0",))])
+    over, *_ = comparison_table(longer).splitlines()
+    assert over.endswith("have: the first 200 of Level-v0, the first 300 of Other-v0.")
 
 
 def test_columns_of_a_comparison_are_as_wide_as_what_they_hold(tmp_path):
