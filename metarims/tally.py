@@ -96,6 +96,27 @@ class Tally:
             own = own[torch.isin(own[:, 4], torch.tensor(tasks).to(own))]
         return dict(zip(MEANS, own[:, :3].mean(0).tolist(), strict=True)) if len(own) else {}
 
+    def row(self, levels: Sequence[str]) -> dict[str, float]:
+        """The counts and the means by name, named as in Stable-Baselines3 where it has them: of all
+        episodes and, if there are several `levels`, of each one's.
+        """
+        row = {
+            "frames": self.frames,
+            "time/frames_before": self.before,
+            "time/iterations": self.iterations,
+            "time/time_elapsed": self.seconds,
+            "time/total_timesteps": self.frames,
+            "rollout/episodes": self.episodes,
+        }
+        if len(self.recent):
+            row["rollout/window"] = len(self.recent)
+        row |= {f"rollout/{name}": mean for name, mean in self.means().items()}
+        different = [*dict.fromkeys(levels)]
+        for level in different if len(different) > 1 else ():
+            tasks = [task for task, other in enumerate(levels) if other == level]
+            row |= {f"rollout/{level}/{name}": mean for name, mean in self.means(tasks).items()}
+        return row
+
     @property
     def success_rate(self) -> float:
         """Success rate over the window; NaN before there is an episode."""

@@ -111,8 +111,8 @@ class Training:
         if self._lost:
             self._culprit = first_nonfinite(self.agent, iteration)
         row["time/fps"] = (self.tally.frames - so_far.frames) / seconds
-        tally_row = _tally_row(self.tally, self.env.level_ids)
-        return row | tally_row | {"train/n_updates": self.updates}
+        counted = self.tally.row(self.env.level_ids)
+        return row | counted | {"train/n_updates": self.updates}
 
     def is_done(self, frames: int) -> bool:
         """Whether there are this many frames, or the run has reached its target success rate."""
@@ -388,28 +388,6 @@ def keep(run: Run, training: Training) -> int:
     if ranks.rank() == 0:
         run.save(training.tally.frames, checkpoint)
     return training.tally.frames
-
-
-def _tally_row(tally: Tally, levels: Sequence[str]) -> Row:
-    """The counts and, over the window, the means: of all episodes and, if there are several levels,
-    of each one's.
-    """
-    row = {
-        "frames": tally.frames,
-        "time/frames_before": tally.before,
-        "time/iterations": tally.iterations,
-        "time/time_elapsed": tally.seconds,
-        "time/total_timesteps": tally.frames,
-        "rollout/episodes": tally.episodes,
-    }
-    if len(tally.recent):
-        row["rollout/window"] = len(tally.recent)
-    row |= {f"rollout/{name}": mean for name, mean in tally.means().items()}
-    different = [*dict.fromkeys(levels)]
-    for level in different if len(different) > 1 else ():
-        tasks = [task for task, other in enumerate(levels) if other == level]
-        row |= {f"rollout/{level}/{name}": mean for name, mean in tally.means(tasks).items()}
-    return row
 
 
 def _row(figures: dict[str, Tensor]) -> Row:
