@@ -236,6 +236,6 @@ def find_level(id: str) -> Level:
     """
     if id in LEVELS:
         return LEVELS[id]
-    near = difflib.get_close_matches(id, LEVELS, n=3, cutoff=0.4)
-    hint = f"; did you mean {', '.join(near)}?" if near else ""
-    raise ValueError(f"unknown level '{id}'{hint}")
+    known = {each.lower(): each for each in LEVELS}
+    near = [known[each] for each in difflib.get_close_matches(id.lower(), known, n=3, cutoff=0)]
+    raise ValueError(f"unknown level '{id}'; did you mean {', '.join(near)}?")

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
 
-MANY = 30  # choices that a message lists at most
+MANY = 30  # choices that a message lists at most, if none is similar
 
 
 class UsageError(ValueError):
@@ -57,9 +57,8 @@ def check_choice(name: str, given: str, choices: Iterable[str]) -> None:
 
 def nearest(given: str, choices: Iterable[str]) -> list[str]:
     """Up to three of the choices, most similar first, ignoring case; if none is similar, all of
-    them or the first `MANY`.
+    them or, of more than `MANY`, the least dissimilar.
     """
     known = {choice.lower(): choice for choice in choices}
-    near = difflib.get_close_matches(given.lower(), known, 3, 0.4)
-    rest = ["…"] if len(known) > MANY else []
-    return [known[name] for name in near] or [*known.values()][:MANY] + rest
+    near = difflib.get_close_matches(given.lower(), known, 3, 0.4 if len(known) <= MANY else 0)
+    return [known[name] for name in near or known]

@@ -95,14 +95,15 @@ def import_file(path: Path) -> ModuleType:
     Raises:
         UsageError: it does not exist, is no Python file, or fails; the message has the exception.
     """
-    path = path.resolve()
+    given, path = path, path.resolve()
     name = f"imported_{path.stem}"
     known = sys.modules.get(name)
     if known is not None and known.__file__ == str(path):
         return known
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None or not path.is_file():
-        raise UsageError(f"cannot import {path}: it is not a Python file")
+        hint = "" if path.suffix == ".py" else f"; put {given} before --import"
+        raise UsageError(f"cannot import {path}: it is not a Python file{hint}")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses and compiled functions look themselves up there
     try:

@@ -280,14 +280,22 @@ def read_config(path: Path) -> RunConfig:
         content = json.loads(path.read_text())
     except (FileNotFoundError, NotADirectoryError):
         raise UsageError(f"no run at {path.parent}{_nearest(path.parent)}") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise UsageError(f"{path} cannot be read: {error}") from None
-    if not isinstance(content, dict):
-        raise UsageError(f"{path} does not hold a configuration")
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}") from None
+    except (ValueError, RecursionError):
+        raise UsageError(f"{path} cannot be read as a configuration{_beside(path)}") from None
+    if not isinstance(content, dict) or not {"format", "agent"} & content.keys():
+        raise UsageError(f"{path} does not hold a configuration{_beside(path)}")
     try:
         return RunConfig.from_json(cast(dict[str, Json], content))
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from None
+
+
+def _beside(path: Path) -> str:
+    """The configuration in the folder of a file that is none, for the message."""
+    meant = path.with_name(CONFIG)
+    return f"; nearest: {meant}" if meant != path and meant.exists() else ""
 
 
 def put_parameters(agent: Agent, checkpoint: Checkpoint) -> None:

@@ -64,6 +64,7 @@ def complaint(capsys, *args):
         (["trian"], ["unknown command 'trian'", "train"]),
         ([], ["expected a command: levels, train, resume, evaluate"]),
         (["levels", "DorKey-5x5"], ["unknown level 'DorKey-5x5'", "MiniGrid-DoorKey-5x5-v0"]),
+        (["levels", "zzz"], ["unknown level 'zzz'; nearest: "]),
         (["levels", "--al"], ["unknown setting --al", "nearest: "]),
         (["levels", "--impot", "x"], ["unknown setting --impot; nearest: --import"]),
         ([*TRAIN, "--lr", "1"], ["nearest: --fast.learning-rate, --slow.learning-rate"]),
@@ -103,6 +104,9 @@ def complaint(capsys, *args):
         (["evaluate"], ["missing: RUN"]),
         ([*TRAIN, "--out", "x", "--core", "rimz"], ["unknown core 'rimz'; nearest: rims"]),
         ([*TRAIN, "--out", "x", "--import", "no.py"], ["no.py: it is not a Python file"]),
+        ([*TRAIN, "--env", EMPTY, EMPTY, "--out", "x"], [f"level {EMPTY} is given 2 times"]),
+        ([*TRAIN, "--eval.env", EMPTY, EMPTY, "--out", "x"], [f"level {EMPTY} is given 2 times"]),
+        (["transfer", "x", "--env", EMPTY, EMPTY, "--out", "x"], [f"level {EMPTY} is given 2"]),
         (["train", "--config", "nowhere.json"], ["nowhere.json"]),
         ([*TRAIN, "--config", "x.json"], ["leave out --agent"]),
         (["search", "--vary", "fast.epochz=1,2"], ["unknown setting 'fast.epochz'; nearest: "]),
@@ -130,6 +134,10 @@ def complaint(capsys, *args):
         (["bench", "train", "--device", "cpu", "--capture"], ["--capture needs a GPU"]),
         ([*TRAIN, "--device", "cpu", "--tf32", "--out", "x"], ["--tf32 needs a GPU"]),
         (["bench", "train", "--device", "cpu", "--tf32"], ["--tf32 needs a GPU"]),
+        (["play"], ["missing: ENV"]),
+        (["demos"], ["missing: ENV, --out"]),
+        (["play", "fourrooms"], ["did you mean", "MiniGrid-FourRooms-v0"]),
+        (["play", "foo"], ["unknown level 'foo'; did you mean MiniGrid-"]),
         (["play", EMPTY, "--no-window"], ["play needs a terminal or, on a display, "]),
         (["play", "MiniGrid-DorKey-5x5-v0"], ["unknown level", "MiniGrid-DoorKey-5x5-v0"]),
         (["play", EMPTY, "--seed", "-1"], ["seed must lie between 0"]),
@@ -172,6 +180,21 @@ def test_another_run_is_not_overwritten(capsys, trained):
     assert "holds another run" in complaint(capsys, *TRAIN, *several, trained)
     assert "is a file" in complaint(capsys, *TRAIN, *several, trained / "config.json")
     assert {path: path.stat().st_mtime_ns for path in trained.rglob("*")} == before
+
+
+def test_another_file_of_a_run_is_no_configuration(capsys, trained, tmp_path):
+    rows = tmp_path / "metrics.jsonl"
+    one = (trained / "metrics.jsonl").read_text()
+    for text, said in ((one, "does not hold a configuration"), (2 * one, "cannot be read as a")):
+        rows.write_text(text)
+        assert f"{rows} {said}" in complaint(capsys, "train", "--config", rows)
+    line = complaint(capsys, "train", "--config", trained / "metrics.jsonl")
+    assert line.endswith(f"configuration; nearest: {trained / 'config.json'}")
+
+
+def test_an_argument_after_imported_files_is_put_before_them(capsys, trained):
+    line = complaint(capsys, "evaluate", "--import", ROOT / "examples/toy_level.py", trained)
+    assert line.endswith(f"it is not a Python file; put {trained} before --import")
 
 
 def test_a_missing_run_gets_its_neighbours(capsys, trained):
@@ -541,6 +564,10 @@ def test_levels_are_listed_by_part_or_pattern(capsys):
     assert all("DoorKey" in id for id in listed)
     assert main(["levels", "MiniGrid-*-5x5-v0"]) == 0
     assert "MiniGrid-DoorKey-5x5-v0" in capsys.readouterr().out.split()
+    assert main(["levels", "goto-loc"]) == 0
+    assert "BabyAI-GoToLocal-v0" in (listed := capsys.readouterr().out.split())
+    assert all("GoToLocal" in id for id in listed)
+    assert complaint(capsys, "levels", "zzz").count("-v0") == 3
 
 
 def test_help_is_no_error(capsys):

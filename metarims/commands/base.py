@@ -30,6 +30,7 @@ from ..studies.experiments import Experiments
 from ..studies.race import Contender
 from ..studies.space import Space
 
+LevelId = Annotated[Positional[str], tyro.conf.arg(metavar="ENV")]
 RunFolder = Annotated[Positional[str], tyro.conf.arg(metavar="RUN")]
 RunFolders = Annotated[Positional[tuple[str, ...]], tyro.conf.arg(metavar="RUN")]
 
@@ -105,8 +106,10 @@ def make_env(
 
 
 def check_levels(simulator: Simulator, ids: Sequence[str]) -> None:
-    """Refuse unknown levels before any work is done."""
+    """Refuse unknown levels, and one given twice, before any work is done."""
     for id in ids:
+        if ids.count(id) > 1:
+            raise UsageError(f"level {id} is given {ids.count(id)} times: once is enough")
         try:
             simulator.check_level(id)
         except ValueError as error:

@@ -9,18 +9,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
-
-import tyro
-from tyro.conf import Positional
 
 from ..config import EnvironmentConfig
 from ..errors import UsageError, as_usage_errors, check_positive, check_seed
 from ..files import aside, make_folder
 from ..status import status_line
-from .base import Wiring
-
-LevelId = Annotated[Positional[str], tyro.conf.arg(metavar="ID")]
+from .base import LevelId, Wiring
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,8 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tyro.conf import Positional
-
 from ..errors import as_usage_errors, check_seed
-from .base import Wiring, check_levels
+from .base import LevelId, Wiring, check_levels
 
 
 def has_display() -> bool:
@@ -30,7 +28,7 @@ class Play:
         window: play in a window rather than in the terminal (default: if there is a display).
     """
 
-    id: Positional[str]
+    id: LevelId
     seed: int = 0
     view: int = 7
     agent_view: bool = False

@@ -72,7 +72,8 @@ class Train:
         """Train, and print where the results are."""
         check_positive(ranks=self.ranks, seeds=self.seeds)
         config = replace_at(self.config, {"device": resolve_device(self.config.run.device)})
-        check_levels(wiring.simulator, (*config.environment.env, *config.evaluation.env))
+        for levels in (config.environment.env, config.evaluation.env):
+            check_levels(wiring.simulator, levels)
         check_has(torch.device(config.run.device), config.run.capture, config.run.tf32)
         config = on_demonstrated_level(wiring.simulator, config)
         if self.seeds > 1:
@@ -150,7 +151,8 @@ class Resume:
         if self.frames is not None:
             check_positive(frames=self.frames)
         run = until_then(on_device(load_run(self.run_folder), self.device), self.until)
-        check_levels(wiring.simulator, (*run.config.environment.env, *run.config.evaluation.env))
+        known = (*run.config.environment.env, *run.config.evaluation.env)
+        check_levels(wiring.simulator, [*dict.fromkeys(known)])
         if told_finished(run, self.frames):
             return
         own = [*resume_flags(self.frames, self.until, self.device), *import_flags(self.imported)]

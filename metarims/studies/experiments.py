@@ -71,8 +71,8 @@ class Experiment:
 
     @property
     def levels(self) -> tuple[str, ...]:
-        """All levels that it needs."""
-        return (*self.sources, *self.onto, *self.targets, *self.unseen)
+        """All levels that it needs, each once."""
+        return (*dict.fromkeys((*self.sources, *self.onto, *self.targets, *self.unseen)),)
 
     def with_settings(self, settings: Mapping[str, Leaf]) -> Experiment:
         """The experiment with settings of every arm changed; its runs have folders of their own."""
