@@ -393,12 +393,16 @@ def test_levels_that_a_run_cannot_be_evaluated_on_are_named_before_it_trains(
 
 def test_who_is_stopped_is_told_what_goes_on(capsys, trained, tmp_path):
     flags = ["--device", "cpu", "--import", "my level.py"]
-    for folder in (str(trained), str(tmp_path / "none")):
-        with pytest.raises(Stopped), told_how_to_resume(folder, 2, flags):
+    planned = load_run(trained).config
+    further = replace_at(planned, {"frames": 10_000})
+    unbegun = replace_at(planned, {"out": str(tmp_path / "none")})
+    for config in (further, planned, unbegun):
+        with pytest.raises(Stopped), told_how_to_resume(config, 2, flags):
             raise Stopped(2)
-    goes_on, nothing = filter(None, capsys.readouterr().err.splitlines())
+    goes_on, finished, nothing = filter(None, capsys.readouterr().err.splitlines())
     own = "--ranks 2 --device cpu --import 'my level.py'"
     assert goes_on == f"stopped; resume with: python run.py resume {trained} {own}"
+    assert finished == f"stopped; the run is finished: {trained}"
     assert nothing == "stopped; nothing has been written yet"
     with pytest.raises(Stopped), workers(1):
         raise Stopped(2)

@@ -81,7 +81,7 @@ class Train:
             return
         if not ranks.are_several():  # the first of several makes the folder
             check_out(config)
-        with told_how_to_resume(config.run.out, self.ranks, import_flags(self.imported)):
+        with told_how_to_resume(config, self.ranks, import_flags(self.imported)):
             if self.ranks > 1 and not ranks.are_several():
                 self.launch(wiring, config)
             else:
@@ -153,10 +153,11 @@ class Resume:
         run = until_then(on_device(load_run(self.run_folder), self.device), self.until)
         known = (*run.config.environment.env, *run.config.evaluation.env)
         check_levels(wiring.simulator, [*dict.fromkeys(known)])
-        if told_finished(run, self.frames):
+        asked = as_asked(run, self.frames)
+        if told_finished(run, asked):
             return
         own = [*resume_flags(self.frames, self.until, self.device), *import_flags(self.imported)]
-        with told_how_to_resume(self.run_folder, self.ranks, own):
+        with told_how_to_resume(asked, self.ranks, own):
             if self.ranks > 1 and not ranks.are_several():
                 launch(wiring.program, ["resume", self.run_folder, *own], self.ranks)
             else:
@@ -166,10 +167,14 @@ class Resume:
                 show(resume(run, env, agent, shown, onlookers, self.frames))
 
 
-def told_finished(run: Run, frames: int | None) -> bool:
-    """Whether a run is finished, at `frames` or as planned; if it is, says so."""
+def as_asked(run: Run, frames: int | None) -> RunConfig:
+    """A run's configuration, to `frames` or as planned, where the run is now."""
     own = {"out": str(run.path), "frames": frames or run.config.run.frames}
-    config = replace_at(run.config, own)
+    return replace_at(run.config, own)
+
+
+def told_finished(run: Run, config: RunConfig) -> bool:
+    """Whether a run is finished as its configuration asks; if it is, says so."""
     if not is_finished(config):
         return False
     if run.load().numbers["frames"] < run.last_metrics()["frames"]:
@@ -256,19 +261,28 @@ def on_demonstrated_level(simulator: Simulator, config: RunConfig) -> RunConfig:
 
 
 @contextmanager
-def told_how_to_resume(folder: str, count: int, flags: Sequence[str]) -> Iterator[None]:
-    """If training is stopped, print the command that resumes it, on `count` ranks with `flags`."""
+def told_how_to_resume(config: RunConfig, count: int, flags: Sequence[str]) -> Iterator[None]:
+    """If training is stopped, print the command that resumes it, on `count` ranks with `flags`, or
+    that it was finished already.
+    """
     try:
         yield
         ranks.wait_for_all()
     except Stopped:
         if ranks.rank() == 0 and not (count == 1 and ranks.are_several()):
-            more = ["--ranks", str(count)] if count > 1 else []
-            command = shlex.join(["python", "run.py", "resume", folder, *more, *flags])
-            begun = (Path(folder) / CONFIG).exists()
-            how = f"resume with: {command}" if begun else "nothing has been written yet"
-            print(f"\nstopped; {how}", file=sys.stderr)
+            print(f"\nstopped; {what_goes_on(config, count, flags)}", file=sys.stderr)
         raise
+
+
+def what_goes_on(config: RunConfig, count: int, flags: Sequence[str]) -> str:
+    """How a stopped run is resumed, on `count` ranks with `flags`, if anything is left to do."""
+    folder = config.run.out
+    if not (Path(folder) / CONFIG).exists():
+        return "nothing has been written yet"
+    if is_finished(config):
+        return f"the run is finished: {folder}"
+    more = ["--ranks", str(count)] if count > 1 else []
+    return f"resume with: {shlex.join(['python', 'run.py', 'resume', folder, *more, *flags])}"
 
 
 def said(
