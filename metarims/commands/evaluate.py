@@ -32,7 +32,7 @@ class Evaluate:
     """Evaluate a run's agent on its training levels or zero-shot on others.
 
     Attributes:
-        run_folder: the run's folder.
+        run_folder: the folder of one run.
         env: level ids (default: the training levels).
         episodes: fresh episodes on each level.
         seed: seed of the episodes and the actions.

@@ -22,7 +22,7 @@ class Record:
     """Record an agent at work as a GIF or a video, with its modules and its value alongside.
 
     Attributes:
-        run_folder: the run's folder.
+        run_folder: the folder of one run.
         out: output file, which ends in .gif or .mp4.
         env: level id (default: the first training level).
         episodes: number of episodes.

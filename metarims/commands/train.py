@@ -129,7 +129,8 @@ class Resume:
     """Continue a run exactly from its last checkpoint.
 
     Attributes:
-        run_folder: the run's folder.
+        run_folder: the folder of one run; the same `train --seeds`, with more --frames, continues
+            all seeds.
         frames: train to this many frames in total (default: as planned).
         until: train until this share of the last 200 episodes succeeds; 0 trains to the last
             frame (default: as planned).
