@@ -23,6 +23,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import TypeVar
 
+import cloudpickle
+
 from .errors import UsageError, check_choice
 
 Entry = TypeVar("Entry")
@@ -111,6 +113,7 @@ def import_file(path: Path) -> ModuleType:
     except Exception as error:
         del sys.modules[name]
         raise UsageError(f"cannot import {path}: {type(error).__name__}: {error}") from error
+    cloudpickle.register_pickle_by_value(module)  # other processes cannot import it by that name
     return module
 
 

@@ -17,6 +17,7 @@ from PIL import Image
 
 import envs
 from envs.translation.objects import ForeignRulesError
+from metarims.registry import import_file
 
 
 class Vault(MiniGridEnv):
@@ -123,6 +124,56 @@ def test_wave_function_collapse_equals_upstream():
 def test_a_level_in_upstreams_style_runs_on_the_engine(workers):
     with contextlib.closing(envs.make(Vault, num_envs=3, workers=workers)) as batch:
         compare(Vault, batch, seed=7, steps=100)
+
+
+OWN = """
+import gymnasium, threading
+from tests.envs.test_foreign import Vault
+
+class Own(Vault):
+    pass
+
+class Guarded(Vault):
+    def _gen_grid(self, width, height):
+        with LOCK:
+            super()._gen_grid(width, height)
+
+LOCK = threading.Lock()
+gymnasium.register("Own-v0", Own)
+gymnasium.register("OwnByPath-v0", f"{__name__}:Own")
+gymnasium.register("Guarded-v0", Guarded)
+gymnasium.register("Nowhere-v0", "nowhere:Own")
+"""
+
+
+@pytest.fixture
+def imported(monkeypatch, tmp_path):
+    """A file that `--import` names, with environments that Gymnasium then knows."""
+    path = tmp_path / "own_environments.py"
+    path.write_text(OWN)
+    monkeypatch.setattr(gymnasium.envs.registration, "registry", {**gymnasium.registry})
+    monkeypatch.setattr(gymnasium, "registry", gymnasium.envs.registration.registry)
+    import_file(path)
+
+
+@pytest.mark.usefixtures("imported")
+@pytest.mark.parametrize("id", ["Own-v0", "OwnByPath-v0"])
+def test_a_file_may_register_a_level_that_only_this_process_knows(id):
+    with contextlib.closing(envs.make(id, num_envs=2, workers=1)) as batch:
+        compare(Vault, batch, seed=7, steps=50)
+
+
+@pytest.mark.usefixtures("imported")
+@pytest.mark.parametrize(
+    ("id", "complaint"),
+    [
+        ("Guarded-v0", "Guarded-v0 does not work: TypeError: cannot pickle '_thread.lock' object"),
+        ("Nowhere-v0", "Nowhere-v0 does not work: ModuleNotFoundError: No module named 'nowhere'"),
+    ],
+)
+def test_a_registered_level_that_does_not_work_is_named(id, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        envs.make(id, num_envs=1, workers=1)
 
 
 def test_it_mixes_with_levels_of_the_engine():
