@@ -61,6 +61,14 @@ class PolicyConfig(AgentConfig):
         return {off: replace(self, core=core) for off, core in self.core.lesions(count).items()}
 
 
+def check_core(core: object) -> None:
+    """Refuse a core that lacks something of its interface."""
+    needed = ("outputs", "initial_state", "module_parameters", "attention_parameters")
+    if missing := [each for each in needed if not hasattr(core, each)]:
+        name = type(core).__name__
+        raise UsageError(f"the core {name} lacks {', '.join(missing)}: see agents/cores/base.py")
+
+
 class RecurrentPolicy(nn.Module):
     """Encoder, core and heads; an `Agent`.
 
@@ -85,6 +93,7 @@ class RecurrentPolicy(nn.Module):
             self.encoder, self.core = make_encoder(), make_core()
         else:
             self.core, self.encoder = make_core(), make_encoder()
+        check_core(self.core)
         self.takes_frames = config.core.takes_frames
         carries = config.hidden_state == "carry"
         self.last = Last(actions, features) if carries else None

@@ -56,3 +56,20 @@ def test_a_core_of_another_width_than_it_says_is_refused(width):
     said = rf"core's features .*`outputs`.* of shape \[3, 5, 32\], got \[3, 5, {width}\]"
     with pytest.raises(UsageError, match=said):
         act(width=width)
+
+
+WHOLE = {
+    "outputs": 32,
+    "initial_state": lambda batch: (),
+    "module_parameters": list,
+    "attention_parameters": list,
+}
+
+
+@pytest.mark.parametrize("missing", WHOLE)
+def test_a_core_that_lacks_what_the_policy_needs_is_refused(monkeypatch, missing):
+    core = nn.Module()
+    vars(core).update({name: value for name, value in WHOLE.items() if name != missing})
+    monkeypatch.setattr(OwnConfig, "build", lambda *_: core)
+    with pytest.raises(UsageError, match=f"the core Module lacks {missing}: see agents/cores"):
+        PolicyConfig(OwnConfig()).make(SPEC)
