@@ -7,6 +7,7 @@ from .events import find_events
 from .interface import Step
 from .making import make
 from .registry import check_level, level, levels
+from .rules import rule
 
 __all__ = [
     "Environments",
@@ -19,4 +20,5 @@ __all__ = [
     "make",
     "read_demonstrations",
     "read_level",
+    "rule",
 ]

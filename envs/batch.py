@@ -20,7 +20,7 @@ from .record import CARRYING_OFFSET, MISSION_OFFSET, RECORD, X_OFFSET, record_by
 from .registry import Level, find_level
 from .render import render
 from .rgb import Painter
-from .rules import ACTIONS
+from .rules import ACTIONS, explain_rules, own_rules
 from .seeding import SEED_END, seed_records
 from .vision import make_full_view, make_partial_view
 from .vocabulary import WORDS, decode
@@ -60,6 +60,7 @@ class Environments:
         self.level_ids = [level.id for level in levels]
         self.mission_length = max(level.words for level in levels)
         self.levels = levels
+        self._rules = own_rules(level.rule for level in levels)
         self._seed: int | None = seed
         self._begun = False
         self._draws_missions = any(level.draws_mission for level in levels)
@@ -70,7 +71,7 @@ class Environments:
         memory = torch.zeros(num_envs * self._bytes + RECORD.itemsize, dtype=torch.uint8)
         records = view_records(memory.numpy(), num_envs, self._bytes)
         for level, start, end in zip(levels, self._bounds, self._bounds[1:], strict=False):
-            level.set_up(records[start:end])
+            level.set_up(records[start:end], self._rules)
         self._memory = memory.to(device)
         self._rows = self._memory[: num_envs * self._bytes].view(num_envs, self._bytes)
         self._launcher = find_launcher(device)
@@ -101,7 +102,7 @@ class Environments:
             shape = (self._paint.side, self._paint.side, 3)
         self.image_shape = shape
         wrapped = observation != "symbolic" or view != UPSTREAM_VIEW
-        self._advance_kernel = self._launcher.make_advance(write_view)
+        self._advance_kernel = self._launcher.make_advance(write_view, self._rules)
         self._observe_kernel = self._launcher.make_observe(write_view, wrapped)
 
     @property
@@ -211,7 +212,7 @@ class Environments:
         nobody = self._everyone[:0]
         idle = nobody if anew is None else self._choose(anew)
         before = self._rows[idle] if len(idle) else None
-        self._launch(self._advance_kernel, self.num_envs, chosen, image, direction, reward, ends)
+        self._advance(chosen, image, direction, reward, ends)
         if before is not None:
             self._rows[idle], reward[idle], ends[:, idle] = before, 0, False
             self._begin_episodes(idle)
@@ -248,6 +249,15 @@ class Environments:
             self._launch(renew, len(chosen), level.params, chosen)
         except MISTAKES as error:
             raise ValueError(f"{level.id}: {explain(level.function, error)}") from error
+
+    def _advance(self, *arrays: Tensor) -> None:
+        """Step all environments; report a mistake in a rule of one's own in one line."""
+        try:
+            self._launch(self._advance_kernel, self.num_envs, *arrays)
+        except MISTAKES as error:
+            if not self._rules:
+                raise
+            raise ValueError(explain_rules(self._rules, error)) from error
 
     def _observe(self, chosen: Tensor, image: Tensor, direction: Tensor) -> None:
         """Write observations of some environments into the batch's image, direction and mission."""

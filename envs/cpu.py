@@ -21,8 +21,16 @@ from torch import Tensor
 
 from .actions import DONE
 from .jit import Compiled, compiler_of, is_kept, stamp_of
-from .kernels import make_advance_one, make_observe_one, make_paint_row, make_regenerate, name_of
+from .kernels import (
+    are_kept,
+    make_advance_one,
+    make_observe_one,
+    make_paint_row,
+    make_regenerate,
+    name_of,
+)
 from .record import view_records
+from .rules import Rule, tag_of
 
 # --- memory -------------------------------------------------------------------------------------
 
@@ -190,9 +198,9 @@ def _make_note_ended() -> Compiled:
 
 
 @functools.cache
-def make_advance(write_view: Compiled) -> Compiled:
-    """The kernel that steps environments ``start`` to ``end`` of a batch."""
-    advance_one = make_advance_one(write_view)
+def make_advance(write_view: Compiled, own: tuple[Rule, ...]) -> Compiled:
+    """The kernel that steps environments ``start`` to ``end`` of a batch, by these rules too."""
+    advance_one = make_advance_one(write_view, own)
 
     def advance(
         start: Any,
@@ -207,7 +215,9 @@ def make_advance(write_view: Compiled) -> Compiled:
         for i in range(start, end):
             advance_one(state[i], actions[i], i, image, direction, reward, ends)
 
-    return _compile(advance, f"advance-{name_of(write_view)}")
+    if not are_kept(own):
+        return cast(Compiled, njit(nogil=True)(advance))
+    return _compile(advance, f"advance-{name_of(write_view)}{tag_of(own)}")
 
 
 @functools.cache

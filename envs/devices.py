@@ -10,6 +10,7 @@ from torch import Tensor
 
 from . import cpu
 from .jit import Compiled
+from .rules import Rule
 
 
 class Launcher(Protocol):
@@ -56,8 +57,10 @@ class Launcher(Protocol):
         """Run a kernel over 0 to ``count``, after the work already queued on the device."""
         ...
 
-    def make_advance(self, write_view: Compiled) -> Compiled:
-        """The kernel that steps; takes actions, image, direction, reward, ends."""
+    def make_advance(self, write_view: Compiled, own: tuple[Rule, ...]) -> Compiled:
+        """The kernel that steps, by these rules too; takes actions, image, direction, reward and
+        ends.
+        """
         ...
 
     def make_renew(self, generate: Compiled) -> Compiled:

@@ -19,8 +19,16 @@ from numba.cuda.dispatcher import CUDACache
 from torch import Tensor
 
 from .jit import Compiled, compiler_of, is_kept, stamp_of
-from .kernels import make_advance_one, make_observe_one, make_paint_row, make_regenerate, name_of
+from .kernels import (
+    are_kept,
+    make_advance_one,
+    make_observe_one,
+    make_paint_row,
+    make_regenerate,
+    name_of,
+)
 from .record import RECORD
+from .rules import Rule, tag_of
 
 warnings.filterwarnings("ignore", "Grid size")  # small batches underuse a GPU on purpose
 
@@ -75,9 +83,9 @@ def stream_of(handle: int) -> object:
 
 
 @functools.cache
-def advance_source(write_view: Compiled) -> Callable[..., None]:
-    """The uncompiled kernel that steps every environment of a batch."""
-    advance_one = make_advance_one(write_view)
+def advance_source(write_view: Compiled, own: tuple[Rule, ...]) -> Callable[..., None]:
+    """The uncompiled kernel that steps every environment of a batch, by these rules too."""
+    advance_one = make_advance_one(write_view, own)
 
     def advance(
         count: Any,
@@ -195,9 +203,12 @@ def _compile(kernel: Callable[..., object], name: str) -> Compiled:
 
 
 @functools.cache
-def make_advance(write_view: Compiled) -> Compiled:
-    """The kernel that steps every environment of a batch."""
-    return _compile(advance_source(write_view), f"advance-{name_of(write_view)}")
+def make_advance(write_view: Compiled, own: tuple[Rule, ...]) -> Compiled:
+    """The kernel that steps every environment of a batch, by these rules too."""
+    kernel = advance_source(write_view, own)
+    if not are_kept(own):
+        return cast(Compiled, cuda.jit(kernel))
+    return _compile(kernel, f"advance-{name_of(write_view)}{tag_of(own)}")
 
 
 @functools.cache

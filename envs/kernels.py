@@ -7,7 +7,7 @@ uint8 [B, V * V * 3], direction uint8 [B], mission int16 [B, L], reward float64 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -16,10 +16,10 @@ from numba import njit
 from .actions import take
 from .cells import CELLS
 from .instructions import settle
-from .jit import Compiled, compiled
+from .jit import Compiled, compiled, is_kept
 from .record import NOTHING, Record
 from .rng import restore_stream
-from .rules import step
+from .rules import Rule, make_step, tag_of
 from .world import begin, reject
 
 MAX_ATTEMPTS = 1000  # layouts rejected in a row before an episode starts without a mission
@@ -58,8 +58,9 @@ def make_regenerate(generate: Compiled) -> Callable[[Record, Any], None]:
     return compiled(regenerate)
 
 
-def make_advance_one(write_view: Compiled) -> Callable[..., None]:
-    """The function that steps one environment: act, observe and report."""
+def make_advance_one(write_view: Compiled, own: tuple[Rule, ...]) -> Callable[..., None]:
+    """The function that steps one environment, by these rules too: act, observe and report."""
+    step = make_step(own)
 
     def advance_one(
         e: Record, action: int, i: int, image: Any, direction: Any, reward: Any, ends: Any
@@ -71,7 +72,7 @@ def make_advance_one(write_view: Compiled) -> Callable[..., None]:
         ends[0, i] = e.terminated != 0
         ends[1, i] = e.truncated != 0
 
-    advance_one.__qualname__ = f"advance_one-{name_of(write_view)}"
+    advance_one.__qualname__ = f"advance_one-{name_of(write_view)}{tag_of(own)}"
     return compiled(advance_one)
 
 
@@ -117,6 +118,11 @@ def make_paint_row(view: int, tile: int, words: int, store: Callable[..., None])
 
     paint_row.__qualname__ = f"paint_row-{view}-{tile}-{words}"  # see envs.jit
     return cast(Compiled, njit(paint_row, inline="always"))
+
+
+def are_kept(rules: Sequence[Rule]) -> bool:
+    """Whether kernels with these rules can be cached on disk, as `is_kept`."""
+    return all(is_kept(function) for rule in rules for function in rule.functions)
 
 
 def name_of(function: Compiled) -> str:

@@ -1,4 +1,4 @@
-"""One-line explanations of why a level's function does not compile or run."""
+"""One-line explanations of why a function of a level or a rule does not compile or run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numba.core.errors import NumbaError, UnsupportedBytecodeError
 
 from .record import RECORD
 
-# What compiling and running a level's function raise: KeyError for a field that a record lacks.
+# What compiling and running such a function raise: KeyError for a field that a record lacks.
 MISTAKES = (NumbaError, UnsupportedBytecodeError, KeyError, ArithmeticError)
 LONGEST = 200  # characters of the compiler's message
 
@@ -30,15 +30,38 @@ def explain(function: Callable[..., object], error: Exception) -> str:
     """
     file, first = function.__code__.co_filename, function.__code__.co_firstlineno
     if isinstance(error, KeyError):
-        line, reason = _line_with(function, f".{error.args[0]}"), _no_such_field(error.args[0])
-        return f"{file}:{line or first}: {reason}"
-    text = _COLORS.sub("", str(error)).strip() or type(error).__name__
-    reason = _reason(text)
-    if found := re.search(rf"{re.escape(file)} \((\d+)\)", text):
-        first = int(found[1])
+        line = _line_with(function, f".{error.args[0]}")
+        return f"{file}:{line or first}: {describe(error)}"
+    reason = describe(error)
+    if lines := _lines_told(file, error):
+        first = lines[0]
     if name := _NAME.search(reason):
         first = _line_with(function, name[1]) or first
     return f"{file}:{first}: {reason}"
+
+
+def describe(error: Exception) -> str:
+    """What the mistake is."""
+    if isinstance(error, KeyError):
+        return _no_such_field(error.args[0])
+    return _reason(_COLORS.sub("", str(error)).strip() or type(error).__name__)
+
+
+def is_in(function: Callable[..., object], error: Exception) -> bool:
+    """Whether the error tells that the mistake is in the function, or in what it calls."""
+    if isinstance(error, KeyError):
+        return _line_with(function, f".{error.args[0]}") > 0
+    code = function.__code__
+    if name := _NAME.search(describe(error)):
+        return name[1] in code.co_names
+    within = {line for *_, line in code.co_lines()}
+    return any(line in within for line in _lines_told(code.co_filename, error))
+
+
+def _lines_told(file: str, error: Exception) -> list[int]:
+    """The lines of a file that the compiler's message names, in its order."""
+    text = _COLORS.sub("", str(error))
+    return [int(line) for line in re.findall(rf"{re.escape(file)} \((\d+)\)", text)]
 
 
 def _line_with(function: Callable[..., object], part: str) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import cast
 
@@ -16,7 +16,7 @@ from .cells import EMPTY
 from .jit import Compiled, compiled
 from .layouts import Layouts
 from .record import MAX_CELLS, MAX_ROOM_SIDE, MAX_ROOMS, MAX_WORDS, NOTHING
-from .rules import rule_number
+from .rules import Rule, own_rules, rule_number
 from .vocabulary import encode
 
 
@@ -36,7 +36,7 @@ class Level:
         mission: the constant mission, "" if the function draws one.
         words: tokens of the longest mission.
         see_through: walls do not block the view.
-        rule: the name of a row of ``envs.rules.RULES``.
+        rule: the name of a row of ``envs.rules.RULES``, or of a rule of your own (``@rule``).
     """
 
     id: str
@@ -69,16 +69,16 @@ class Level:
             raise ValueError(f"{self.id}: max_steps must be positive, got {self.max_steps}")
         if not 0 < self.words <= MAX_WORDS:
             raise ValueError(f"{self.id}: words must be 1 to {MAX_WORDS}, got {self.words}")
-        rule_number(self.rule)
+        rule_number(self.rule, own_rules([self.rule]))
 
     def limited(self, max_steps: int | None) -> Level:
         """The same level with another step limit (None: its own)."""
         return self if max_steps is None else replace(self, max_steps=max_steps)
 
-    def set_up(self, records: np.ndarray) -> None:
-        """Write the level's settings into its records [n]."""
+    def set_up(self, records: np.ndarray, own: Sequence[Rule]) -> None:
+        """Write the level's settings into its records [n], in a batch with these own rules."""
         records["full_width"], records["full_height"] = self.width, self.height
-        records["step_limit"], records["rule"] = self.max_steps, rule_number(self.rule)
+        records["step_limit"], records["rule"] = self.max_steps, rule_number(self.rule, own)
         records["see_through"] = self.see_through
         # Upstream reads BABYAI_DONE_ACTIONS; MiniGrid's own levels have no such mode.
         records["done_mode"] = bool(use_done_actions) and not self.id.startswith("MiniGrid-")
@@ -128,7 +128,7 @@ def level(
             writes the mission's words.
         words: tokens of the longest drawn mission (default: the most that a record holds).
         see_through: walls do not block the view.
-        rule: the name of a row of ``envs.rules.RULES``.
+        rule: the name of a row of ``envs.rules.RULES``, or of a rule of your own (``@rule``).
         params: the function's arguments after the record.
 
     Raises:

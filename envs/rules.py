@@ -1,12 +1,17 @@
 """The game's rules as two tables, and the step compiled from them.
 
-A new action or rule is a function (or two) and a row; ``step`` tests the rows in order.
+A new action or rule is a function (or two) and a row; ``step`` tests the rows in order. A rule of
+one's own is registered by name (``@rule``), and compiled into the step of batches that have it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple
+import difflib
+import functools
+import hashlib
+import inspect
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple, TypeVar, cast
 
 from .actions import (
     DONE,
@@ -24,7 +29,7 @@ from .actions import (
     turn_right,
 )
 from .instructions import verify
-from .jit import compiled
+from .jit import Compiled, compiled
 from .level_rules import (
     compare_memory,
     judge_done,
@@ -37,12 +42,14 @@ from .level_rules import (
     punish_collision,
     toggle_for_pickup,
 )
+from .mistakes import describe, explain, is_in
 from .record import Record
 
 Act = Callable[[Record], None]
 ActByNumber = Callable[[Record, int], None]
 Before = Callable[[Record, int], tuple[int, int]]
 After = Callable[[Record, int, int], None]
+Function = TypeVar("Function", bound=Callable[..., object])
 
 
 class Action(NamedTuple):
@@ -68,13 +75,19 @@ class Rule(NamedTuple):
         before: compiled function ``(e, action)`` to ``(action, noted)`` that runs before the action
             and returns the one to take instead, and a number for ``after``; None: no change.
         after: compiled function ``(e, action, noted)`` that judges the outcome; None: only goal and
-            lava do. Not called if there is an instruction, which judges then.
+            lava do. One of the engine's is not called if there is an instruction, which judges
+            then; one of one's own is, after it.
     """
 
     number: int
     name: str
     before: Before | None
     after: After | None
+
+    @property
+    def functions(self) -> list[Compiled]:
+        """Those of the two that there are."""
+        return [cast(Compiled, each) for each in (self.before, self.after) if each]
 
 
 ACTIONS = (
@@ -98,16 +111,78 @@ RULES = (
 )
 
 
-def rule_number(name: str) -> int:
-    """The number of the rule of that name.
+OWN: dict[str, tuple[Before | None, After]] = {}
+
+
+def rule(name: str, before: Before | None = None) -> Callable[[After], After]:
+    """Register a function ``(e, action, noted)`` as the ``after`` of a rule of one's own.
+
+    Args:
+        name: for ``@level(rule=name)``.
+        before: its ``before``, as in `Rule`.
+
+    Raises:
+        ValueError: the name of one of the engine's rules, or a function with other arguments.
+
+    Example:
+        >>> @rule("hurry")
+        ... def hurry(e, action, noted):
+        ...     if not e.terminated:
+        ...         e.reward = -0.01
+    """
+    if any(name == row.name for row in RULES):
+        raise ValueError(f"there is already a rule '{name}'")
+
+    def register(after: After) -> After:
+        first = before and compile_for_rule(name, before, ("e", "action"))
+        OWN[name] = first, compile_for_rule(name, after, ("e", "action", "noted"))
+        return after
+
+    return register
+
+
+def compile_for_rule(name: str, function: Function, arguments: tuple[str, ...]) -> Function:
+    """Compile a function that takes as many arguments, unless it is compiled already."""
+    source = getattr(function, "py_func", function)
+    given = list(inspect.signature(source).parameters)
+    if len(given) != len(arguments):
+        raise ValueError(
+            f"rule '{name}': {source.__name__} takes ({', '.join(given)}) "
+            f"instead of ({', '.join(arguments)})"
+        )
+    if source is not function:
+        return function
+    function.__qualname__ += f"-{name}"  # see envs.jit
+    return compiled(function)
+
+
+def own_rules(names: Iterable[str]) -> tuple[Rule, ...]:
+    """The rules of one's own among these, once each, numbered in their order."""
+    own = [name for name in dict.fromkeys(names) if name in OWN]
+    return tuple(Rule(len(RULES) + i, name, *OWN[name]) for i, name in enumerate(own))
+
+
+def rule_number(name: str, own: Sequence[Rule] = ()) -> int:
+    """The number of the rule of that name, one of the engine's or of these.
 
     Raises:
         ValueError: there is none.
     """
-    for rule in RULES:
-        if rule.name == name:
-            return rule.number
-    raise ValueError(f"unknown rule '{name}': choose from {', '.join(rule.name for rule in RULES)}")
+    for row in (*RULES, *own):
+        if row.name == name:
+            return row.number
+    known = [*(row.name for row in RULES), *OWN]
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0)
+    raise ValueError(f"unknown rule '{name}'; did you mean {', '.join(near)}?")
+
+
+def explain_rules(own: Sequence[Rule], error: Exception) -> str:
+    """Which of these rules the mistake is in, as far as known, where, and what it is."""
+    for row in own:
+        for function in row.functions:
+            if is_in(function.py_func, error):
+                return f"rule '{row.name}': {explain(function.py_func, error)}"
+    return f"rule {' or '.join(repr(row.name) for row in own)}: {describe(error)}"
 
 
 # --- from tables to compiled code ---------------------------------------------------------------
@@ -169,27 +244,49 @@ def judge_nothing(e: Record, action: int, noted: int) -> None:
 
 
 act: ActByNumber = do_nothing
-prepare: Before = as_chosen
-judge: After = judge_nothing
 for _action in reversed(ACTIONS):
     if _action.act:
         act = link_action(_action.number, _action.name, _action.act, act)
-for _rule in reversed(RULES):
-    if _rule.before:
-        prepare = link_before(_rule.number, _rule.name, _rule.before, prepare)
-    if _rule.after:
-        judge = link_after(_rule.number, _rule.name, _rule.after, judge)
 
 
-@compiled
-def step(e: Record, action: int) -> None:
-    """Step one environment; the record then holds reward, terminated and truncated."""
-    e.steps += 1
-    e.reward, e.terminated = 0.0, 0
-    action, noted = prepare(e, action)
-    act(e, action)
-    e.truncated = e.steps >= e.max_steps
-    if e.root:
-        verify(e, action)
-    else:
-        judge(e, action, noted)
+def tag_of(own: Sequence[Rule]) -> str:
+    """What the names of functions made with these rules end in (see envs.jit), for none nothing."""
+    names = repr([(row.number, row.name) for row in own])
+    return f"-{hashlib.sha256(names.encode()).hexdigest()[:16]}" if own else ""
+
+
+def link_rules(
+    rules: Sequence[Rule], tag: str, prepare: Before, judge: After
+) -> tuple[Before, After]:
+    """The functions that run the level's rule if it is one of these, and otherwise those given."""
+    for number, name, before, after in reversed(rules):
+        if before:
+            prepare = link_before(number, name + tag, before, prepare)
+        if after:
+            judge = link_after(number, name + tag, after, judge)
+    return prepare, judge
+
+
+_PREPARE, _JUDGE = link_rules(RULES, "", as_chosen, judge_nothing)
+
+
+@functools.cache
+def make_step(own: tuple[Rule, ...]) -> Callable[[Record, int], None]:
+    """The function that steps one environment, whose rule is one of the engine's or of these."""
+    prepare, judge_own = link_rules(own, tag_of(own), _PREPARE, judge_nothing)
+
+    def step(e: Record, action: int) -> None:
+        """The record then holds reward, terminated and truncated."""
+        e.steps += 1
+        e.reward, e.terminated = 0.0, 0
+        action, noted = prepare(e, action)
+        act(e, action)
+        e.truncated = e.steps >= e.max_steps
+        if e.root:
+            verify(e, action)
+        else:
+            _JUDGE(e, action, noted)
+        judge_own(e, action, noted)
+
+    step.__qualname__ = f"step{tag_of(own)}"
+    return compiled(step)

@@ -55,7 +55,7 @@ def test_the_python_of_the_readme_runs(folder, tmp_path, capsys):
 def test_the_level_of_the_documents_can_be_played(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(envs.registry, "LEVELS", dict(envs.registry.LEVELS))
     run_blocks(ROOT / "docs" / "extending.md", tmp_path, folder / "run")
-    ids = ["My-Pond-v0", "My-Lake-v0", "My-Doors-v0", "My-Many-Doors-v0"]
+    ids = ["My-Pond-v0", "My-Lake-v0", "My-Doors-v0", "My-Many-Doors-v0", "My-Chase-v0"]
     env = envs.make(ids, num_envs=64, seed=3)
     env.reset()
     generator = torch.Generator().manual_seed(0)
@@ -77,6 +77,21 @@ def test_the_doors_of_the_documents_can_be_solved(folder, tmp_path, monkeypatch)
         rewards = [float(env.step(torch.tensor([int(act)])).reward) for act in way]
         assert (rewards[-1] > 0) == solved
         assert not any(rewards[:-1])
+
+
+def test_the_rule_of_the_documents_moves_balls_and_takes_a_price(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(envs.registry, "LEVELS", dict(envs.registry.LEVELS))
+    run_blocks(ROOT / "docs" / "extending.md", tmp_path, folder / "run")
+    env = envs.make("My-Chase-v0", num_envs=32, seed=0)
+    env.reset()
+    before = env.record(0)["thing_at"][:3]
+    generator = torch.Generator().manual_seed(0)
+    rewards = [env.step(torch.randint(4, (32,), generator=generator)).reward for _ in range(100)]
+    assert (env.record(0)["thing_at"][:3] != before).any()
+    seen = torch.stack(rewards)
+    assert ((seen > 0) | torch.isclose(seen, torch.tensor(-0.01))).all()
+    assert (seen > 0).any()
+    assert (seen < 0).any()
 
 
 def commands(text):

@@ -81,6 +81,45 @@ def test_levels_of_one_function_that_closes_over_their_difference_stay_apart(cac
         run(AHEAD.format(folder=str(tmp_path), expected=expected), cache)
 
 
+RULES = """
+from envs import level, rule
+from envs.world import set_agent, walled
+
+
+def register(name, price):
+    @rule(name)
+    def cost(e, action, noted):
+        e.reward = price
+
+    @level(f"My-{name}-v0", size=5, max_steps=10, mission="get there", rule=name)
+    def room(e):
+        walled(e)
+        set_agent(e, 1, 1, 0)
+
+
+register("one", 1)
+register("two", 2)
+"""
+REWARD = """
+import sys
+sys.path.insert(0, {folder!r})
+import torch, envs, priced
+for names in {expected}:
+    env = envs.make([f"My-{{name}}-v0" for name in names], len(names))
+    env.reset()
+    step = env.step(torch.zeros(len(names), dtype=torch.int64))
+    assert step.reward.tolist() == [{{"one": 1, "two": 2}}[name] for name in names], names
+"""
+
+
+def test_batches_with_the_same_rule_among_others_stay_apart(cache, tmp_path):
+    """In the second it has another number than in the first."""
+    (tmp_path / "priced.py").write_text(RULES)
+    one, both = ["one"], ["two", "one"]
+    for expected in ([one], [both], [both, one]):
+        run(REWARD.format(folder=str(tmp_path), expected=expected), cache)
+
+
 def test_levels_that_are_in_no_module_compile_every_time(cache, tmp_path):
     (tmp_path / "rooms.py").write_text(FACTORY)
     make = "envs.make('My-Lava-v0', 1).reset()\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from fractions import Fraction
 from types import SimpleNamespace
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from numba import types
 
+from envs import rules
 from envs.record import RECORD
 from envs.registry import LEVELS
 from envs.vision import make_full_view, make_partial_view
@@ -42,9 +44,9 @@ MISSIONS = types.Array(types.int16, 2, "C")
 @pytest.mark.parametrize(
     ("kernel", "arguments"),
     [
-        (gpu.advance_source(make_partial_view(7)), [ACTIONS, IMAGE, BYTES, REWARDS, ENDS]),
+        (gpu.advance_source(make_partial_view(7), ()), [ACTIONS, IMAGE, BYTES, REWARDS, ENDS]),
         (gpu.observe_source(make_partial_view(7), False), [ACTIONS, IMAGE, BYTES, MISSIONS]),
-        (gpu.advance_source(make_full_view(8, 8)), [ACTIONS, IMAGE, BYTES, REWARDS, ENDS]),
+        (gpu.advance_source(make_full_view(8, 8), ()), [ACTIONS, IMAGE, BYTES, REWARDS, ENDS]),
     ],
     ids=["advance", "observe", "full"],
 )
@@ -52,6 +54,19 @@ def test_the_shared_kernels_compile(kernel, arguments, capability, monkeypatch):
     signature = types.void(types.int64, RECORDS, *arguments)
     ptx = compile_for(capability, kernel, signature, monkeypatch)
     assert f".target sm_{capability[0]}{capability[1]}" in ptx
+
+
+def test_a_rule_of_ones_own_compiles(monkeypatch):
+    monkeypatch.setattr(rules, "OWN", {})
+
+    @rules.rule("test-cost")
+    def cost(e, action, noted):
+        e.reward -= 0.125
+
+    kernel = gpu.advance_source(make_partial_view(7), rules.own_rules(["test-cost"]))
+    signature = types.void(types.int64, RECORDS, ACTIONS, IMAGE, BYTES, REWARDS, ENDS)
+    ptx = compile_for((9, 0), kernel, signature, monkeypatch, opt=False)
+    assert re.search("0d[3B]FC0000000000000", ptx)  # 0.125 or -0.125
 
 
 def test_the_painting_kernel_compiles(monkeypatch):

@@ -44,8 +44,8 @@ class Records:
         return self.all, int(i)
 
 
-def advance_one(write_view):
-    kernel = cpu.make_advance(write_view)
+def advance_one(write_view, rules):
+    kernel = cpu.make_advance(write_view, rules)
 
     def advance(record, action, i, *arrays):
         records, own = record
