@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -39,6 +40,7 @@ Row = dict[str, float]
 
 TAIL = 1 << 16  # bytes that hold several lines of metrics
 CONFIG, METRICS, CHECKPOINTS = "config.json", "metrics.jsonl", "checkpoints"
+EVENTS = "events.out.tfevents.*"  # TensorBoard's
 LOCK = ".lock"  # a file, as some network file systems cannot lock folders
 
 
@@ -97,6 +99,14 @@ class Run:
             clear_aside(self.path)
             tidy(self.path / CHECKPOINTS)
             yield
+
+    def clear(self) -> None:
+        """Remove everything but the configuration."""
+        with refusals(self.path):
+            for left in (self.path / METRICS, *self.path.glob(EVENTS)):
+                left.unlink(missing_ok=True)
+            if (self.path / CHECKPOINTS).exists():
+                shutil.rmtree(self.path / CHECKPOINTS)
 
     def write_metrics(self, row: Row) -> None:
         """Append one line to metrics.jsonl."""
@@ -174,11 +184,12 @@ def decisive_difference(config: RunConfig, other: RunConfig) -> tuple[str, Leaf]
 
 
 def check_out(config: RunConfig) -> Path:
-    """The run's folder; `UsageError` if none is given, or it is not empty."""
+    """The run's folder; `UsageError` if none is given, or it holds more than an untrained run."""
     if not config.run.out:
         raise UsageError("missing: --out, a folder for the run")
     path = Path(config.run.out)
-    _refuse_if_taken(path)
+    if not is_untrained(path):
+        _refuse_if_taken(path)
     return path
 
 
@@ -191,14 +202,30 @@ def check_out_for_several(config: RunConfig) -> None:
         _refuse_if_taken(path)
 
 
-def create_run(config: RunConfig) -> Run:
-    """Make the run's folder; `UsageError` if it is not empty."""
-    path = check_out(config)
-    run = Run(make_folder(path), config)
+@contextmanager
+def create_run(config: RunConfig) -> Iterator[Run]:
+    """Make the run's folder, in place of an untrained run's; held within, as by `Run.held`.
+
+    Raises:
+        UsageError: as `check_out`, or another process is training there.
+    """
+    run = Run(make_folder(check_out(config)), config)
     with run.held():
-        _refuse_if_taken(path)  # by another process, meanwhile
-        write_json(path / CONFIG, config.as_json())
-    return run
+        check_out(config)  # another process may have trained, meanwhile
+        run.clear()
+        write_json(run.path / CONFIG, config.as_json())
+        yield run
+
+
+def is_untrained(path: Path) -> bool:
+    """Whether a folder holds a run that has finished no iteration, and nothing else."""
+    with refusals(path):
+        if not (path / CONFIG).is_file():
+            return False
+        own = {path / name for name in (CONFIG, METRICS, CHECKPOINTS, LOCK)} | {*path.glob(EVENTS)}
+        begun = any(map(int, checkpoints(path / CHECKPOINTS)))
+        log = path / METRICS
+        return not begun and {*path.iterdir()} <= own and not (log.exists() and log.stat().st_size)
 
 
 def _refuse_if_taken(path: Path) -> None:
@@ -222,10 +249,13 @@ def load_run(path: str | Path) -> Run:
 
 
 def find_run(config: RunConfig) -> Run | None:
-    """The run, if it exists already; `UsageError` if it was begun with other settings."""
-    if not (Path(config.run.out) / CONFIG).exists():
+    """The run, if it exists already and is not untrained; `UsageError` if it was begun with other
+    settings.
+    """
+    folder = Path(config.run.out)
+    if not (folder / CONFIG).exists() or is_untrained(folder):
         return None
-    run = load_run(config.run.out)
+    run = load_run(folder)
     if changed := decisive_difference(run.config, config) or _other_source(run.config, config):
         path, value = changed
         raise UsageError(f"{run.path} was started with other settings: {path} is {value} there")

@@ -132,9 +132,7 @@ def train_stacked(
         stack = Stack(trainings, env)
         runs = []
         for member, known, training in zip(members, there, trainings, strict=True):
-            run = known or create_run(member.config)
-            if known is None:
-                holding.enter_context(run.held())
+            run = known or holding.enter_context(create_run(member.config))
             _stand_at(run, training)
             runs.append(run)
         return _go_on(stack, runs, members[0].config, onlookers)

@@ -239,11 +239,11 @@ def train(
         onlookers: callbacks during training.
 
     Raises:
-        UsageError: the folder is not empty, or the run to start from has another agent.
+        UsageError: the folder holds more than an untrained run, or the run to start from has
+            another agent.
     """
     training = from_the_start(config, env, agent, shown)
-    run = create_run(config) if ranks.rank() == 0 else Run(Path(config.run.out), config)
-    with _held(run):
+    with _created(config) as run:
         keep(run, training)
         return _go_on(run, training, config.run.frames, onlookers)
 
@@ -254,6 +254,12 @@ def from_the_start(
     """A run before its first iteration, with another run's parameters if it starts from one."""
     before = begin_from(load_run(config.run.origin), config, agent) if config.run.origin else 0
     return Training(config, env, agent, shown, before)
+
+
+def _created(config: RunConfig) -> AbstractContextManager[Run]:
+    """Makes and holds the run's folder, on rank 0."""
+    elsewhere = Run(Path(config.run.out), config)
+    return create_run(config) if ranks.rank() == 0 else nullcontext(elsewhere)
 
 
 def _held(run: Run) -> AbstractContextManager[None]:

@@ -3,6 +3,7 @@
 import torch
 
 import agents  # noqa: F401 (registers the presets)
+from metarims import runs
 from metarims.config import find_preset
 from metarims.registry import names
 from metarims.settings import flatten, replace_at
@@ -43,3 +44,9 @@ def agent_of(config, seed=0):
     torch.manual_seed(seed)
     agent.encoder = Linear(Contexts.seen, 16)
     return agent
+
+
+def create_run(config):
+    """A run that has only its configuration, and that nobody trains."""
+    with runs.create_run(config) as run:
+        return run

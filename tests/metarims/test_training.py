@@ -10,11 +10,13 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import metarims
+from metarims import runs
 from metarims.checkpoint import MANIFEST, SEAL, TENSORS
 from metarims.errors import UsageError
+from metarims.files import write_json
 from metarims.settings import replace_at
 from metarims.tally import MEANS, WINDOW
-from metarims.training import begin_from
+from metarims.training import Training, begin_from
 
 from .probes import Contexts
 from .small import agent_of, configured, make_agent
@@ -210,6 +212,50 @@ def test_a_folder_that_holds_a_run_is_left_alone(tmp_path):
         train(tmp_path)
     with pytest.raises(UsageError, match=r"notes.txt is a file"):
         train(tmp_path / "notes.txt")
+
+
+def test_a_run_that_failed_in_its_first_iteration_is_in_nobodys_way(tmp_path, monkeypatch):
+    out = tmp_path / "run"
+
+    def fail(training):
+        raise AttributeError
+
+    with monkeypatch.context() as mistaken:
+        mistaken.setattr(Training, "iterate", fail)
+        with pytest.raises(AttributeError):
+            train(out, "lstm")
+    assert runs.find_run(config(out, "lstm")) is None
+    with pytest.raises(UsageError, match="holds another run"):  # runs within a run
+        runs.check_out_for_several(config(out))
+    (run := metarims.load_run(out)).write_metrics({"frames": ITERATION})
+    with pytest.raises(UsageError, match="holds another run"):
+        train(out)
+    (out / "metrics.jsonl").write_text("")
+    (out / "notes.txt").write_text("mine")
+    with pytest.raises(UsageError, match="holds another run"):
+        train(out)
+    (out / "notes.txt").unlink()
+    with run.held(), pytest.raises(UsageError, match="is being trained by another process"):
+        train(out)
+    train(out)
+    train(tmp_path / "alone")
+    assert rows(out) == rows(tmp_path / "alone")
+    files = [sorted(path.name for path in place.iterdir()) for place in (out, tmp_path / "alone")]
+    assert len(files[0]) == len(files[1])  # no events of the run that failed
+
+
+def test_a_new_run_is_held_before_its_configuration_is_there(tmp_path, monkeypatch):
+    def held_then_written(path, content):
+        with pytest.raises(UsageError, match="is being trained"), runs.Run(tmp_path, wanted).held():
+            pass
+        write_json(path, content)
+
+    wanted = config(tmp_path)
+    monkeypatch.setattr(runs, "write_json", held_then_written)
+    with runs.create_run(wanted) as run:
+        with pytest.raises(UsageError, match="is being trained"), run.held():
+            pass
+        assert metarims.load_run(tmp_path).config == wanted
 
 
 def test_a_missing_or_damaged_run_is_named(tmp_path):

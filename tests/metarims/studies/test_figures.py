@@ -4,14 +4,13 @@ import numpy as np
 import torch
 from PIL import Image, ImageSequence
 
-from metarims.runs import create_run
 from metarims.studies import recording
 from metarims.studies.analysis import about_to_succeed
 from metarims.studies.figures import draw_curves, draw_run
 from metarims.studies.recording import Frame, outcome, record_episodes, save_gif
 
 from ..probes import Recall
-from ..small import configured, make_agent
+from ..small import configured, create_run, make_agent
 from .test_analysis import rollout_of
 
 

@@ -7,13 +7,15 @@ import pytest
 from agents import SEARCH_SPACE
 from metarims.config import RunConfig, find_preset
 from metarims.errors import UsageError
-from metarims.runs import create_run, load_run
+from metarims.runs import load_run
 from metarims.settings import flatten, replace_at
 from metarims.studies.finals import make_finals
 from metarims.studies.search import JOURNAL, Studies
 from metarims.studies.search_report import as_csv, as_markdown
 from metarims.studies.space import Choice, Range, check_space, read_space, space_of
 from metarims.studies.trials import flags
+
+from ..small import create_run
 
 FRAMES = 100
 LEVELS = ("A-v0", "B-v0")

@@ -10,7 +10,6 @@ import agents.presets  # noqa: F401  # runs name them
 from metarims.commands.plot import names_apart
 from metarims.config import find_preset
 from metarims.errors import UsageError, note
-from metarims.runs import create_run
 from metarims.settings import replace_at
 from metarims.studies.compare import (
     compare,
@@ -20,6 +19,8 @@ from metarims.studies.compare import (
     start_of,
 )
 from metarims.studies.curves import read_curve
+
+from ..small import create_run
 
 
 def make_run(path, success, agent="lstm", seed=1, before=0, **settings):

@@ -13,13 +13,13 @@ import metarims
 from metarims.config import find_preset
 from metarims.evaluation import evaluate
 from metarims.monitor import Onlookers
-from metarims.runs import create_run, load_run
+from metarims.runs import load_run
 from metarims.settings import replace_at
 from metarims.stopping import Stopped
 from metarims.studies.figures import draw_courses
 from metarims.studies.unseen import Examiner, courses_markdown, key, read_courses
 
-from ..small import configured
+from ..small import configured, create_run
 
 LEVEL, UNSEEN = "MiniGrid-Empty-5x5-v0", "BabyAI-GoToObj-v0"
 ITERATION = 8 * 20  # frames
