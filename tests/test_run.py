@@ -604,7 +604,7 @@ def test_a_search_trains_in_processes_of_their_own_and_goes_on(capsys, tmp_path)
     args = [*SEARCH, "--finalists", "1", "--seeds", "1", "--out", str(out)]
     assert main(args) == 0
     first, progress = capsys.readouterr()
-    assert "lstm 0  0." in progress
+    assert re.search(r"^lstm 0  (–|0\.\d+)  defaults$", progress, re.M)
     assert first == (out / "report.md").read_text() + "\n"
     assert len((out / "trials.csv").read_text().splitlines()) == 2
     runs = sorted(path.parent for path in out.rglob("config.json"))
