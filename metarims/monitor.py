@@ -59,6 +59,8 @@ class Monitor:
 
     def _make_up(self) -> None:
         """Evaluate the agent now if that was due after its last iteration, but was stopped."""
+        if self._onlookers.evaluate is None:
+            return  # nothing to read the metrics for
         *before, at = [{"frames": 0.0}, *self._run.metrics()][-2:]
         due = self._is_due(at["frames"], sum(row["frames"] for row in before))
         if due and self._at == at["frames"] and not any(name.startswith(EVALUATED) for name in at):
