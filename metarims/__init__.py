@@ -2,11 +2,12 @@
 
 from .config import EnvironmentConfig, RunConfig, RunSettings
 from .errors import UsageError
-from .evaluation import Evaluation, evaluate
+from .evaluation import Evaluation, evaluate, follow
 from .loops import Loop, Loops
 from .monitor import Onlookers
 from .protocols import Agent, AgentConfig, Environment, Output
 from .registry import register
+from .rollout import Moment
 from .runs import Run, load_run
 from .training import Summary, resume, train
 
@@ -18,6 +19,7 @@ __all__ = [
     "Evaluation",
     "Loop",
     "Loops",
+    "Moment",
     "Onlookers",
     "Output",
     "Run",
@@ -26,6 +28,7 @@ __all__ = [
     "Summary",
     "UsageError",
     "evaluate",
+    "follow",
     "load_run",
     "register",
     "resume",

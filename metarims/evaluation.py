@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from .errors import UsageError, check_between, check_positive
 from .protocols import Agent, Environment, Observation, State
-from .rollout import Cursor, actor_of, advance, begin, exploiting, forward_step, sample
+from .rollout import Cursor, Moment, actor_of, advance, begin, exploiting, forward_step, sample
 from .statistics import wilson_interval
 
 FindEvents = Callable[[Observation], dict[str, Tensor]]  # bool [B] by name
@@ -136,6 +136,33 @@ def evaluate(
     successes, returns, lengths, *met = torch.cat(results, 1)[:, torch.cat(counts)].cpu()
     found = {name: row.bool() for name, row in zip(events, met, strict=True)}
     return Evaluation(env.level_ids[0], successes.bool(), returns, lengths, found)
+
+
+@torch.no_grad()
+def follow(
+    agent: Agent, env: Environment, seed: int = SEED, temperature: float = 1.0
+) -> Iterator[Moment]:
+    """The agent at work, step by step and without end; it keeps its parameters meanwhile.
+
+    Args:
+        agent, temperature: as for `evaluate`.
+        env: a batch of one or several levels, which begins anew.
+        seed: of the environments (seed + i) and the actions.
+
+    Yields:
+        For each step its ``cursor`` (observations, states and where episodes begin, before it),
+        ``output`` (logits, value and diagnostics, [1, B, ...]), ``action`` [B] and ``step``.
+    """
+    check_between(0, math.inf, temperature=temperature)
+    generator = seeded(env.device, seed)
+    act, cursor = actor_of(agent), begin(env, agent, seed)
+    while True:
+        with exploiting(agent):
+            output = forward_step(act, cursor)
+        action = sample_at(temperature, output.logits[0], generator)
+        step, after = advance(env, cursor, output.state, action)
+        yield Moment(cursor, output, action, step)
+        cursor = after
 
 
 def nothing(obs: Observation) -> dict[str, Tensor]:

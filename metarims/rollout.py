@@ -214,7 +214,7 @@ def collect_rollout(
     """Let the agent act for `steps` steps, keeping its state every `stride`; several runs, with a
     generator each, have their environments side by side.
     """
-    act, moments = actor_of(agent), list[Moment]()
+    act, moments = actor_of(agent), list[Collected]()
     few = counts_rows(env.device, len(generators))
     for t in range(steps):
         output = forward_step(act, cursor)
@@ -225,7 +225,7 @@ def collect_rollout(
         step, after = advance(env, cursor, output.state, action)
         cut_short = _cut_short(step, after, action, few)
         bonus = see(after.seen, env, after.starts) if after.seen.shape[1] else nothing
-        moments.append(Moment(cursor, output, action, step, bonus, cut_short))
+        moments.append(Collected(cursor, output, action, step, bonus, cut_short))
         cursor = after
     return _assemble(act, moments, cursor, stride, few, len(generators))
 
@@ -248,20 +248,31 @@ class CutShort:
 
 @dataclass(frozen=True)
 class Moment:
-    """One step: the cursor before it, the agent's output and action, the result, its novelty bonus,
-    and the episodes it truncated.
+    """One step of all environments.
+
+    Attributes:
+        cursor: agent and environments before it.
+        output: of the agent, [1, B, ...].
+        action: int64 [B], what it chose.
+        step: the result.
     """
 
     cursor: Cursor
     output: Output
     action: Tensor
     step: Step
+
+
+@dataclass(frozen=True)
+class Collected(Moment):
+    """A step to learn from, with its novelty bonus [B], and the episodes it truncated."""
+
     novelty: Tensor
     cut_short: CutShort | None
 
 
 def _assemble(
-    act: Act, moments: list[Moment], cursor: Cursor, stride: int, few: bool, runs: int
+    act: Act, moments: list[Collected], cursor: Cursor, stride: int, few: bool, runs: int
 ) -> tuple[Rollout, Cursor]:
     """The moments as a rollout, and the cursor after it."""
     outputs, results = [m.output for m in moments], [m.step for m in moments]

@@ -1,5 +1,6 @@
 """Evaluation: a number of episodes fixed in advance."""
 
+from itertools import islice
 from typing import Any
 
 import pytest
@@ -7,7 +8,7 @@ import torch
 
 import envs
 from metarims.errors import UsageError
-from metarims.evaluation import evaluate
+from metarims.evaluation import evaluate, follow
 
 from .probes import Bandit, Contexts, Probe, Recall
 from .small import configured, make_agent
@@ -98,3 +99,40 @@ def test_one_level_at_a_time():
         evaluate(make_agent(), Recall(4, tasks=2), episodes=1)
     with pytest.raises(UsageError, match="episodes must be positive, got 0"):
         evaluate(make_agent(), Recall(4), episodes=0)
+
+
+def test_following_an_agent_shows_what_an_evaluation_counts():
+    """Greedily, so that both take the same actions: the first episode of every environment."""
+    env = envs.make("MiniGrid-DoorKey-5x5-v0", 32)
+    agent = configured().agent.make(env, 1)
+    report = evaluate(agent, env, 32, seed=7, temperature=0)
+    agent.train()
+    returns, lengths = torch.zeros(32), torch.zeros(32)
+    ongoing = torch.ones(32, dtype=torch.bool)
+    begun = []
+    for moment in islice(follow(agent, env, seed=7, temperature=0), 250):  # an episode's limit
+        begun.append(moment.cursor.starts)
+        assert agent.training
+        assert torch.equal(moment.action, moment.output.logits[0].argmax(-1))
+        returns += moment.step.reward * ongoing
+        lengths += ongoing
+        ongoing &= ~(moment.step.terminated | moment.step.truncated)
+    assert not ongoing.any()
+    assert sorted(returns.tolist()) == pytest.approx(sorted(report.returns.tolist()))
+    assert sorted(lengths.tolist()) == sorted(report.lengths.tolist())
+    assert begun[0].all()
+    assert not begun[1].any()
+
+
+def test_following_an_agent_draws_its_actions_by_the_seed():
+    def actions(seed, temperature):
+        env = envs.make("MiniGrid-DoorKey-5x5-v0", 8)
+        agent = configured().agent.make(env, 1)
+        steps = islice(follow(agent, env, seed, temperature), 20)
+        return torch.stack([moment.action for moment in steps])
+
+    assert torch.equal(actions(1, 1.0), actions(1, 1.0))
+    assert not torch.equal(actions(1, 1.0), actions(2, 1.0))
+    assert len(actions(1, 5.0).unique()) > len(actions(1, 0.0).unique())
+    with pytest.raises(UsageError, match="temperature"):
+        actions(1, -1.0)
