@@ -382,6 +382,7 @@ class Environments:
         x, y = _column(saved, "x"), _column(saved, "y")
         fits = (width == _column(self._rows, "full_width")) & (x >= 0) & (x < width)
         fits &= (height == _column(self._rows, "full_height")) & (y >= 0) & (y < height)
+        fits &= _column(saved, "rule") == _column(self._rows, "rule")
         if not fits.all():
             i = int(fits.argmin())
             raise ValueError(

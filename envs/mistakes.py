@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from numba.core.errors import NumbaError, UnsupportedBytecodeError
 
@@ -72,6 +72,13 @@ def _line_with(function: Callable[..., object], part: str) -> int:
         return 0
     word = re.compile(rf"{re.escape(part)}\b")
     return next((first + i for i, line in enumerate(lines) if word.search(line)), 0)
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> ValueError:
+    """That nothing of a kind has this name, with the nearest names that are known."""
+    spelt = {each.lower(): each for each in known}
+    near = [spelt[each] for each in difflib.get_close_matches(name.lower(), spelt, 3, 0)]
+    return ValueError(f"unknown {kind} '{name}'; did you mean {', '.join(near)}?")
 
 
 def _no_such_field(name: object) -> str:

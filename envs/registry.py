@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,6 +14,7 @@ from minigrid.envs.babyai.core.verifier import use_done_actions
 from .cells import EMPTY
 from .jit import Compiled, compiled
 from .layouts import Layouts
+from .mistakes import unknown
 from .record import MAX_CELLS, MAX_ROOM_SIDE, MAX_ROOMS, MAX_WORDS, NOTHING
 from .rules import Rule, own_rules, rule_number
 from .vocabulary import encode
@@ -236,6 +236,4 @@ def find_level(id: str) -> Level:
     """
     if id in LEVELS:
         return LEVELS[id]
-    known = {each.lower(): each for each in LEVELS}
-    near = [known[each] for each in difflib.get_close_matches(id.lower(), known, n=3, cutoff=0)]
-    raise ValueError(f"unknown level '{id}'; did you mean {', '.join(near)}?")
+    raise unknown("level", id, LEVELS)

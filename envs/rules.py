@@ -6,7 +6,6 @@ one's own is registered by name (``@rule``), and compiled into the step of batch
 
 from __future__ import annotations
 
-import difflib
 import functools
 import hashlib
 import inspect
@@ -42,7 +41,7 @@ from .level_rules import (
     punish_collision,
     toggle_for_pickup,
 )
-from .mistakes import describe, explain, is_in
+from .mistakes import describe, explain, is_in, unknown
 from .record import Record
 
 Act = Callable[[Record], None]
@@ -171,9 +170,7 @@ def rule_number(name: str, own: Sequence[Rule] = ()) -> int:
     for row in (*RULES, *own):
         if row.name == name:
             return row.number
-    known = [*(row.name for row in RULES), *OWN]
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0)
-    raise ValueError(f"unknown rule '{name}'; did you mean {', '.join(near)}?")
+    raise unknown("rule", name, [*(row.name for row in RULES), *OWN])
 
 
 def explain_rules(own: Sequence[Rule], error: Exception) -> str:

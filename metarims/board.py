@@ -20,6 +20,7 @@ from PIL import Image
 
 from . import registry
 from .config import OF_NO_MATTER, find_preset
+from .evaluation import EVALUATED
 from .loops import count
 from .protocols import Agent
 from .runs import Row, Run
@@ -79,7 +80,7 @@ class Board:
         self._writer = SummaryWriter(str(run.path), purge_step=begun_at + 1)
         self._events = self._writer._get_file_writer()
         self._has_layout = False
-        self._now_and_then = [f"eval/{level}" for level in run.config.evaluation.env]
+        self._now_and_then = [f"{EVALUATED}{level}" for level in run.config.evaluation.env]
         levels = set(run.config.environment.env)
         self._now_and_then += [f"levels/{level}" for level in levels if len(levels) > 1]
         self._end = self._begin_session(run)

@@ -20,6 +20,7 @@ Watch = Callable[[Tensor], None]  # takes the number of episodes so far, int64 [
 
 GLANCE = 32  # steps between progress reports and, on a GPU, checks whether all have finished
 NUM_ENVS = 1000  # with which commands evaluate a level, at most
+EVALUATED = "eval/"  # what the figures of other levels begin with, among a run's metrics
 SEED = 10_000  # of episodes unseen in training, whose seeds are far larger
 
 

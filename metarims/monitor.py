@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from .board import Board, Pictures
+from .evaluation import EVALUATED
 from .files import refusals
 from .protocols import Agent
 from .runs import Row, Run
@@ -34,7 +35,6 @@ class Onlookers:
 
 
 NOBODY = Onlookers()
-EVALUATED = "eval/"  # what an evaluation's figures begin with
 
 
 class Monitor:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from ..config import RunConfig
-from ..evaluation import NUM_ENVS, evaluate
+from ..evaluation import EVALUATED, NUM_ENVS, evaluate
 from ..protocols import Agent, Simulator, Stage
 from ..runs import Row, Run
 from ..tables import markdown_table
@@ -52,7 +52,7 @@ class Examiner:
 
 def key(level: str, figure: str) -> str:
     """What an evaluation's figure is called among a run's metrics."""
-    return f"eval/{level}/{figure}"
+    return f"{EVALUATED}{level}/{figure}"
 
 
 @dataclass(frozen=True)
