@@ -169,11 +169,12 @@ EXPERIMENTS = {
         scratch=False,
     ),
     "forgetting": Experiment(
-        "unlike levels learnt one after another: what each takes, and what is left of those before",
+        "unlike levels learnt one after another, and the first one again: what each takes, and what"
+        " is left of those before",
         THREE,
         UNLIKE[:1],
         {"small": Scale(500_000, 10), "full": Scale(3_000_000, 30)},
-        onto=UNLIKE[1:],
+        onto=(*UNLIKE[1:], UNLIKE[0]),
         scratch=False,
         targets=UNLIKE,
         until=LEARNT,
