@@ -87,7 +87,7 @@ def ingredients(function: Callable[..., Any], seen: set[Callable[..., Any]]) -> 
     """A function's code and all that it names or closes over; recursive for compiled functions."""
     seen.add(function)
     code, named = function.__code__, inspect.getclosurevars(function)
-    yield code.co_code + repr((constants(code), code.co_names, code.co_varnames)).encode()
+    yield instructions(code)
     for name, value in sorted({**named.globals, **named.nonlocals}.items()):
         yield name.encode()
         called = getattr(value, "py_func", None)
@@ -95,6 +95,11 @@ def ingredients(function: Callable[..., Any], seen: set[Callable[..., Any]]) -> 
             yield contents(value)
         elif called not in seen:
             yield from ingredients(called, seen)
+
+
+def instructions(code: CodeType) -> bytes:
+    """A code object's own bytes, with its constants and names."""
+    return code.co_code + repr((constants(code), code.co_names, code.co_varnames)).encode()
 
 
 def constants(code: CodeType) -> tuple[object, ...]:
@@ -106,7 +111,11 @@ def constants(code: CodeType) -> tuple[object, ...]:
 
 
 def contents(value: object) -> bytes:
-    """The bytes that identify a constant or a module's source."""
+    """The bytes that identify a constant, a module's source or a function that is not compiled: an
+    attribute's name is taken for that of a global, ``e.rule`` for `envs.rules.rule`.
+    """
+    if inspect.isfunction(value):
+        return instructions(value.__code__)
     if isinstance(value, np.ndarray):
         return value.tobytes()
     if isinstance(value, ModuleType):
