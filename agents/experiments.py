@@ -179,6 +179,16 @@ EXPERIMENTS = {
         targets=UNLIKE,
         until=LEARNT,
     ),
+    "forgetting-control": Experiment(
+        "the same levels without the first one before: what having known it is worth at the end",
+        THREE,
+        UNLIKE[1:2],
+        {"small": Scale(500_000, 10), "full": Scale(3_000_000, 30)},
+        onto=(*UNLIKE[2:], UNLIKE[0]),
+        scratch=False,
+        targets=UNLIKE,
+        until=LEARNT,
+    ),
     "along-fetch": _along("to larger rooms with more things", 400_000, *FETCHES),
     "along-ball": _along("to other things and more of them", 400_000, *BALLS),
     "fig3": Experiment(
