@@ -106,6 +106,20 @@ def _onto(
     )
 
 
+def _in_turn(about: str, *levels: str, arms: tuple[Arm, ...] = THREE) -> Experiment:
+    """Learn unlike levels one after another; each run is evaluated on all of them."""
+    return Experiment(
+        about,
+        arms,
+        levels[:1],
+        {"small": Scale(500_000, 10), "full": Scale(3_000_000, 30)},
+        onto=levels[1:],
+        scratch=False,
+        targets=UNLIKE,
+        until=LEARNT,
+    )
+
+
 EXPERIMENTS = {
     "table1": Experiment(
         "zero-shot transfer to larger rooms",
@@ -168,26 +182,22 @@ EXPERIMENTS = {
         arms=TUNED,
         scratch=False,
     ),
-    "forgetting": Experiment(
+    "forgetting": _in_turn(
         "unlike levels learnt one after another, and the first one again: what each takes, and what"
         " is left of those before",
-        THREE,
-        UNLIKE[:1],
-        {"small": Scale(500_000, 10), "full": Scale(3_000_000, 30)},
-        onto=(*UNLIKE[1:], UNLIKE[0]),
-        scratch=False,
-        targets=UNLIKE,
-        until=LEARNT,
+        *UNLIKE,
+        UNLIKE[0],
     ),
-    "forgetting-control": Experiment(
+    "forgetting-control": _in_turn(
         "the same levels without the first one before: what having known it is worth at the end",
-        THREE,
-        UNLIKE[1:2],
-        {"small": Scale(500_000, 10), "full": Scale(3_000_000, 30)},
-        onto=(*UNLIKE[2:], UNLIKE[0]),
-        scratch=False,
-        targets=UNLIKE,
-        until=LEARNT,
+        *UNLIKE[1:],
+        UNLIKE[0],
+    ),
+    "forgetting-loops": _in_turn(
+        "what is left of earlier levels, by each difference between two loops and joint training",
+        *UNLIKE,
+        UNLIKE[0],
+        arms=(*THREE, *LOOPS),
     ),
     "along-fetch": _along("to larger rooms with more things", 400_000, *FETCHES),
     "along-ball": _along("to other things and more of them", 400_000, *BALLS),
