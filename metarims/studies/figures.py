@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,7 @@ from .looks import (
     without,
 )
 from .onward import Onward
-from .transfer import ALL, NO_FIGURE, THRESHOLDS, Matrix, columns
+from .transfer import ALL, NO_FIGURE, THEN, THRESHOLDS, Matrix, columns
 from .transfer import Figure as Number
 from .unseen import Courses
 
@@ -209,8 +209,8 @@ def _draw_middle(
 
 
 def draw_matrix(rows: Matrix, what: str, path: Path) -> None:
-    """Heat maps: one for each source, a row an agent, a column a level, the numbers with their
-    intervals; frames mark the levels that an agent has learnt. What all levels' ids begin and end
+    """Heat maps: one for what was learnt, a row an agent, a column a level, the numbers with their
+    intervals; frames mark the levels learnt. What all levels' ids begin and end
     with is in the title alone, as are settings that all agents share.
     """
     levels = columns(rows)
@@ -223,19 +223,18 @@ def draw_matrix(rows: Matrix, what: str, path: Path) -> None:
     shared, shown = looks(agent for _, agent in rows)
     names = {agent: PARTS.sub("\n", look.name) for agent, look in shown.items()}
     groups: dict[str, dict[str, Mapping[str, Number]]] = {}
-    for (source, agent), cells in rows.items():
-        groups.setdefault(source, {})[agent] = cells
+    for (learnt, agent), cells in rows.items():
+        groups.setdefault(learnt, {})[agent] = cells
     across = len(levels) * max(1.1, 0.09 * _widest(heads))
-    learnt = [" + ".join(without(ends, one) for one in source.split("+")) for source in groups]
-    titles = [fitted(f"trained on {levels}", across) for levels in learnt]
+    titles = [fitted(f"trained on {_told(learnt, ends)}", across) for learnt in groups]
     width = 0.6 + 0.08 * _widest(names.values()) + across
     height = 0.9 + 0.45 * len(rows) + sum(0.15 + 0.2 * len(title.split("\n")) for title in titles)
     figure = Figure(figsize=(width, height), layout="constrained")
     axes = figure.subplots(
         len(groups), sharex=True, squeeze=False, height_ratios=[*map(len, groups.values())]
     )[:, 0]
-    for axis, (source, group), title in zip(axes, groups.items(), titles, strict=True):
-        _draw_group(axis, source, group, levels)
+    for axis, (learnt, group), title in zip(axes, groups.items(), titles, strict=True):
+        _draw_group(axis, {*re.split(r"[ +,]", learnt)}, group, levels)
         axis.set_yticks(range(len(group)), [names[agent] for agent in group], fontsize="small")
         axis.set_title(title, fontsize="medium", loc="left")
     axes[-1].set_xticks(range(len(levels)), heads)
@@ -243,6 +242,13 @@ def draw_matrix(rows: Matrix, what: str, path: Path) -> None:
     figure.suptitle(f"{what}{where}" + (f"\nall agents: {shared}" if shared else ""))
     add_legend(figure, axes)
     save_figure(figure, path)
+
+
+def _told(learnt: str, ends: tuple[str, str]) -> str:
+    """The levels learnt, without what all levels' ids begin and end with."""
+    return THEN.join(
+        " + ".join(without(ends, one) for one in levels.split("+")) for levels in learnt.split(THEN)
+    )
 
 
 def _split(column: str) -> tuple[str, str]:
@@ -257,17 +263,19 @@ def _widest(texts: Iterable[str]) -> int:
 
 
 def _draw_group(
-    axis: Axes, source: str, group: Mapping[str, Mapping[str, Number]], levels: Sequence[str]
+    axis: Axes,
+    learnt: Collection[str],
+    group: Mapping[str, Mapping[str, Number]],
+    levels: Sequence[str],
 ) -> None:
-    """The cells of agents trained on the same levels."""
+    """The cells of agents trained on the same levels, which are `learnt`, among other words."""
     values = [
         [cells[level].value if level in cells else math.nan for level in levels]
         for cells in group.values()
     ]
     axis.imshow(values, vmin=0, vmax=1, cmap="viridis", aspect="auto")
     axis.tick_params(length=0)
-    for y, (agent, cells) in enumerate(group.items()):
-        learnt = {*re.split(r"[ +]", f"{source} {agent}")}  # levels, among other words
+    for y, cells in enumerate(group.values()):
         for x, level in enumerate(levels):
             text = _in_percent(cells[level]) if level in cells else NO_FIGURE
             color = "white" if values[y][x] < 0.6 else "black"
@@ -283,10 +291,10 @@ def _in_percent(number: Number) -> str:
 
 
 def draw_profiles(profiles: Mapping[str, Mapping[str, Profile]], path: Path) -> None:
-    """Performance profiles with their bands: a panel a source, a line an agent."""
+    """Performance profiles with their bands: a panel for what was learnt, a line an agent."""
     shared, shown = looks(agent for agents in profiles.values() for agent in agents)
     figure, axes = _new_figure(1, len(profiles))
-    for axis, (source, agents) in zip(axes[0], profiles.items(), strict=True):
+    for axis, (learnt, agents) in zip(axes[0], profiles.items(), strict=True):
         for agent, (share, low, high) in agents.items():
             look = shown[agent]
             axis.plot(THRESHOLDS, share, color=look.color, linestyle=look.line, label=look.name)
@@ -294,7 +302,7 @@ def draw_profiles(profiles: Mapping[str, Mapping[str, Profile]], path: Path) -> 
         axis.set(
             xlabel="success rate τ", ylabel="share of runs and levels above τ", ylim=(-0.02, 1.02)
         )
-        _set_title(axis, f"trained on {source}")
+        _set_title(axis, f"trained on {learnt}")
     _finish(figure, axes, shared, path)
 
 

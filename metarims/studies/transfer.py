@@ -6,6 +6,7 @@ import hashlib
 import itertools
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
@@ -61,6 +62,11 @@ class Score:
         return ", ".join(filter(None, (self.level, self.knocked_out)))
 
     @property
+    def learnt(self) -> str:
+        """The levels that it learnt, in their order."""
+        return THEN.join([*re.split(r"(?:^| )from ", self.start)[:0:-1], self.source])
+
+    @property
     def label(self) -> str:
         """Its agent, and what it started from."""
         return f"{self.agent} {self.start}".strip()
@@ -81,6 +87,7 @@ class Figure:
         return own if math.isnan(low) else f"{own} ({low:.{digits}f} – {high:.{digits}f})"
 
 
+THEN = ", then "  # between levels that a run learnt one after the other
 NO_INTERVAL = math.nan, math.nan
 NO_FIGURE = "–"  # where a row has none, such as an agent without modules to switch off
 
@@ -91,7 +98,7 @@ def middle(scores: Scores) -> Figure:
     return Figure(interquartile_mean(scores), *interval)
 
 
-Row = tuple[str, str]  # source and agent
+Row = tuple[str, str]  # the levels learnt, and the agent
 Matrix = Mapping[Row, Mapping[str, Figure]]
 
 
@@ -148,7 +155,7 @@ def _samples(scores: Iterable[Score], what: str) -> dict[Row, dict[str, list[flo
     """A number per run, by row and column."""
     table: dict[Row, dict[str, list[float]]] = {}
     for score in scores:
-        cells = table.setdefault((score.source, score.label), {})
+        cells = table.setdefault((score.learnt, score.agent), {})
         cells.setdefault(score.column, []).append(getattr(score, what))
     return table
 
@@ -160,8 +167,8 @@ def _by_run(columns: Mapping[str, Sequence[float]]) -> list[tuple[float, ...]]:
 
 def improvements(scores: Sequence[Score]) -> dict[tuple[str, str, str], dict[str, Figure]]:
     """The probability that a run succeeds more often than another one trained on the same levels,
-    of another agent with the same start or of the same agent with another start: by source and the
-    labels of both, for each level.
+    of another agent with the same start or of the same agent with another start: for each level, by
+    the levels learnt and both agents, or the last one alone and the agents with their starts.
     """
     samples: dict[tuple[str, str], dict[tuple[str, str], list[Score]]] = {}
     for score in scores:
@@ -170,9 +177,14 @@ def improvements(scores: Sequence[Score]) -> dict[tuple[str, str, str], dict[str
     found: dict[tuple[str, str, str], dict[str, Figure]] = {}
     for (source, level), kinds in samples.items():
         for (other, its), (one, own) in itertools.combinations(kinds.items(), 2):
-            if one[0] == other[0] or one[1] == other[1]:
-                figure = over(*([score.success_rate for score in runs] for runs in (own, its)))
-                found.setdefault((source, own[0].label, its[0].label), {})[level] = figure
+            if one[1] == other[1]:
+                pair = own[0].learnt, one[0], other[0]
+            elif one[0] == other[0]:
+                pair = source, own[0].label, its[0].label
+            else:
+                continue
+            figure = over(*([score.success_rate for score in runs] for runs in (own, its)))
+            found.setdefault(pair, {})[level] = figure
     return found
 
 
@@ -185,12 +197,12 @@ def over(ours: Sequence[float], theirs: Sequence[float]) -> Figure:
 
 def profiles(scores: Iterable[Score]) -> dict[str, dict[str, Profile]]:
     """The share of runs and levels with success above each of `THRESHOLDS` (Agarwal et al. 2021),
-    for each agent, by training levels.
+    for each agent, by the levels learnt.
     """
     found: dict[str, dict[str, Profile]] = {}
-    for (source, agent), levels in _samples(_of_whole(scores), "success_rate").items():
+    for (learnt, agent), levels in _samples(_of_whole(scores), "success_rate").items():
         profile = performance_profile(_by_run(levels), THRESHOLDS)
-        found.setdefault(source, {})[agent] = profile
+        found.setdefault(learnt, {})[agent] = profile
     return found
 
 
@@ -204,7 +216,7 @@ def as_markdown(scores: Sequence[Score]) -> str:
     episodes = max(score.episodes for score in scores)
     seeds: dict[Row, set[int]] = {}
     for score in scores:
-        seeds.setdefault((score.source, score.label), set()).add(score.seed)
+        seeds.setdefault((score.learnt, score.agent), set()).add(score.seed)
     counts = ", ".join(str(n) for n in sorted({len(each) for each in seeds.values()}))
     parts = [
         f"Interquartile means over {counts} {'seed' if counts == '1' else 'seeds'}, with 95 % "
@@ -213,8 +225,8 @@ def as_markdown(scores: Sequence[Score]) -> str:
     for what, (title, scale, digits) in TABLES.items():
         parts += [f"\n{title}:\n", matrix_table(matrix(scores, what), scale, digits)]
     better = {
-        (source, f"{one} over {other}"): cells
-        for (source, one, other), cells in improvements(scores).items()
+        (learnt, f"{one} over {other}"): cells
+        for (learnt, one, other), cells in improvements(scores).items()
     }
     if better:
         title = "\nProbability that a run of the first agent succeeds more often than the second:\n"
@@ -236,7 +248,7 @@ def matrix_table(rows: Matrix, scale: float, digits: int) -> str:
     """A line per row, a column per level."""
     levels = columns(rows)
     lines = [
-        [source, agent, *(_text(cells.get(level), scale, digits) for level in levels)]
-        for (source, agent), cells in rows.items()
+        [learnt, agent, *(_text(cells.get(level), scale, digits) for level in levels)]
+        for (learnt, agent), cells in rows.items()
     ]
     return markdown_table(["trained on", "agent", *levels], lines)

@@ -49,10 +49,10 @@ def legend_of(figure):
 
 
 def scores(*who):
-    """A run each of what it learnt and agent, on all levels."""
+    """Two runs each of what it learnt, agent and perhaps start, on all levels."""
     return [
-        Score(str(n), source, agent, "", seed, level, "", 9, 0.3 * seed, 0.5, 9)
-        for n, (source, agent) in enumerate(who)
+        Score(str(n), source, agent, " ".join(start), seed, level, "", 9, 0.3 * seed, 0.5, 9)
+        for n, (source, agent, *start) in enumerate(who)
         for seed in (1, 2)
         for level in LEVELS
     ]
@@ -187,19 +187,21 @@ def test_one_legend_below_all_axes(tmp_path, drawn):
 
 
 def test_a_matrix_says_what_was_learnt_and_repeats_nothing(drawn):
-    who = [(LEVELS[0], "lstm"), (LEVELS[1], "lstm"), (LEVELS[0], f"rims from {LEVELS[1]}")]
+    further = (LEVELS[0], "rims", f"from {LEVELS[1]}")
+    who = [(LEVELS[0], "lstm"), (LEVELS[1], "lstm"), (LEVELS[0], "rims"), further]
     rows = matrix(scores(*who), "success_rate")
     figure = drawn(figures.draw_matrix, rows, "success, %")
     assert figure.get_suptitle() == "success, % on MiniGrid-DoorKey-…-v0"
-    assert [axis.get_title("left") for axis in figure.axes] == ["trained on 5x5", "trained on 6x6"]
+    titles = ["trained on 5x5", "trained on 6x6", "trained on 6x6, then 5x5"]
+    assert [axis.get_title("left") for axis in figure.axes] == titles
     ticks = [[tick.get_text() for tick in axis.get_yticklabels()] for axis in figure.axes]
-    assert ticks == [["lstm", f"rims\nfrom {LEVELS[1]}"], ["lstm"]]
+    assert ticks == [["lstm", "rims"], ["lstm"], ["rims"]]
     columns = [tick.get_text() for tick in figure.axes[-1].get_xticklabels()]
     assert columns == ["5x5", "6x6", "16x16", "all"]
     framed = [
         {tuple(np.rint(patch.get_center())) for patch in axis.patches} for axis in figure.axes
     ]
-    assert framed == [{(0, 0), (0, 1), (1, 1)}, {(1, 0)}]
+    assert framed == [{(0, 0), (0, 1)}, {(1, 0)}, {(0, 0), (1, 0)}]
     assert all(isinstance(patch, Rectangle) for axis in figure.axes for patch in axis.patches)
     assert legend_of(figure) == ["a level trained on"]
     assert figure.axes[0].images[0].get_array().shape == (2, 4)

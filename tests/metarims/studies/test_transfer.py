@@ -76,9 +76,21 @@ def test_runs_that_differ_in_agent_and_start_are_not_compared():
         ("Small", "b", "a"),
         ("Small", "a from Tiny", "a"),
         ("Small", "b from Tiny", "b"),
-        ("Small", "b from Tiny", "a from Tiny"),
+        ("Tiny, then Small", "b", "a"),
     }
     assert table[("Small", "b from Tiny", "b")]["Near"].value == 1.0
+
+
+def test_levels_learnt_are_told_in_their_order():
+    one, *_ = scores("a", 0.1)
+    assert one.learnt == "Small"
+    start = "from Tiny+Odd from Wee (defaults) from another run"
+    assert replace(one, start=start).learnt == (
+        "another run, then Wee (defaults), then Tiny+Odd, then Small"
+    )
+    table = as_markdown([*scores("a", 0.1), *scores("a", 0.3, start="from Tiny")])
+    assert "| Tiny, then Small | a | 30.0 | 15.0 | 22.5 |" in table
+    assert "| Small | a from Tiny over a | 1.00 | 1.00 |" in table
 
 
 def test_tables_and_figure(tmp_path):
