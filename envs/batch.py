@@ -383,11 +383,19 @@ class Environments:
         fits = (width == _column(self._rows, "full_width")) & (x >= 0) & (x < width)
         fits &= (height == _column(self._rows, "full_height")) & (y >= 0) & (y < height)
         fits &= _column(saved, "rule") == _column(self._rows, "rule")
+        fits &= self._has_own_mission(saved)
         if not fits.all():
             i = int(fits.argmin())
             raise ValueError(
                 f"the state of environment {i} is not one of {self.level_ids[int(self.task[i])]}"
             )
+
+    def _has_own_mission(self, saved: Tensor) -> np.ndarray:
+        """Whether the mission is the level's, where that is always the same, bool [B]."""
+        words = slice(MISSION_OFFSET, MISSION_OFFSET + self.mission_length)
+        same = (saved[:, words] == self._rows[:, words]).all(1).cpu().numpy()
+        drawn = np.array([level.draws_mission for level in self.levels])
+        return np.asarray(same | drawn[self.task.cpu().numpy()])
 
 
 def _remade(

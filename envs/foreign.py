@@ -21,6 +21,7 @@ from .record import MAX_WORDS, RECORD
 from .registry import Level
 from .translation.environments import read_environment, unwrap
 from .translation.objects import ForeignRulesError
+from .translation.rules import TRANSLATIONS
 from .vocabulary import encode
 
 
@@ -92,5 +93,5 @@ def make_foreign_level(factory: Factory, workers: int, id: str | None = None) ->
         mission="",
         words=learn_missions(env),
         see_through=env.see_through_walls,
-        rule="standard",
+        rule=TRANSLATIONS[type(env).step].rule,
     )

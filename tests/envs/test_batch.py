@@ -195,6 +195,9 @@ def test_bad_state_is_refused():
     by_other_rules = envs.make("MiniGrid-Dynamic-Obstacles-5x5-v0", num_envs=2)
     with pytest.raises(ValueError, match="the state of environment 0"):
         by_other_rules.state = other.state
+    other_mission = envs.make("MiniGrid-LavaGapS5-v0", num_envs=2)
+    with pytest.raises(ValueError, match="the state of environment 0"):
+        other_mission.state = other.state
 
 
 def test_a_level_that_leaves_the_grid_is_refused():

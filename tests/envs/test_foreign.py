@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+from functools import partial
 
 import gymnasium
 import minigrid  # noqa: F401
@@ -11,12 +12,14 @@ import torch
 from minigrid.core.grid import Grid
 from minigrid.core.mission import MissionSpace
 from minigrid.core.world_object import Ball, Door, Goal, Key
+from minigrid.envs import DynamicObstaclesEnv, FetchEnv, MemoryEnv
 from minigrid.envs.wfc.config import WFC_PRESETS
 from minigrid.minigrid_env import MiniGridEnv
 from PIL import Image
 
 import envs
 from envs.translation.objects import ForeignRulesError
+from envs.upstream import load
 from metarims.registry import import_file
 
 
@@ -199,6 +202,26 @@ def test_its_state_can_be_saved_and_restored():
     batch.state = saved
     again = [batch.step(action).obs["image"] for action in actions]
     assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+
+
+@pytest.mark.parametrize(
+    "factory",
+    [
+        partial(MemoryEnv, size=9),
+        partial(FetchEnv, size=6, numObjs=2),
+        partial(DynamicObstaclesEnv, size=7),
+    ],
+)
+def test_states_by_other_rules_than_the_standard_are_taken(factory):
+    batch = envs.make(factory, num_envs=2, workers=0)
+    batch.reset(seed=0)
+    other = envs.make(factory, num_envs=2, workers=0)
+    other.state = batch.state
+    assert torch.equal(other.state, batch.state)
+    alone = factory()
+    alone.reset(seed=0)
+    loaded = load([alone])
+    assert loaded.missions() == [alone.mission]
 
 
 @pytest.mark.parametrize(
