@@ -15,12 +15,12 @@ import numpy as np
 import torch
 from llvmlite import ir
 from numba import njit, types
-from numba.core.caching import FunctionCache, IndexDataCacheFile
+from numba.core.caching import FunctionCache
 from numba.extending import intrinsic
 from torch import Tensor
 
 from .actions import DONE
-from .jit import Compiled, compiler_of, is_kept, stamp_of
+from .jit import Compiled, KernelCache, compiler_of, is_kept, noted, stamp_of
 from .kernels import (
     are_kept,
     make_advance_one,
@@ -149,25 +149,16 @@ def launch(kernel: Compiled, count: int, *arrays: object) -> None:
 COMPILER = compiler_of(__file__)
 
 
-class _SourceCache(FunctionCache):
-    """Numba's disk cache, valid while nothing that a kernel is made of changes.
-
-    Numba's own checks only the file of the cached function, not what that function calls.
-    """
-
-    def __init__(self, kernel: Callable[..., object], name: str, stamp: str) -> None:
-        super().__init__(kernel)
-        self._cache_file = IndexDataCacheFile(self._cache_path, name, stamp)
-
-    def _index_key(self, sig: Any, codegen: Any) -> Any:
-        return sig, codegen.magic_tuple()
+class _Cache(KernelCache, FunctionCache):
+    """Kernels on disk."""
 
 
 def _compile(kernel: Callable[..., object], name: str) -> Compiled:
     """Compile a batch kernel, or load it from the disk cache."""
     kernel.__qualname__ = name  # see envs.jit
     compiled = njit(nogil=True)(kernel)
-    compiled._cache = _SourceCache(kernel, name, stamp_of(kernel, COMPILER))
+    with noted("kept"):
+        compiled._cache = _Cache(kernel, name, stamp_of(kernel, COMPILER))
     return cast(Compiled, compiled)
 
 

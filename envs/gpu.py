@@ -9,8 +9,7 @@ from __future__ import annotations
 import functools
 import importlib.metadata
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any, cast
 
 import torch
@@ -18,7 +17,7 @@ from numba import cuda, njit
 from numba.cuda.dispatcher import CUDACache
 from torch import Tensor
 
-from .jit import Compiled, compiler_of, is_kept, stamp_of
+from .jit import Compiled, KernelCache, compiler_of, is_kept, noted, stamp_of
 from .kernels import (
     are_kept,
     make_advance_one,
@@ -161,44 +160,19 @@ def paint_source(view: int, tile: int, words: int) -> Callable[..., None]:
 COMPILER = compiler_of(__file__)
 
 
-class _SourceCache(CUDACache):
-    """Numba's disk cache, valid while nothing that a kernel is made of changes.
-
-    Without it, each process compiles a level for a minute or more. What cannot be stored or read
-    is compiled.
-    """
-
-    def __init__(self, kernel: Callable[..., object], name: str, stamp: str) -> None:
-        super().__init__(kernel)
-        make_file = type(vars(self)["_cache_file"])  # its module differs between versions
-        self._cache_file = make_file(self._cache_path, name, stamp)
+class _Cache(KernelCache, CUDACache):
+    """Kernels on disk. Without them, each process compiles a level for a minute or more."""
 
     def _index_key(self, sig: Any, codegen: Any) -> Any:
-        return sig, codegen.magic_tuple(), importlib.metadata.version("numba-cuda")
-
-    def load_overload(self, sig: Any, target_context: Any) -> Any:
-        with _noted("read"):
-            return super().load_overload(sig, target_context)
-
-    def save_overload(self, sig: Any, data: Any) -> None:
-        with _noted("kept"):
-            super().save_overload(sig, data)
-
-
-@contextmanager
-def _noted(what: str) -> Iterator[None]:
-    """Turn errors inside the block into warnings."""
-    try:
-        yield
-    except Exception as error:  # of pickle, the file system or the driver
-        warnings.warn(f"a compiled kernel cannot be {what}: {error}", stacklevel=2)
+        return *super()._index_key(sig, codegen), importlib.metadata.version("numba-cuda")
 
 
 def _compile(kernel: Callable[..., object], name: str) -> Compiled:
     """Compile a batch kernel, or load it from the disk cache."""
     kernel.__qualname__ = name = f"cuda-{name}"
     compiled = cuda.jit(kernel)
-    compiled._cache = _SourceCache(kernel, name, stamp_of(kernel, COMPILER))
+    with noted("kept"):
+        compiled._cache = _Cache(kernel, name, stamp_of(kernel, COMPILER))
     return cast(Compiled, compiled)
 
 

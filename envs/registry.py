@@ -155,7 +155,7 @@ def level(
         check_unused(id, function)
         if function not in _COMPILED:
             function.__qualname__ += f"-{id}"  # see envs.jit
-            _COMPILED[function] = cast(Compiled, compiled(function))
+            _COMPILED[function] = cast(Compiled, compiled(function, unique=True))
         added = Level(
             id=id,
             generate=_COMPILED[function],

@@ -152,7 +152,7 @@ def compile_for_rule(name: str, function: Function, arguments: tuple[str, ...]) 
     if source is not function:
         return function
     function.__qualname__ += f"-{name}"  # see envs.jit
-    return compiled(function)
+    return compiled(function, unique=True)
 
 
 def own_rules(names: Iterable[str]) -> tuple[Rule, ...]:

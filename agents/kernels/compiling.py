@@ -7,7 +7,7 @@ import hashlib
 import inspect
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
@@ -45,7 +45,8 @@ def for_both(function: Function) -> Function:
 def kernel(function: Function) -> Function:
     """Compile what `launch` runs, or load it from disk if its sources have not changed."""
     compiled = njit(nogil=True, error_model="numpy")(function)
-    compiled._cache = _SourceCache(function)
+    with suppress(RuntimeError):  # there is no folder to keep it in
+        compiled._cache = _SourceCache(function)
     return cast(Function, compiled)
 
 

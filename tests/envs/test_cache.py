@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from types import SimpleNamespace
+from enum import IntEnum
+from types import ModuleType, SimpleNamespace
 
+import numpy as np
 import pytest
 
+from envs.cpu import _compile
 from envs.jit import fingerprint
 
 WARM = "import envs; envs.make('{id}', 2, view={view}).reset(1)"
@@ -52,14 +55,29 @@ def test_levels_and_views_cached_by_two_processes_stay_apart(cache):
 FACTORY = """
 from envs import level
 from envs.cells import GOAL, LAVA
-from envs.world import set_agent, set_cell, walled
+from envs.jit import compiled
+from envs.world import set_agent, set_cell, wall_rect, walled
 
 
 def register(name, cell):
+    @compiled
+    def fill(e, x, y):
+        for i in range(e.width):
+            for j in range(e.height):
+                if i == x and j == y:
+                    set_cell(e, i, j, cell)
+                elif i + j == 77:
+                    wall_rect(e, i, j, x, y)  # so much code that it is called, not inlined
+                    set_cell(e, i + 2 * j, j - i, cell)
+
     @level(f"My-{name}-v0", size=5, max_steps=10, mission="get there")
     def room(e):
         walled(e)
         set_cell(e, 2, 1, cell)
+        for y in (1, 2):
+            fill(e, 3, y)
+        fill(e, 2, 2)
+        fill(e, 2, 3)
         set_agent(e, 1, 1, 0)
 
 
@@ -72,12 +90,13 @@ sys.path.insert(0, {folder!r})
 import envs, rooms
 for name, kind in {expected}:
     image = envs.make(f"My-{{name}}-v0", 1).reset()["image"]
-    assert image[0, 3, 5, 0] == kind, (name, image[0, 3, 5])
+    assert image[0, 3, 5, 0] == image[0, 4, 5, 0] == kind, (name, image[0, :, 5])
 """
 GOAL, LAVA = ("Goal", 8), ("Lava", 9)
 
 
 def test_levels_of_one_function_that_closes_over_their_difference_stay_apart(cache, tmp_path):
+    """So does what they call, which is not the engine's."""
     (tmp_path / "rooms.py").write_text(FACTORY)
     for expected in ([GOAL], [LAVA], [LAVA, GOAL]):
         run(AHEAD.format(folder=str(tmp_path), expected=expected), cache)
@@ -150,6 +169,47 @@ def test_a_fingerprint_tells_what_a_function_is_made_of():
     assert fingerprint(make_function(help=make_helper("e - size"), SIZE=1)) != one
 
 
+class Kind(IntEnum):
+    AHEAD = 1
+
+
+class OtherKind(IntEnum):
+    AHEAD = 2
+
+
+def module(**names):
+    made = ModuleType("consts")
+    vars(made).update(names)
+    return made
+
+
+def function(source, **names):
+    names["__name__"] = "mine"
+    exec(source, names)
+    return names["use"]
+
+
+@pytest.mark.parametrize(
+    ("source", "one", "other"),
+    [
+        ("def use(e): return [SIZE for _ in e]", {"SIZE": 1}, {"SIZE": 2}),
+        ("use = lambda e, size=START: size", {"START": 1}, {"START": 2}),
+        ("use = lambda e, *, size=START: size", {"START": 1}, {"START": 2}),
+        ("use = lambda e: Kind.AHEAD", {"Kind": Kind}, {"Kind": OtherKind}),
+        ("use = lambda e: m.SIZE", {"m": module(SIZE=1)}, {"m": module(SIZE=2)}),
+        (
+            "use = lambda e: m.help(e, 1)",
+            {"m": module(help=make_helper("e + size"))},
+            {"m": module(help=make_helper("e - size"))},
+        ),
+        ("use = lambda e: A[e]", {"A": np.arange(2)}, {"A": np.arange(2, dtype=np.uint64)}),
+    ],
+)
+def test_whatever_a_function_names_counts(source, one, other):
+    prints = [fingerprint(function(source, **names)) for names in (one, one, other)]
+    assert prints[0] == prints[1] != prints[2]
+
+
 def test_the_engines_own_functions_count_too():
     ours = [make_helper(body, "envs.world") for body in ("e + size", "e - size")]
     assert len({fingerprint(make_function(help=function, SIZE=1)) for function in ours}) == 2
@@ -185,3 +245,52 @@ def test_every_kernel_is_found_again_by_the_next_process(cache):
     assert b"advance-partial_view-7" in one
     assert b"renew-envs.levels.mazes-multi_room" in one
     assert one == other
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """The cache folder of this process during a test."""
+    monkeypatch.setattr("numba.config.CACHE_DIR", str(tmp_path))
+    return tmp_path
+
+
+def make_kernel(result):
+    def kernel(x):
+        return x + result
+
+    return kernel
+
+
+def fail(*_):
+    raise OSError("No space left on device")
+
+
+def test_a_kernel_that_could_not_be_kept_does_not_revive_the_one_before(folder, monkeypatch):
+    assert _compile(make_kernel(1), "kernel")(1) == 2
+    with monkeypatch.context() as broken:
+        broken.setattr("numba.core.caching.IndexDataCacheFile._save_data", fail)
+        with pytest.warns(UserWarning, match="No space left"):
+            assert _compile(make_kernel(2), "kernel")(1) == 3
+    assert _compile(make_kernel(2), "kernel")(1) == 3
+
+
+def test_only_the_newest_of_a_kernel_is_kept(folder):
+    for result in (1, 2, 2, 1):
+        assert _compile(make_kernel(result), "kernel")(1) == 1 + result
+        assert _compile(make_kernel(0), "kernel-of-another")(1) == 1
+        kept = sorted(file.name.rsplit("-", 1)[0] for file in folder.rglob("*.nbc"))
+        assert kept == ["kernel", "kernel-of-another"]
+
+
+def test_kernels_run_where_nothing_can_be_kept(monkeypatch):
+    monkeypatch.setattr("numba.core.caching.CacheImpl._locator_classes", [])
+    with pytest.warns(UserWarning, match="cannot be kept"):
+        assert _compile(make_kernel(1), "kernel")(1) == 2
+
+
+def test_a_damaged_kernel_is_compiled_again(folder):
+    _compile(make_kernel(1), "kernel")(1)
+    for file in folder.rglob("*.nbc"):
+        file.write_bytes(b"no kernel")
+    with pytest.warns(UserWarning, match="cannot be read"):
+        assert _compile(make_kernel(1), "kernel")(1) == 2
