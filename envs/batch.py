@@ -142,14 +142,24 @@ class Environments:
         return self._observation(image, direction)
 
     def _check_layouts(self) -> None:
-        """Refuse a level that yields no playable layout."""
-        given_up = _column(self._rows, "given_up")
-        for id, start, end in zip(self.level_ids, self._bounds, self._bounds[1:], strict=False):
-            if start < end and given_up[start:end].all():
+        """Refuse a level that yields no playable layout, or missions that it has not declared."""
+        names = ("given_up", "mission_length", "root")
+        given_up, lengths, asked = (_column(self._rows, name) for name in names)
+        for level, start, end in zip(self.levels, self._bounds, self._bounds[1:], strict=False):
+            own = slice(start, end)
+            if start < end and given_up[own].all():
                 raise ValueError(
-                    f"{id}: {MAX_ATTEMPTS} layouts were rejected in a row: does its function place "
-                    "the agent, and everything within the grid, where there is an empty cell?"
+                    f"{level.id}: {MAX_ATTEMPTS} layouts were rejected in a row: does its function "
+                    "place the agent, and everything within the grid, where there is an empty "
+                    "cell, and begin a mission of its own with say_nothing?"
                 )
+            if max(lengths[own], default=0) > level.words:
+                raise ValueError(
+                    f"{level.id}: a mission has {max(lengths[own])} words, more than the "
+                    f"{level.words} of the level"
+                )
+            if level.mission and asked[own].any():
+                raise ValueError(f"{level.id}: it asks for something beside its one mission")
 
     def _choose(self, mask: Tensor | None) -> Tensor:
         """The indices of the environments to reset."""

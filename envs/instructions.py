@@ -164,9 +164,12 @@ def is_plural(e: Record, slot: int) -> bool:
 
 @compiled
 def say(e: Record, word: int) -> None:
-    """Add one token to the mission."""
-    e.mission[e.mission_length] = word
-    e.mission_length += 1
+    """Add one token to the mission, or reject the layout if there is no room for it."""
+    if e.mission_length >= e.mission.size:
+        reject(e)
+    else:
+        e.mission[e.mission_length] = word
+        e.mission_length += 1
 
 
 @compiled

@@ -86,7 +86,8 @@ class Level:
         records["carrying"], records["held"] = EMPTY, NOTHING
         words = encode(self.mission)
         records["mission"][:, : len(words)] = words
-        records["mission_length"] = len(words)
+        # Where it is drawn there is no room for a word before `say_nothing`.
+        records["mission_length"] = len(words) if words else MAX_WORDS
 
     @property
     def function(self) -> Callable[..., object]:

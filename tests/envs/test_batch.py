@@ -12,8 +12,10 @@ import pytest
 import torch
 
 import envs
-from envs.cells import BALL, GOAL
+from envs.cells import BALL, BALL_TYPE, GOAL
 from envs.devices import find_device
+from envs.instructions import ANY, pick_up, say, say_nothing
+from envs.jit import compiled
 from envs.record import RECORD
 from envs.registry import LEVELS
 from envs.world import goal_in_corner, place_agent, put, set_agent, set_cell, walled
@@ -200,6 +202,46 @@ def test_bad_state_is_refused():
         other_mission.state = other.state
 
 
+def ask(e):
+    put(e, 3, 3, BALL)
+    pick_up(e, BALL_TYPE, ANY)
+
+
+def say_many(e):
+    say_nothing(e)
+    for word in range(80):
+        say(e, word)
+
+
+def say_without_beginning(e):
+    say(e, 1)
+
+
+@pytest.mark.parametrize(
+    ("draw", "settings", "complaint"),
+    [
+        (ask, {"words": 3}, "a mission has 4 words, more than the 3 of the level"),
+        (ask, {"mission": "pick up a ball"}, "it asks for something beside its one mission"),
+        (say_many, {"words": 72}, "1000 layouts were rejected in a row"),
+        (say_without_beginning, {"words": 6}, "1000 layouts .* begin a mission .* say_nothing"),
+    ],
+)
+def test_missions_that_a_level_has_not_declared_are_refused(draw, settings, complaint):
+    def say_more(e):
+        walled(e)
+        set_agent(e, 1, 1, 0)
+        own(e)
+
+    own = compiled(draw)
+    try:
+        envs.level("Test-Words-v0", size=5, max_steps=20, **settings)(say_more)
+        env = envs.make("Test-Words-v0", num_envs=2)
+        with pytest.raises(ValueError, match=f"Test-Words-v0: .*{complaint}"):
+            env.reset()
+    finally:
+        LEVELS.pop("Test-Words-v0")
+
+
 def test_a_level_that_leaves_the_grid_is_refused():
     def edge(e, agent, cell, thing):
         if agent:
@@ -229,7 +271,7 @@ def test_a_level_without_room_for_the_agent_is_refused_at_once(monkeypatch):
         walled(e)
         place_agent(e, 0, 0, 2, 1)
 
-    with pytest.raises(ValueError, match=r"Test-Full-v0: 1000 layouts were .* an empty cell\?"):
+    with pytest.raises(ValueError, match=r"Test-Full-v0: 1000 layouts were .* an empty cell"):
         envs.make("Test-Full-v0", num_envs=64).reset()
 
 
