@@ -163,12 +163,10 @@ class Layouts:
 
 
 def deliver(owner: weakref.ref[Layouts], order: Order, task: Future[Layout]) -> None:
-    """Pass on a finished task's layout, and give the workers the next order."""
+    """Pass on a finished or cancelled task's layout, and give the workers the next order."""
     if task.cancelled():
         order.future.cancel()
-        return
-    error = task.exception()
-    if error is None:
+    elif (error := task.exception()) is None:
         order.future.set_result(task.result())
     else:
         order.future.set_exception(error)

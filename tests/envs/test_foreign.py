@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import time
 from functools import partial
 
 import gymnasium
@@ -18,6 +19,7 @@ from minigrid.minigrid_env import MiniGridEnv
 from PIL import Image
 
 import envs
+from envs import layouts
 from envs.translation.objects import ForeignRulesError
 from envs.upstream import load
 from metarims.registry import import_file
@@ -43,6 +45,14 @@ class Vault(MiniGridEnv):
         self.place_obj(Ball("grey"))
         self.place_agent((0, 0), (4, height))
         self.mission = f"open the {color} vault"
+
+
+class Slow(Vault):
+    """Takes its time to draw."""
+
+    def _gen_grid(self, width, height):
+        time.sleep(0.05)
+        super()._gen_grid(width, height)
 
 
 class Slippery(Vault):
@@ -191,6 +201,23 @@ def test_it_mixes_with_levels_of_the_engine():
         apart = alone.step(torch.full((2,), int(action)))
         assert torch.equal(together.obs["image"][3:], apart.obs["image"])
         assert batch.missions()[3:] == alone.missions()
+
+
+def layouts_of(batch):
+    """What draws the layouts of the batch's only level."""
+    return batch._renew[0]
+
+
+def test_a_closed_batch_begins_anew(monkeypatch):
+    """Closing cancels what the workers have not begun; no cancelled layout keeps its place."""
+    monkeypatch.setattr(layouts, "TASKS_A_WORKER", 8)
+    alone = envs.make(Slow, num_envs=12, workers=0)
+    expected = alone.reset(seed=1)["image"]
+    with contextlib.closing(envs.make(Slow, num_envs=12, workers=1)) as batch:
+        batch.reset(seed=0)
+        batch.close()
+        assert layouts_of(batch)._running == 0
+        assert torch.equal(batch.reset(seed=1)["image"], expected)
 
 
 def test_its_state_can_be_saved_and_restored():
