@@ -12,7 +12,7 @@ import io
 import sys
 import threading
 import weakref
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -71,7 +71,7 @@ class Layouts:
     def __init__(self, factory: Factory, workers: int) -> None:
         self.factory, self._workers = factory, workers
         self._ahead: dict[int, Order] = {}
-        self._waiting: deque[Order] = deque()
+        self._waiting: OrderedDict[Order, None] = OrderedDict()
         self._running = 0
         self._lock = threading.RLock()
         self._pool: ProcessPoolExecutor | None = None
@@ -119,14 +119,15 @@ class Layouts:
     def _find_order(self, row: int, stream: Stream) -> Order:
         """The order made ahead if it is for this stream, else a new one; put first if waiting."""
         order = self._ahead.pop(row, None)
-        if order is None or order.stream != stream:
-            order = Order(stream)
-        elif order not in self._waiting:
-            return order
         with self._lock:
-            if order in self._waiting:
-                self._waiting.remove(order)
-            self._waiting.appendleft(order)
+            if order is not None and order.stream != stream:
+                self._waiting.pop(order, None)
+                order = None
+            if order is not None and order not in self._waiting:
+                return order
+            order = order or Order(stream)
+            self._waiting[order] = None
+            self._waiting.move_to_end(order, last=False)
         return order
 
     def _look_ahead(self, rows: Sequence[int], streams: Sequence[Stream]) -> None:
@@ -134,14 +135,15 @@ class Layouts:
         if self._workers:
             for row, stream in zip(rows, streams, strict=True):
                 self._ahead[row] = Order(stream)
-                self._waiting.append(self._ahead[row])
+                with self._lock:
+                    self._waiting[self._ahead[row]] = None
             self._feed()
 
     def _feed(self) -> None:
         """Submit orders to the workers, up to their limit."""
         with self._lock:
             while self._waiting and self._running < TASKS_A_WORKER * self._workers:
-                order = self._waiting.popleft()
+                order, _ = self._waiting.popitem(last=False)
                 try:
                     task = self._open_pool().submit(draw_in_worker, order.stream)
                 except RuntimeError as error:  # the pool broke, or Python is about to exit

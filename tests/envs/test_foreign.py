@@ -220,6 +220,14 @@ def test_a_closed_batch_begins_anew(monkeypatch):
         assert torch.equal(batch.reset(seed=1)["image"], expected)
 
 
+def test_layouts_that_nobody_needs_any_more_are_not_drawn():
+    """Those of the streams that a reset with new seeds leaves behind."""
+    with contextlib.closing(envs.make(Slow, num_envs=12, workers=1)) as batch:
+        for seed in range(4):
+            batch.reset(seed=seed)
+        assert len(layouts_of(batch)._waiting) <= 12
+
+
 def test_its_state_can_be_saved_and_restored():
     batch = envs.make(Vault, num_envs=2, workers=0)
     batch.reset(seed=0)
