@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import sys
 import threading
 import weakref
@@ -70,12 +71,18 @@ class Layouts:
 
     def __init__(self, factory: Factory, workers: int) -> None:
         self.factory, self._workers = factory, workers
+        self._env: MiniGridEnv | None = None
+        self._begin()
+        _all.add(self)
+
+    def _begin(self) -> None:
+        """Have neither workers nor orders."""
         self._ahead: dict[int, Order] = {}
         self._waiting: OrderedDict[Order, None] = OrderedDict()
         self._running = 0
         self._lock = threading.RLock()
         self._pool: ProcessPoolExecutor | None = None
-        self._env: MiniGridEnv | None = None
+        self._end: weakref.finalize[..., Layouts] | None = None
 
     def renew(self, memory: Tensor, chosen: Tensor) -> None:
         """Write the next layouts of some environments into their records.
@@ -90,13 +97,13 @@ class Layouts:
             buffer[: count * size].reshape(count, size),
             view_records(buffer, count, size),
         )
-        rows[:] = memory[chosen].cpu().numpy()
+        rows[:] = take_rows(memory, chosen)
         layouts = self._draw(chosen.tolist(), [stream_of(record) for record in records])
         for row, record, layout in zip(rows, records, layouts, strict=True):
             row[:] = 0
             row[: layout.row.size] = layout.row
             read_known_mission(record, layout.mission)
-        memory[chosen] = torch.from_numpy(rows).to(memory.device)
+        put_rows(memory, chosen, rows)
         self._look_ahead(chosen.tolist(), [stream_of(record) for record in records])
 
     def close(self) -> None:
@@ -106,6 +113,13 @@ class Layouts:
             self._ahead.clear()
             self._pool.shutdown(cancel_futures=True)
             self._pool = None
+
+    def leave_workers(self) -> None:
+        """In a forked process: leave the workers and their orders to the process that has them."""
+        if self._pool is not None and self._end is not None:
+            self._end.detach()
+            _others.append(self._pool)
+        self._begin()
 
     def _draw(self, rows: Sequence[int], streams: Sequence[Stream]) -> list[Layout]:
         """The layout for each row's stream."""
@@ -160,8 +174,21 @@ class Layouts:
                 initializer=start_worker,
                 initargs=(CloudpickleWrapper(self.factory),),
             )
-            weakref.finalize(self, self._pool.shutdown, wait=False, cancel_futures=True)
+            self._end = weakref.finalize(self, self._pool.shutdown, wait=False, cancel_futures=True)
         return self._pool
+
+
+_all: weakref.WeakSet[Layouts] = weakref.WeakSet()
+_others: list[ProcessPoolExecutor] = []  # kept: a pool's end would reach for its process's threads
+
+
+def leave_workers() -> None:
+    """In a forked process: let each `Layouts` start workers of its own when it needs them."""
+    for layouts in list(_all):
+        layouts.leave_workers()
+
+
+os.register_at_fork(after_in_child=leave_workers)
 
 
 def deliver(owner: weakref.ref[Layouts], order: Order, task: Future[Layout]) -> None:
@@ -229,6 +256,24 @@ def draw_layout(env: MiniGridEnv, stream: Stream) -> Layout:
 def stream_of(record: np.void) -> Stream:
     """The state of a record's random stream."""
     return tuple(int(record[name]) for name in STREAM)
+
+
+# On the host the two below use NumPy: PyTorch's threads do not survive a fork.
+
+
+def take_rows(memory: Tensor, chosen: Tensor) -> np.ndarray:
+    """The rows of memory, uint8 [B, size], at some indices, on the host."""
+    if memory.device.type == "cpu":
+        return memory.numpy()[chosen.numpy()]
+    return memory[chosen].cpu().numpy()
+
+
+def put_rows(memory: Tensor, chosen: Tensor, rows: np.ndarray) -> None:
+    """Write rows from the host into memory, uint8 [B, size], at some indices."""
+    if memory.device.type == "cpu":
+        memory.numpy()[chosen.numpy()] = rows
+    else:
+        memory[chosen] = torch.from_numpy(rows).to(memory.device)
 
 
 def read_known_mission(record: np.void, mission: str) -> None:

@@ -4,6 +4,7 @@ import contextlib
 import io
 import time
 from functools import partial
+from multiprocessing import get_context
 
 import gymnasium
 import minigrid  # noqa: F401
@@ -226,6 +227,27 @@ def test_layouts_that_nobody_needs_any_more_are_not_drawn():
         for seed in range(4):
             batch.reset(seed=seed)
         assert len(layouts_of(batch)._waiting) <= 12
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_forked_process_starts_workers_of_its_own():
+    with contextlib.closing(envs.make(Vault, num_envs=8, workers=1)) as batch:
+        batch.reset(seed=0)
+        context = get_context("fork")
+        ours, theirs = context.Pipe()
+        child = context.Process(target=tell_a_reset, args=(batch, theirs))
+        child.start()
+        told = ours.recv() if ours.poll(60) else None
+        child.kill()
+        child.join()
+        assert told == batch.reset(seed=1)["image"].tolist()
+
+
+def tell_a_reset(batch, listener):
+    """Reset a batch, close it, and send what was observed."""
+    with contextlib.closing(batch):
+        image = batch.reset(seed=1)["image"].tolist()
+    listener.send(image)
 
 
 def test_its_state_can_be_saved_and_restored():
