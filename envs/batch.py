@@ -21,7 +21,7 @@ from .registry import Level, find_level
 from .render import render
 from .rgb import Painter
 from .rules import ACTIONS, explain_rules, own_rules
-from .seeding import SEED_END, seed_records
+from .seeding import Seeds, seed_records, spread_seeds
 from .vision import make_full_view, make_partial_view
 from .vocabulary import WORDS, decode
 
@@ -115,9 +115,7 @@ class Environments:
         """Whether the mission is the same in all environments and episodes."""
         return not self._draws_missions and len({level.mission for level in self.levels}) == 1
 
-    def reset(
-        self, seed: int | Sequence[int | None] | None = None, mask: Tensor | None = None
-    ) -> Observation:
+    def reset(self, seed: Seeds | None = None, mask: Tensor | None = None) -> Observation:
         """Begin new episodes.
 
         Args:
@@ -174,20 +172,10 @@ class Environments:
             raise ValueError("the first reset takes no mask: it starts every environment")
         return mask.to(self.device).nonzero().squeeze(1)
 
-    def _seed_streams(self, seed: int | Sequence[int | None], chosen: Tensor) -> None:
+    def _seed_streams(self, seed: Seeds, chosen: Tensor) -> None:
         """Seed the chosen environments that have a seed."""
-        seeds = (
-            [seed + i for i in range(self.num_envs)]
-            if isinstance(seed, int | np.integer)
-            else list(seed)
-        )
-        if len(seeds) != self.num_envs:
-            raise ValueError(
-                f"expected {self.num_envs} seeds, one per environment, got {len(seeds)}"
-            )
-        if bad := [s for s in seeds if s is not None and not 0 <= s < SEED_END]:
-            raise ValueError(f"seeds must lie between 0 and 2**128 - 1, got {bad[0]}")
-        rows = {i: seeds[i] for i in chosen.tolist() if seeds[i] is not None}
+        seeds = spread_seeds(seed, self.num_envs)
+        rows = {i: s for i in chosen.tolist() if (s := seeds[i]) is not None}
         memory = self._memory.cpu()
         seed_records(view_records(memory.numpy(), self.num_envs, self._bytes), rows)
         self._memory.copy_(memory)

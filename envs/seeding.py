@@ -7,12 +7,15 @@ Sources: O'Neill (2015), "Developing a seed_seq alternative", and (2014), PCG XS
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping
+import operator
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from .rng import MULTIPLIER_HIGH, MULTIPLIER_LOW, multiply_high
+
+Seeds = int | Sequence[int | None]
 
 SEED_END = 2**128  # exclusive: what a pool of four words takes in
 _MIX_LEFT, _MIX_RIGHT = np.uint32(0xCA01F9DD), np.uint32(0x4973F715)
@@ -25,6 +28,23 @@ class _Wide(NamedTuple):
 
     high: np.ndarray
     low: np.ndarray
+
+
+def spread_seeds(seed: Seeds, count: int) -> list[int | None]:
+    """Each environment's seed as one of Python's integers, s + i for a single seed s.
+
+    Raises:
+        ValueError: too few or many seeds, or one out of range.
+    """
+    if isinstance(seed, int | np.integer):
+        seeds: list[int | None] = [int(seed) + i for i in range(count)]
+    else:
+        seeds = [None if s is None else operator.index(s) for s in seed]
+    if len(seeds) != count:
+        raise ValueError(f"expected {count} seeds, one per environment, got {len(seeds)}")
+    if bad := [s for s in seeds if s is not None and not 0 <= s < SEED_END]:
+        raise ValueError(f"seeds must lie between 0 and 2**128 - 1, got {bad[0]}")
+    return seeds
 
 
 def seed_records(records: np.ndarray, seeds: Mapping[int, int]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -119,6 +120,15 @@ def test_a_seed_each():
     again = env.reset(seed=[None, 3, None])
     assert torch.equal(again["image"][1], obs["image"][1])
     assert not torch.equal(again["image"][0], obs["image"][0])
+
+
+@pytest.mark.parametrize("kind", [np.int32, np.uint8, np.int64])
+def test_seeds_may_be_numpys(kind):
+    env = envs.make(LOCAL, num_envs=3)
+    expected = env.reset(seed=[126, 127, 128])["image"]
+    given: list[Any] = [kind(126), [kind(126), 127, kind(128)], np.arange(126, 129).astype(kind)]
+    for seed in given:
+        assert torch.equal(env.reset(seed=seed)["image"], expected)
 
 
 @pytest.mark.parametrize(
