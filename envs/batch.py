@@ -21,7 +21,7 @@ from .registry import Level, find_level
 from .render import render
 from .rgb import Painter
 from .rules import ACTIONS, explain_rules, own_rules
-from .seeding import Seeds, seed_records, spread_seeds
+from .seeding import Seeds, fill_seeds, seed_records, spread_seeds
 from .vision import make_full_view, make_partial_view
 from .vocabulary import WORDS, decode
 
@@ -120,7 +120,8 @@ class Environments:
 
         Args:
             seed: s seeds environment i with s + i; a sequence gives each environment its own, None
-                to continue that one's random stream.
+                to continue that one's random stream (at the first reset: to seed it with the
+                batch's own seed + i).
             mask: bool [B], the environments to reset (default: all, as at the first reset).
 
         Raises:
@@ -128,9 +129,11 @@ class Environments:
                 or at the first reset, a level whose function fails or yields no playable layout.
         """
         chosen = self._choose(mask)
-        seed, self._seed = self._seed if seed is None else seed, None
+        if self._seed is not None:
+            seed = fill_seeds(seed, self._seed)
         if seed is not None:
             self._seed_streams(seed, chosen)
+        self._seed = None
         image, direction = self._empty_view(self.num_envs)
         self._begin_episodes(chosen)
         if not self._begun:

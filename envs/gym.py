@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, Unpack
 
 import gymnasium
@@ -22,6 +21,7 @@ from .arrays import RENDER_MODES, Arrays, as_arrays, check_render_mode, observat
 from .batch import Environments
 from .interface import EngineOptions, Observation
 from .making import make
+from .seeding import Seeds, fill_seeds
 from .translation.environments import write_environment
 from .upstream import make_likeness
 
@@ -77,19 +77,19 @@ class GymVectorEnv(VectorEnv[Arrays, np.ndarray, np.ndarray]):
     def reset(
         self,
         *,
-        seed: int | Sequence[int | None] | None = None,
+        seed: Seeds | None = None,
         options: dict[str, Any] | None = None,
     ) -> tuple[Arrays, dict[str, Any]]:
         """Begin new episodes, everywhere or where ``options["reset_mask"]`` (bool [B]) is true.
 
-        A seed s seeds environment i with s + i; without one, the first reset draws a seed.
+        A seed s seeds environment i with s + i; where there is none, the first reset draws one.
         """
-        if seed is None and not self._seeded:
-            seed = int(self.np_random.integers(1 << 31))
-        self._seeded = True
+        if not self._seeded:
+            seed = fill_seeds(seed, int(self.np_random.integers(1 << 31)))
         chosen = (options or {}).get("reset_mask")
         mask = None if chosen is None else torch.from_numpy(check_reset_mask(chosen))
         obs = self.engine.reset(seed=seed, mask=mask)
+        self._seeded = True
         self._over = np.zeros(self.num_envs, bool) if chosen is None else self._over & ~chosen
         return as_arrays(obs, self._mission), {}
 

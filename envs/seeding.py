@@ -47,6 +47,15 @@ def spread_seeds(seed: Seeds, count: int) -> list[int | None]:
     return seeds
 
 
+def fill_seeds(seed: Seeds | None, base: int) -> Seeds:
+    """A seed for every environment: base + i for environment i where none is given."""
+    if seed is None:
+        return base
+    if isinstance(seed, int | np.integer):
+        return seed
+    return [base + i if s is None else s for i, s in enumerate(seed)]
+
+
 def seed_records(records: np.ndarray, seeds: Mapping[int, int]) -> None:
     """Seed the streams of some records, given by index, as ``gymnasium`` does.
 

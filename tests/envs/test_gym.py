@@ -217,6 +217,17 @@ def test_unseeded_environments_differ():
     assert not np.array_equal(*images)
 
 
+@pytest.mark.parametrize("seed", [[None] * 3, [None, 5, None]])
+def test_environments_without_a_seed_of_their_own_differ(seed):
+    pair: list[Any] = [ours(LOCAL) for _ in range(2)]
+    for env in pair:
+        env.reset(seed=seed)
+    first, second = (env.engine.state for env in pair)
+    for i, given in enumerate(seed):
+        assert torch.equal(first[i], second[i]) == (given is not None)
+    assert not torch.equal(first[0], first[2])
+
+
 def test_rendering():
     assert ours().render() is None
     env = ours(render_mode="rgb_array")

@@ -122,6 +122,16 @@ def test_a_seed_each():
     assert not torch.equal(again["image"][0], obs["image"][0])
 
 
+def test_the_first_reset_seeds_all():
+    """Where no seed is given, by the batch's own; also after one that was refused."""
+    env = envs.make(LOCAL, num_envs=3, seed=20)
+    with pytest.raises(ValueError, match="got -1"):
+        env.reset(seed=-1)
+    obs = env.reset(seed=[None, 4, None])
+    for i, seed in enumerate((20, 4, 22)):
+        assert torch.equal(obs["image"][i], envs.make(LOCAL, 1).reset(seed=seed)["image"][0])
+
+
 @pytest.mark.parametrize("kind", [np.int32, np.uint8, np.int64])
 def test_seeds_may_be_numpys(kind):
     env = envs.make(LOCAL, num_envs=3)
