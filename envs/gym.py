@@ -46,6 +46,7 @@ class GymVectorEnv(VectorEnv[Arrays, np.ndarray, np.ndarray]):
         autoreset_mode: NEXT_STEP or DISABLED for environments made with ``autoreset=False``
             (default: DISABLED), SAME_STEP for others.
         mission: "tokens", or "text" for a tuple of sentences.
+        draws_seed: without a seed, the first reset draws one instead of taking the engine's.
 
     Attributes:
         engine: the environments.
@@ -61,6 +62,7 @@ class GymVectorEnv(VectorEnv[Arrays, np.ndarray, np.ndarray]):
         render_mode: str | None = None,
         autoreset_mode: str | AutoresetMode | None = None,
         mission: str = "tokens",
+        draws_seed: bool = True,
     ) -> None:
         self.autoreset_mode = check_autoreset(engine, autoreset_mode)
         self.metadata = {"render_modes": RENDER_MODES, "render_fps": 10}
@@ -71,7 +73,7 @@ class GymVectorEnv(VectorEnv[Arrays, np.ndarray, np.ndarray]):
         self.single_action_space = spaces.Discrete(engine.num_actions)
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
-        self._seeded = False
+        self._draws_seed = draws_seed
         self._over = np.zeros(self.num_envs, bool)  # where the next step begins an episode
 
     def reset(
@@ -82,14 +84,15 @@ class GymVectorEnv(VectorEnv[Arrays, np.ndarray, np.ndarray]):
     ) -> tuple[Arrays, dict[str, Any]]:
         """Begin new episodes, everywhere or where ``options["reset_mask"]`` (bool [B]) is true.
 
-        A seed s seeds environment i with s + i; where there is none, the first reset draws one.
+        A seed s seeds environment i with s + i. Where there is none, the first reset takes the one
+        given to ``make_vec``, or draws one.
         """
-        if not self._seeded:
+        if self._draws_seed:
             seed = fill_seeds(seed, int(self.np_random.integers(1 << 31)))
         chosen = (options or {}).get("reset_mask")
         mask = None if chosen is None else torch.from_numpy(check_reset_mask(chosen))
         obs = self.engine.reset(seed=seed, mask=mask)
-        self._seeded = True
+        self._draws_seed = False
         self._over = np.zeros(self.num_envs, bool) if chosen is None else self._over & ~chosen
         return as_arrays(obs, self._mission), {}
 
@@ -154,18 +157,21 @@ class GymEnv(gymnasium.Env[dict[str, Any], np.int64]):
         self._in = mission
         self.observation_space = observation_space(self.engine, mission)
         self.action_space = spaces.Discrete(self.engine.num_actions)
-        self._seeded = False
+        self._draws_seed, self._begun = "seed" not in options, False
         self._likeness: MiniGridEnv | None = None
         self._alike = True
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Arrays, dict[str, Any]]:
-        """Begin a new episode; without a seed, the first reset draws one."""
+        """Begin a new episode.
+
+        Without a seed, the first reset takes the one given to ``gymnasium.make``, or draws one.
+        """
         super().reset(seed=seed)
-        if seed is None and not self._seeded:
+        if seed is None and self._draws_seed:
             seed = int(self.np_random.integers(1 << 31))
-        self._seeded = True
+        self._draws_seed, self._begun = False, True
         return self._observe(self.engine.reset(seed=seed)), {}
 
     def step(self, action: np.int64 | int) -> tuple[Arrays, float, bool, bool, dict[str, Any]]:
@@ -208,7 +214,7 @@ class GymEnv(gymnasium.Env[dict[str, Any], np.int64]):
         super().__setattr__(name, value)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_likeness": None, "_alike": not self._seeded}
+        return {**vars(self), "_likeness": None, "_alike": not self._begun}
 
     def close(self) -> None:
         """Close the window, and stop the worker processes that draw layouts, if there are any."""
@@ -232,7 +238,7 @@ def make_vector_env(
     """
     mode = AutoresetMode(autoreset_mode)
     engine = make(level, num_envs, autoreset=mode == AutoresetMode.SAME_STEP, **options)
-    return GymVectorEnv(engine, render_mode, mode, mission)
+    return GymVectorEnv(engine, render_mode, mode, mission, "seed" not in options)
 
 
 def check_autoreset(engine: Environments, asked: str | AutoresetMode | None) -> AutoresetMode:

@@ -228,6 +228,18 @@ def test_environments_without_a_seed_of_their_own_differ(seed):
     assert not torch.equal(first[0], first[2])
 
 
+@pytest.mark.parametrize("given", [None, 4])
+def test_the_seed_that_it_is_made_with_is_that_of_its_first_reset(given):
+    expected = envs.make(LOCAL, 1).reset(seed=7 if given is None else given)
+    batch, one = ours(LOCAL, 3, seed=7), gymnasium.make(f"metarims/{LOCAL}", seed=7)
+    copy = pickle.loads(pickle.dumps(batch))
+    for env in (batch, copy):
+        image = env.reset(seed=given)[0]["image"]
+        np.testing.assert_array_equal(image[0], expected["image"][0])
+    np.testing.assert_array_equal(one.reset(seed=given)[0]["image"], expected["image"][0])
+    assert not np.array_equal(batch.reset()[0]["image"], image)
+
+
 def test_rendering():
     assert ours().render() is None
     env = ours(render_mode="rgb_array")
