@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import select
 import sys
 import termios
@@ -41,7 +42,9 @@ BYTES = {
     **{b"\t": "tab", b" ": "space", b"\r": "enter", b"\n": "enter"},
     **{b"\x7f": "backspace", b"\x08": "backspace", b"\x1b": "escape"},
 }
-PATIENCE = 0.05  # seconds after which an escape does not begin another key's sequence
+ANY = re.compile(rb"\x1b(\[[0-?]*[ -/]*[@-~]|O.)")  # what any key may send (ECMA-48: CSI, SS3)
+BEGUN = re.compile(rb"\x1b(\[[0-?]*[ -/]*|O)?")  # of that, what has come so far
+PATIENCE = 0.05  # seconds to wait for the rest of what a key sends
 SIDE, TEXT_HEIGHT, LINE, WRAP = 640, 120, 22, 76  # pixels of a window, characters per line
 
 
@@ -162,7 +165,7 @@ def read_keys(descriptor: int) -> Iterator[str]:
     """The names of the keys that a terminal sends, until end of file."""
     waiting = b""
     while True:
-        if not waiting or (waiting == b"\x1b" and is_ready(descriptor)):
+        if not waiting or (BEGUN.fullmatch(waiting) and is_ready(descriptor)):
             read = os.read(descriptor, 1024)
             if not read:
                 return
@@ -170,6 +173,9 @@ def read_keys(descriptor: int) -> Iterator[str]:
             continue
         known = [keys for keys in BYTES if waiting.startswith(keys)]
         keys = max(known, key=len, default=waiting[:1])
+        if keys == b"\x1b" and (other := ANY.match(waiting)):
+            waiting = waiting[other.end() :]
+            continue
         yield BYTES.get(keys, keys.decode(errors="replace"))
         waiting = waiting[len(keys) :]
 

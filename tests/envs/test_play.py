@@ -37,6 +37,7 @@ def test_keys_are_those_of_upstreams_manual_control():
         (b"\x1b[A\x1bOC\x1b[5~w", ["up", "right", "pageup", "w"]),
         (b"\t \r\x7f", ["tab", "space", "enter", "backspace"]),
         (b"a\x1b", ["a", "escape"]),
+        (b"a\x1b[Hb\x1b[3~c\x1b[1;2Ad\x1bOPe\x1b[5;2~f", ["a", "b", "c", "d", "e", "f"]),
     ],
 )
 def test_what_a_terminal_sends_is_read_as_keys(sent, keys):
@@ -49,6 +50,18 @@ def test_what_a_terminal_sends_is_read_as_keys(sent, keys):
     assert next(got) == "left"
     os.close(writer)
     assert list(got) == []
+    os.close(reader)
+
+
+def test_what_a_key_sends_may_come_in_pieces(monkeypatch):
+    monkeypatch.setattr("envs.play.PATIENCE", 20)
+    reader, writer = os.pipe()
+    os.write(writer, b"\x1b[")
+    later = threading.Timer(0.1, os.write, (writer, b"3~w"))
+    later.start()
+    assert next(read_keys(reader)) == "w"
+    later.join()
+    os.close(writer)
     os.close(reader)
 
 
