@@ -78,7 +78,7 @@ class Environments:
         self._records = self._launcher.as_records(self._memory, num_envs, self._bytes)
         self._everyone = torch.arange(num_envs, device=device)
         self._mission = torch.zeros(num_envs, self.mission_length, dtype=torch.int16, device=device)
-        self._shown = self._mission  # what observations hold: earlier ones keep theirs
+        self._shown = self._mission.clone()  # what observations hold: earlier ones keep theirs
         self._renew = [
             level.generate
             if isinstance(level.generate, Layouts)
@@ -140,6 +140,7 @@ class Environments:
             self._check_layouts()
         self._begun = True
         self._observe(self._everyone, image, direction)
+        self._show_missions()
         return self._observation(image, direction)
 
     def _check_layouts(self) -> None:
@@ -227,6 +228,8 @@ class Environments:
             last = self._observation(*(self._launcher.copy_rows(t, kept) for t in seen))
             self._begin_episodes(ended)
             self._observe(ended, image, direction)
+        if self._draws_missions and len(idle) + len(ended):
+            self._show_missions()
         obs = self._observation(image, direction)
         terminated, truncated = ends.unbind()
         return Step(obs, reward, terminated, truncated, self.task, kept, last)
@@ -263,12 +266,10 @@ class Environments:
     def _observe(self, chosen: Tensor, image: Tensor, direction: Tensor) -> None:
         """Write observations of some environments into the batch's image, direction and mission."""
         self._launch(self._observe_kernel, len(chosen), chosen, image, direction, self._mission)
-        self._show_missions()
 
     def _show_missions(self) -> None:
-        """Make the next observations show the current missions."""
-        copy = self._launcher.copy
-        self._shown = copy(self._mission) if self._draws_missions else self._mission
+        """Make the next observations show a copy of the current missions."""
+        self._shown = self._launcher.copy(self._mission)
 
     def _shares(self, ended: Tensor) -> list[tuple[int, int]]:
         """For each level, the (start, end) of its environments among the indices."""

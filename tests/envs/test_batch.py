@@ -140,6 +140,21 @@ def test_earlier_observations_are_not_overwritten():
     assert all(torch.equal(obs[name], kept[name]) for name in obs)
 
 
+@pytest.mark.parametrize("level", [LOCAL, DOOR_KEY])
+def test_observations_are_not_the_engines_memory(level):
+    env = envs.make(level, num_envs=4)
+    first = env.reset(seed=0)["mission"].clone()
+    missions = env.missions()
+    env.reset(seed=0)["mission"].zero_()
+    env.step(torch.zeros(4, dtype=torch.int64)).obs["mission"].zero_()
+    assert env.missions() == missions
+    assert torch.equal(env.reset(seed=0)["mission"], first)
+    saved = env.state
+    env.state = saved
+    env.step(torch.zeros(4, dtype=torch.int64)).obs["mission"].zero_()
+    assert env.missions() == missions
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
