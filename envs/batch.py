@@ -46,6 +46,7 @@ class Environments:
 
     num_actions = len(ACTIONS)
 
+    @torch.inference_mode(False)  # its memory is written to outside of that mode too
     def __init__(
         self,
         levels: Sequence[Level],

@@ -66,6 +66,25 @@ def test_a_copy_goes_on_alike_and_by_itself(level, duplicate):
     assert all(torch.equal(a, b) for a, b in zip(expected, again, strict=True))
 
 
+@pytest.mark.parametrize("observation", ["symbolic", "rgb"])
+def test_a_batch_made_in_inference_mode_goes_on_outside_of_it(observation):
+    make = partial(envs.make, [DOOR_KEY, LOCAL], 4, seed=3, observation=observation, max_steps=5)
+    with torch.inference_mode():
+        env = make()
+        made = pickle.loads(pickle.dumps(env))
+    env.reset()
+    with torch.inference_mode():
+        env.reset(seed=4)
+        env.state = env.state
+        env.step(torch.zeros(4, dtype=torch.int64))
+    other = make()
+    assert torch.equal(made.reset()["image"], other.reset()["image"])
+    other.reset(seed=4)
+    other.step(torch.zeros(4, dtype=torch.int64))
+    for actions in actions_for(4, 12):
+        assert torch.equal(rows(env.step(actions)), rows(other.step(actions)))
+
+
 def test_no_step_comes_before_the_first_reset():
     with pytest.raises(ValueError, match=r"call reset\(\) before the first step\(\)"):
         envs.make(LOCAL, num_envs=2).step(torch.zeros(2, dtype=torch.int64))
