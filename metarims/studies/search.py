@@ -272,11 +272,13 @@ def open_journal(path: Path) -> JournalStorage:
     except ModuleNotFoundError:
         raise UsageError("search needs Optuna: pip install 'metarims[search]'") from None
     optuna.logging.set_verbosity(optuna.logging.ERROR)
+    path = path.resolve()  # a lock is a link to it, and is broken by the age of what it leads to
     lock = JournalFileSymlinkLock(str(path))
     with refusals(path):
+        path.touch()
         lock.acquire()
         try:
-            whole = path.read_bytes() if path.exists() else b""
+            whole = path.read_bytes()
             if whole and not whole.endswith(b"\n"):
                 os.truncate(path, whole.rfind(b"\n") + 1)
         finally:

@@ -1,8 +1,10 @@
 """Searches over runs written by hand: who runs which trial, and the results."""
 
 import pickle
+from pathlib import Path
 
 import pytest
+from optuna.storages.journal import JournalFileSymlinkLock
 
 from agents import SEARCH_SPACE
 from metarims.config import RunConfig, find_preset
@@ -10,7 +12,7 @@ from metarims.errors import UsageError
 from metarims.runs import load_run
 from metarims.settings import flatten, replace_at
 from metarims.studies.finals import make_finals
-from metarims.studies.search import JOURNAL, Studies
+from metarims.studies.search import JOURNAL, Studies, open_journal
 from metarims.studies.search_report import as_csv, as_markdown
 from metarims.studies.space import Choice, Range, check_space, read_space, space_of
 from metarims.studies.trials import flags
@@ -241,6 +243,23 @@ def test_the_journal_is_read_without_a_pickle_and_mended(tmp_path, monkeypatch):
     journal.write_bytes(b"\x80\x04K\x01." + whole)
     with pytest.raises(UsageError, match="journal cannot be read"):
         studies(tmp_path, trials=2)
+
+
+def test_locks_lead_to_the_journal_from_wherever_they_are_seen(tmp_path, monkeypatch):
+    """One that a killed worker left is broken by the age of what it leads to."""
+
+    def release(lock):
+        led.append(Path(lock._lock_file).exists())
+        let_go(lock)
+
+    led: list[bool] = []
+    let_go = JournalFileSymlinkLock.release
+    monkeypatch.setattr(JournalFileSymlinkLock, "release", release)
+    monkeypatch.chdir(tmp_path)
+    Path("search").mkdir()
+    for _ in range(2):
+        open_journal(Path("search") / JOURNAL)
+    assert led == 2 * [True]
 
 
 def test_another_search_is_not_gone_on_with(tmp_path):
