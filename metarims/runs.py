@@ -249,8 +249,10 @@ def load_run(path: str | Path) -> Run:
 
 
 def find_run(config: RunConfig) -> Run | None:
-    """The run, if it exists already and is not untrained; `UsageError` if it was begun with other
-    settings.
+    """The run, if it exists already and is not untrained.
+
+    Raises:
+        UsageError: it was begun with other settings, or was trained and has lost its checkpoints.
     """
     folder = Path(config.run.out)
     if not (folder / CONFIG).exists() or is_untrained(folder):
@@ -259,6 +261,8 @@ def find_run(config: RunConfig) -> Run | None:
     if changed := decisive_difference(run.config, config) or _other_source(run.config, config):
         path, value = changed
         raise UsageError(f"{run.path} was started with other settings: {path} is {value} there")
+    if run.last_metrics() and not run.checkpoints():
+        raise UsageError(f"{run.path} has lost its checkpoints: move it away to train it again")
     return run
 
 

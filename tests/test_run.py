@@ -624,6 +624,7 @@ def test_a_search_whose_run_fails_says_why(capsys, tmp_path):
     broken = tmp_path / "search" / "lstm" / "000" / f"{EMPTY}-1"
     broken.mkdir(parents=True)
     (broken / "config.json").write_text("{")
+    (broken / "metrics.jsonl").write_text("{}")
     line = complaint(capsys, *SEARCH, "--out", tmp_path / "search")
     assert "config.json cannot be read" in line
 
@@ -648,10 +649,9 @@ def test_seeds_are_runs_of_their_own_side_by_side_and_go_on(capsys, tmp_path, mo
     assert {k: v for k, v in rows[0].items() if k not in clock} == {
         k: v for k, v in rows[1].items() if k not in clock
     }
-    for path in (out / "seed-2" / "checkpoints").iterdir():
-        subprocess.run(["rm", "-r", path], check=True)
+    subprocess.run(["rm", "-r", out / "seed-2"], check=True)
     kept = first.read_text()
-    assert main(args) == 0  # the first is finished, the second cannot resume
+    assert main(args) == 0  # the first is finished
     assert first.read_text() == kept
     assert list((out / "seed-2" / "checkpoints").iterdir())
     line = complaint(capsys, *args, "--ppo.entropy", "0.5")
@@ -667,6 +667,32 @@ def test_seeds_are_runs_of_their_own_side_by_side_and_go_on(capsys, tmp_path, mo
     assert not none.exists()
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert "leave out --ranks and torchrun" in complaint(capsys, *args)
+
+
+@pytest.mark.parametrize("stacked", ["no", "yes"])
+def test_seeds_that_have_lost_their_checkpoints_are_left_as_they_are(
+    capsys, trained, tmp_path, stacked
+):
+    """Those that were never trained are made again, whatever lies beside their files."""
+    lost, unbegun = tmp_path / "seed-1", tmp_path / "seed-2"
+    for folder in (lost, unbegun):
+        subprocess.run(["cp", "-r", trained, folder], check=True)
+        subprocess.run(["rm", "-r", folder / "checkpoints"], check=True)
+        (folder / "notes.txt").write_text("mine")
+    (unbegun / "metrics.jsonl").unlink()
+    config = load_run(unbegun).config
+    (unbegun / "config.json").write_text(json.dumps(replace_at(config, {"seed": 2}).as_json()))
+    args = [*TRAIN, "--frames", "1", "--num-envs", "8", "--stacked", stacked]
+    several = [*args, "--seeds", "2", "--out", str(tmp_path)]
+    before = {path: path.read_bytes() for path in lost.iterdir() if path.is_file()}
+    assert main(several) == 2
+    *_, line = capsys.readouterr().err.splitlines()
+    assert line == f"run.py: {lost} has lost its checkpoints: move it away to train it again"
+    assert before.items() <= {path: path.read_bytes() for path in lost.iterdir()}.items()
+    lost.rename(tmp_path / "away")
+    assert main(several) == 0
+    assert load_run(unbegun).checkpoints()
+    assert (unbegun / "notes.txt").read_text() == "mine"
 
 
 @pytest.mark.parametrize("stacked", ["no", "yes"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -164,11 +163,10 @@ def train_one(
     if is_finished(config):
         return finished_before(config)
     with tempfile.TemporaryDirectory() as folder:
-        if run is not None and run.checkpoints():
+        if run is not None:
             asked = resume_flags(config.run.frames, config.run.until, config.run.device)
             task = ["resume", str(out), *asked]
         else:
-            _clear(out)
             file = Path(folder) / CONFIG
             write_json(file, config.as_json())
             task = ["train", "--config", str(file)]
@@ -236,10 +234,3 @@ def _communicate(process: subprocess.Popen[str], stopped: Callable[[], bool]) ->
             if stopped() and not told:
                 process.terminate()
                 told = True
-
-
-def _clear(out: Path) -> None:
-    """Remove what a run left behind that ended before its first checkpoint."""
-    if (out / CONFIG).exists():
-        with load_run(out).held():  # refuses what is not a run, or is being trained
-            shutil.rmtree(out)
