@@ -37,8 +37,11 @@ def train_all(
         configs: the runs'.
 
     Raises:
-        UsageError: one of them failed; the message has its last line.
+        UsageError: one of them cannot go on as its configuration asks, or some have failed and the
+            others are done; the message has the last line of each.
     """
+    for config in configs:
+        find_run(config)
     with workers(jobs) as (pool, stop):
         work = partial(train_one, program, imported, stop.is_set)
         overview = _overviewer(configs)
@@ -61,7 +64,7 @@ def evaluate_all(
         wanted: by JSON file for the results, a run and the flags for `evaluate`.
 
     Raises:
-        UsageError: one of them failed; the message has its last line.
+        UsageError: some have failed and the others are done; the message has the last line of each.
     """
     missing = [file for file in wanted if not file.exists()]
     with workers(jobs) as (pool, stop):
@@ -98,16 +101,32 @@ def _evaluate(
 
 
 def _watch(waiting: Sequence[Future[str]], overview: Callable[[set[int]], str]) -> None:
-    """Show progress until all are done, given those that have ended; prints a line for each."""
-    ended = set[int]()
+    """Show progress until all are done, given those that have ended; prints a line for each.
+
+    Raises:
+        UsageError: some have failed; the message names them all.
+    """
+    ended, faults = set[int](), list[str]()
     with status_line() as status:
         while len(ended) < len(waiting):
             time.sleep(GLANCE)
             for number, each in enumerate(waiting):
                 if each.done() and number not in ended:
                     ended.add(number)
-                    status.say(f"{len(ended)}/{len(waiting)}  {each.result()}")
+                    line, failed = _outcome(each)
+                    faults += [line] if failed else []
+                    status.say(f"{len(ended)}/{len(waiting)}  {line}")
             status.show(lambda: overview(ended))
+    if faults:
+        raise UsageError("; ".join(faults))
+
+
+def _outcome(done: Future[str]) -> tuple[str, bool]:
+    """The line on what was done, and whether it says why that failed."""
+    try:
+        return done.result(), False
+    except UsageError as error:
+        return str(error), True
 
 
 def _overviewer(configs: Sequence[RunConfig]) -> Callable[[set[int]], str]:
@@ -207,7 +226,10 @@ def _call(
     output, errors = _communicate(process, stopped)
     if process.returncode:
         last = (errors.strip() or "it was killed").splitlines()[-1]
-        raise UsageError(f"{about}: {last.removeprefix(f'{program.name}: ')}")
+        said = last.removeprefix(f"{program.name}: ")
+        raise UsageError(
+            said if said.startswith((f"{about}: ", f"{about} ")) else f"{about}: {said}"
+        )
     return output
 
 
@@ -222,6 +244,11 @@ def is_finished(config: RunConfig) -> bool:
     if not saved or int(saved[-1]) != row.get("frames"):
         return False
     return row["frames"] >= config.run.frames or has_learnt(row, config.run.until)
+
+
+def is_lost(config: RunConfig) -> bool:
+    """Whether a run has given up because its gradients were not finite."""
+    return last_row(config).get("train/nonfinite", 0) == 1 and not is_finished(config)
 
 
 def _communicate(process: subprocess.Popen[str], stopped: Callable[[], bool]) -> tuple[str, str]:

@@ -8,7 +8,10 @@ from .finals import Finalist, Finals
 from .search import Point, Studies
 from .trials import as_score, flags
 
-NONE_BEST = "No episode has counted in these runs, so none of the settings is the best."
+NONE_BEST = (
+    "In these runs no episode has counted or no gradient was finite, so none of the settings is "
+    "the best."
+)
 
 
 def as_markdown(search: Studies, finals: Finals) -> str:

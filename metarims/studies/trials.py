@@ -10,7 +10,7 @@ from ..errors import UsageError
 from ..runs import load_run
 from ..settings import Leaf, flatten
 from .curves import read_curve
-from .jobs import last_row
+from .jobs import is_lost, last_row
 from .space import Choice, Range
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ class Measurement:
         try:
             finish(config, lambda: stopped() or self._is_behind(config, number, before))
         except UsageError:
-            if not self._lags and not last_row(config).get("train/nonfinite", 0) == 1:
+            if not self._lags and not is_lost(config):
                 raise
             return False
         self._note(config, number, before)

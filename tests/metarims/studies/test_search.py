@@ -154,6 +154,32 @@ def test_nothing_is_best_where_no_episode_has_counted(tmp_path):
     assert table.splitlines()[1].startswith("lstm,0,False,200,,,")
 
 
+@pytest.mark.parametrize("nonfinite", [1.0, 0.0])
+def test_a_finalist_without_finite_gradients_is_not_measured(tmp_path, nonfinite):
+    """For any other reason to fail there is no report."""
+
+    def train_all(configs):
+        for config in configs:
+            Trainer()(config, never)
+            run = load_run(config.run.out)
+            if "001" in config.run.out:  # a finished run has a checkpoint
+                (run.path / "checkpoints" / f"{FRAMES:012}").mkdir(parents=True)
+            else:
+                row = {"rollout/episodes": 11.0, "train/nonfinite": nonfinite}
+                run.write_metrics({"frames": FRAMES + 10.0} | row)
+        raise UsageError("some have failed")
+
+    search = studies(tmp_path, trials=2, pruner="none")
+    list(search.work(Trainer(), never))
+    defaults, other = search.points("lstm")
+    if nonfinite:
+        found = make_finals(search, 1, 1, train_all)["lstm"]
+        assert [(each.point, each.measured) for each in found] == [(other, True), (defaults, False)]
+    else:
+        with pytest.raises(UsageError, match="some have failed"):
+            make_finals(search, 1, 1, train_all)
+
+
 def test_a_search_goes_on_and_may_have_more_trials(tmp_path):
     train = Trainer()
     list(studies(tmp_path, trials=2).work(train, never))
