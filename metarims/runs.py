@@ -34,7 +34,7 @@ from .files import (
     write_text,
 )
 from .protocols import Agent
-from .settings import Json, Leaf, differences, flatten
+from .settings import Json, Leaf, differences, flatten, replace_at
 
 Row = dict[str, float]
 
@@ -42,6 +42,7 @@ TAIL = 1 << 16  # bytes that hold several lines of metrics
 CONFIG, METRICS, CHECKPOINTS = "config.json", "metrics.jsonl", "checkpoints"
 EVENTS = "events.out.tfevents.*"  # TensorBoard's
 LOCK = ".lock"  # a file, as some network file systems cannot lock folders
+PLANS = ("frames", "until")  # settings that may change when a run goes on, and are then recorded
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,13 @@ class Run:
                 left.unlink(missing_ok=True)
             if (self.path / CHECKPOINTS).exists():
                 shutil.rmtree(self.path / CHECKPOINTS)
+
+    def record_plans(self) -> None:
+        """Write to config.json what may change when a run goes on, and has changed."""
+        known, asked = read_config(self.path / CONFIG), flatten(self.config)
+        own = replace_at(known, {path: asked[path] for path in PLANS})
+        if own != known:
+            write_json(self.path / CONFIG, own.as_json())
 
     def write_metrics(self, row: Row) -> None:
         """Append one line to metrics.jsonl."""

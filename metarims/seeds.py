@@ -132,7 +132,11 @@ def train_stacked(
         stack = Stack(trainings, env)
         runs = []
         for member, known, training in zip(members, there, trainings, strict=True):
-            run = known or holding.enter_context(create_run(member.config))
+            if known is None:
+                run = holding.enter_context(create_run(member.config))
+            else:
+                run = replace(known, config=member.config)
+                run.record_plans()
             _stand_at(run, training)
             runs.append(run)
         return _go_on(stack, runs, members[0].config, onlookers)

@@ -25,7 +25,7 @@ from .monitor import NOBODY, Monitor, Onlookers, ProgressLine
 from .protocols import Agent, Demonstrations, Environment
 from .rollout import Cursor, begin
 from .runs import Row, Run, check_like, create_run, load_run, put_parameters
-from .settings import Leaf, flatten
+from .settings import Leaf, flatten, replace_at
 from .stopping import Stopped, noting
 from .tally import Tally, with_tasks
 from .teacher import Teacher
@@ -245,7 +245,7 @@ def train(
     training = from_the_start(config, env, agent, shown)
     with _created(config) as run:
         keep(run, training)
-        return _go_on(run, training, config.run.frames, onlookers)
+        return _go_on(run, training, onlookers)
 
 
 def from_the_start(
@@ -298,13 +298,16 @@ def resume(
     frames: int | None = None,
 ) -> Summary:
     """Continue a run from its newest whole checkpoint, to `frames` or as planned; one that was cut
-    off before its first checkpoint starts again.
+    off before its first checkpoint starts again. Its configuration then is that of a run that was
+    planned so.
 
     On the CPU the result equals the uninterrupted run's bit for bit.
 
     Raises:
         UsageError: there is no whole checkpoint, or it is of another agent.
     """
+    planned = replace_at(run.config, {"frames": frames or run.config.run.frames})
+    run = replace(run, config=planned)
     with _held(run):
         if run.has_begun():
             training = Training(run.config, env, agent, shown)
@@ -314,8 +317,9 @@ def resume(
             training = from_the_start(run.config, env, agent, shown)
             keep(run, training)
         if ranks.rank() == 0:
+            run.record_plans()
             run.forget_metrics_after(training.tally.frames, training.tally.iterations)
-        return _go_on(run, training, frames or run.config.run.frames, onlookers)
+        return _go_on(run, training, onlookers)
 
 
 def _grown(moment: Tensor, parameter: Tensor) -> Tensor:
@@ -328,12 +332,12 @@ def _grown(moment: Tensor, parameter: Tensor) -> Tensor:
     return grown
 
 
-def _go_on(run: Run, training: Training, frames: int, onlookers: Onlookers) -> Summary:
+def _go_on(run: Run, training: Training, onlookers: Onlookers) -> Summary:
     """Train, with rank 0 saving and showing progress.
 
     On a signal, the current iteration is completed and saved, and `Stopped` raised.
     """
-    begun_at = training.tally.frames
+    begun_at, frames = training.tally.frames, run.config.run.frames
     clock = Clock(begun_at, run.config.run.checkpoint_frames)
     with noting() as told, _shown(run, training.agent, begun_at, frames, onlookers) as report:
         done = training.is_done(frames)

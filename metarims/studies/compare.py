@@ -52,9 +52,10 @@ def compare(runs: Iterable[Run], target: float = TARGET) -> list[Comparison]:
         target: success rate to report the frames to.
     """
     groups = {key: [read_curve(run, target) for run in alike] for key, alike in group(runs).items()}
-    ends: dict[str, float] = {}  # frames that all runs of a level have
+    known: dict[str, list[Curve]] = {}  # by level
     for (level, *_), curves in groups.items():
-        ends[level] = min([ends.get(level, math.inf), *(curve.end for curve in curves)])
+        known.setdefault(level, []).extend(curves)
+    ends = {level: _end_of_all(curves) for level, curves in known.items()}
     rows = [_summarise(key, curves, ends[key[0]]) for key, curves in groups.items()]
     return sorted(rows, key=lambda row: (row.env, math.isnan(row.area), -row.area))
 
@@ -124,6 +125,13 @@ def note_differences(runs: Iterable[Run]) -> None:
             frames = set.union(*known)
             span = f"from {min(frames):,.0f} to {max(frames):,.0f}"
             note(f"{level}: agents were trained for different lengths, {span} frames")
+
+
+def _end_of_all(curves: Iterable[Curve]) -> float:
+    """How far all of some runs are known, in frames; those that have learnt go on as they ended."""
+    curves = list(curves)
+    cut = [curve.end for curve in curves if not curve.learnt]
+    return min(cut) if cut else max(curve.end for curve in curves)
 
 
 def _lengths(runs: Iterable[Run]) -> set[float]:

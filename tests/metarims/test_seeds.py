@@ -153,6 +153,7 @@ def test_interrupted_and_called_again_they_go_on(tmp_path):
     for seed in SEEDS:
         whole, halves = (load_run(tmp_path / name / f"seed-{seed}") for name in ("whole", "halves"))
         assert_alike(halves, whole)
+        assert halves.config.run.frames == whole.config.run.frames
 
 
 def test_a_run_of_a_stack_goes_on_alone(tmp_path):

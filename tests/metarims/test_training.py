@@ -61,6 +61,22 @@ def test_a_resumed_run_equals_the_uninterrupted_one_bit_for_bit(tmp_path, preset
     assert rows(tmp_path / "whole") == rows(tmp_path / "halves")
 
 
+def test_a_run_that_goes_on_further_is_as_one_that_was_planned_so(tmp_path):
+    train(tmp_path / "whole", iterations=3)
+    train(tmp_path / "further", iterations=1)
+    resume(tmp_path / "further", frames=3 * ITERATION)
+    whole, further = (metarims.load_run(tmp_path / name) for name in ("whole", "further"))
+    own = {"out": further.config.run.out}
+    assert further.config == replace_at(whole.config, own)
+    assert further.load().config == further.config.as_json()
+    run = replace(further, config=replace_at(further.config, {"until": 1.0, "device": "cuda:7"}))
+    metarims.resume(run, Contexts(8), agent_of(run.config))
+    assert metarims.load_run(run.path).config == replace_at(further.config, {"until": 1.0})
+    with run.held(), pytest.raises(UsageError, match="is being trained by another process"):
+        resume(tmp_path / "further", frames=9 * ITERATION)
+    assert metarims.load_run(run.path).config.run.frames == 3 * ITERATION
+
+
 def test_runs_and_evaluations_draw_layouts_of_their_own(tmp_path):
     """Of a run's environments none has the seed of another run's, nor of an evaluation's."""
     begun = []

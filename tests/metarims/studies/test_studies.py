@@ -133,6 +133,17 @@ def test_runs_are_grouped_by_settings_and_sorted(tmp_path):
     assert over.endswith("have: the first 200 of Level-v0, the first 300 of Other-v0.")
 
 
+def test_runs_that_have_learnt_go_on_as_far_as_the_others(tmp_path):
+    until = {"until": 0.9, "frames": 300}
+    learnt = make_run(tmp_path / "a", [0.9], **until)
+    later = make_run(tmp_path / "b", [0.5, 0.9], "rims", **until | {"frames": 500})
+    assert [row.frames for row in compare([learnt, later])] == [500, 500]
+    missed = make_run(tmp_path / "c", [0.5] * 4, "rims", seed=2, **until | {"frames": 400})
+    best, other = compare([learnt, later, missed])
+    assert best.area == pytest.approx((0.45 + 3 * 0.9) / 4)
+    assert (best.frames, other.frames, other.seeds) == (400, 400, 2)
+
+
 def test_columns_of_a_comparison_are_as_wide_as_what_they_hold(tmp_path):
     runs = [
         make_run(tmp_path / "a", [0.5], env=("MiniGrid-DoorKey-5x5-v0", "BabyAI-GoToObj-v0")),
