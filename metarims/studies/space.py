@@ -10,7 +10,7 @@ from ..config import RunConfig
 from ..errors import UsageError, check_choice
 from ..settings import Leaf, flatten, replace_at
 
-DIGITS = 2  # significant digits of values drawn from a range
+DIGITS = 2  # significant digits of values drawn from a range, or of its width if that is less
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,11 @@ class Range:
         return isinstance(leaf, int | float) and self.low <= leaf <= self.high
 
     def rounded(self, drawn: float) -> float:
-        """A drawn value as trained with and reported."""
-        return drawn if self.is_whole else float(f"{drawn:.{DIGITS}g}")
+        """A drawn value as trained with and reported, within the range."""
+        if self.is_whole:
+            return drawn
+        least = math.floor(math.log10(min(drawn, self.high - self.low)))
+        return float(min(max(round(drawn, DIGITS - 1 - least), self.low), self.high))
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,20 @@ def test_a_space_is_read_from_words():
     }
     assert read_space(["x=true,2,0.5"])["x"] == Choice((True, 2, 0.5))
     assert [Range(1, 4).is_whole, Range(0.1, 4).is_whole] == [True, False]
-    assert Range(1e-4, 1e-2).rounded(0.0012345) == 0.0012
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "drawn", "rounded"),
+    [
+        (1e-4, 1e-2, 0.0012345, 0.0012),
+        (0.95, 0.998, 0.9966, 0.997),
+        (0.95, 0.998, 0.99799, 0.998),
+        (0.1234, 0.5, 0.1235, 0.1234),
+        (10.0, 200.0, 153.2, 150.0),
+    ],
+)
+def test_values_are_rounded_within_their_range(low, high, drawn, rounded):
+    assert Range(low, high).rounded(drawn) == rounded
 
 
 @pytest.mark.parametrize("word", ["x", "x=", "=1,2", "x=a..b", "x=2..1", "x=0..1"])
