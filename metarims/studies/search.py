@@ -125,10 +125,15 @@ class Studies:
         return [self._point(name, trial) for trial in self._study(name).get_trials(states=states)]
 
     def finalists(self, name: str, count: int) -> list[Point]:
-        """The defaults, and the best of the other trials that were not stopped early."""
+        """The defaults, and the best of the other trials that were not stopped early, each with
+        settings of its own.
+        """
         defaults, *others = self.points(name)
-        whole = [point for point in others if not point.pruned]
-        return [defaults, *sorted(whole, key=lambda point: -point.score)[:count]]
+        found = [defaults]
+        for point in sorted(others, key=lambda point: -point.score):
+            if not point.pruned and all(point.settings != known.settings for known in found):
+                found.append(point)
+        return found[: 1 + count]
 
     def missing(self) -> int:
         """Number of trials that have not ended yet."""

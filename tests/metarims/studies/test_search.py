@@ -167,6 +167,20 @@ def test_nothing_is_best_where_no_episode_has_counted(tmp_path):
     assert table.splitlines()[1].startswith("lstm,0,False,200,,,")
 
 
+def test_finalists_have_settings_of_their_own(tmp_path):
+    """Where few values are left to draw, settings come again, the defaults' too."""
+    default = find_preset("lstm").loops.fast.epochs
+    space = {"fast.epochs": Choice((default, default + 1))}
+    search = Studies(tmp_path, presets("lstm"), space, 8, "random", "none")
+    list(search.work(Trainer(lambda config: 0.5), never))
+    drawn = [point.settings for point in search.points("lstm")[1:]]
+    assert drawn.count({}) > 0 < drawn.count({"fast.epochs": default + 1})
+    defaults, other = search.finalists("lstm", 9)
+    assert (defaults.number, defaults.settings) == (0, {})
+    assert other.settings == {"fast.epochs": default + 1}
+    assert search.finalists("lstm", 1) == [defaults, other]
+
+
 @pytest.mark.parametrize("nonfinite", [1.0, 0.0])
 def test_a_finalist_without_finite_gradients_is_not_measured(tmp_path, nonfinite):
     """For any other reason to fail there is no report."""
