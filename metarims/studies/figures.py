@@ -32,13 +32,13 @@ from .analysis import (
 from .compare import agent_of
 from .curves import Curve, read_curve
 from .looks import (
-    PARTS,
     Look,
     add_legend,
     counted_looks,
     fitted,
     looks,
     marker,
+    parts_of,
     shared_ends,
     without,
 )
@@ -221,7 +221,7 @@ def draw_matrix(rows: Matrix, what: str, path: Path) -> None:
         for level, off in [_split(column)]
     ]
     shared, shown = looks(agent for _, agent in rows)
-    names = {agent: PARTS.sub("\n", look.name) for agent, look in shown.items()}
+    names = {agent: "\n".join(parts_of(look.name)) for agent, look in shown.items()}
     groups: dict[str, dict[str, Mapping[str, Number]]] = {}
     for (learnt, agent), cells in rows.items():
         groups.setdefault(learnt, {})[agent] = cells

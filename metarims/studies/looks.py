@@ -56,11 +56,22 @@ class Look:
     line: str
 
 
+def parts_of(label: str) -> list[str]:
+    """An agent's preset, its settings and its start; what is in parentheses is not taken apart."""
+    parts: list[str] = []
+    for part in PARTS.split(label):
+        if parts and parts[-1].count("(") > parts[-1].count(")"):
+            parts[-1] += f" {part}"
+        else:
+            parts.append(part)
+    return parts
+
+
 def looks(labels: Iterable[str]) -> tuple[str, dict[str, Look]]:
     """The settings that all agents of a figure share, and how each is shown, by its label, named
     without these. A colour says which agent, a line that is not whole what it began from.
     """
-    parts = {label: PARTS.split(label) for label in labels}
+    parts = {label: parts_of(label) for label in labels}
     shared = set.intersection(*({*own[1:]} for own in parts.values())) if parts else set()
     common = " ".join(part for part in next(iter(parts.values()), []) if part in shared)
     named = {

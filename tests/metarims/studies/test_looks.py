@@ -106,6 +106,13 @@ def test_settings_are_told_apart_even_with_spaces_in_them():
         "rims eval.env=('A', 'B') ppo.clip=0.1",
         "rims eval.env=('A', 'C')",
     ]
+    start = "from X (fast.groups=('a', 'b') ppo.clip={}) from Y"
+    labels = [f"rims ppo.clip=0.1 {start.format(clip)}" for clip in (0.1, 0.2)]
+    shared, shown = looks(labels)
+    assert shared == "ppo.clip=0.1 from Y"
+    assert [shown[label].name for label in labels] == [
+        f"rims from X (fast.groups=('a', 'b') ppo.clip={clip})" for clip in (0.1, 0.2)
+    ]
     shared, shown = looks(["lstm from X", "lstm from scratch", "lstm"])
     assert (shared, len({look.color for look in shown.values()})) == ("", 1)
     assert [look.line for look in shown.values()] == ["--", "-", "-"]
