@@ -212,11 +212,14 @@ def check_out_for_several(config: RunConfig) -> None:
 
 @contextmanager
 def create_run(config: RunConfig) -> Iterator[Run]:
-    """Make the run's folder, in place of an untrained run's; held within, as by `Run.held`.
+    """Make the run's folder, in place of an untrained run's; held within, as by `Run.held`. What
+    it starts from is named as from anywhere.
 
     Raises:
         UsageError: as `check_out`, or another process is training there.
     """
+    origin = config.run.origin and str(Path(config.run.origin).resolve())
+    config = replace_at(config, {"from": origin})
     run = Run(make_folder(check_out(config)), config)
     with run.held():
         check_out(config)  # another process may have trained, meanwhile

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -18,6 +20,7 @@ from ..tables import markdown_table, plain_table
 from ..tally import has_learnt
 from .curves import TARGET, Curve, read_curve
 
+PARTS = re.compile(r" (?=from |[\w.]+=)")  # between an agent's preset, its settings and its start
 PASSED_OVER = (*OF_NO_MATTER, "env", "from", "until", "seed")
 
 
@@ -78,13 +81,13 @@ def changed_settings(run: Run) -> str:
 
 def start_of(run: Run) -> str:
     """The levels of the run that it started from, with that one's changed settings if they are
-    others, and so on to the first; or "".
+    others, and so on to the first; or "". A run that is gone is told by its folder.
     """
     parts, seen = [], {run.path.resolve()}
     while run.config.run.origin:
         before = _run_at(run.config.run.origin)
         if before is None or before.path.resolve() in seen:  # gone, or trained anew from this one
-            parts.append("from another run")
+            parts.append(f"from another run ({_family(run)})")
             break
         theirs = changed_settings(before)
         own = f" ({theirs or 'defaults'})" if theirs != changed_settings(run) else ""
@@ -92,6 +95,12 @@ def start_of(run: Run) -> str:
         seen.add(before.path.resolve())
         run = before
     return " ".join(parts)
+
+
+def _family(run: Run) -> Path:
+    """The folder of the run that it started from, or of all seeds' if that had this one's."""
+    origin = Path(run.config.run.origin)
+    return origin.parent if origin.name == f"seed-{run.config.run.seed}" else origin
 
 
 def kind_of(run: Run) -> str:
@@ -102,6 +111,17 @@ def kind_of(run: Run) -> str:
 def agent_of(run: Run) -> str:
     """A run's preset, with the settings it changed and what it started from."""
     return f"{kind_of(run)} {start_of(run)}".strip()
+
+
+def parts_of(label: str) -> list[str]:
+    """An agent's preset, its settings and its start; what is in parentheses is not taken apart."""
+    parts: list[str] = []
+    for part in PARTS.split(label):
+        if parts and parts[-1].count("(") > parts[-1].count(")"):
+            parts[-1] += f" {part}"
+        else:
+            parts.append(part)
+    return parts
 
 
 def note_differences(runs: Iterable[Run]) -> None:

@@ -29,7 +29,7 @@ from .analysis import (
     find_levels,
     value_before_success,
 )
-from .compare import agent_of
+from .compare import agent_of, parts_of
 from .curves import Curve, read_curve
 from .looks import (
     Look,
@@ -38,7 +38,6 @@ from .looks import (
     fitted,
     looks,
     marker,
-    parts_of,
     shared_ends,
     without,
 )

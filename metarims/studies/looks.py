@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 from zlib import crc32
 
 from ..registry import names
+from .compare import parts_of
 from .onward import SCRATCH
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-PARTS = re.compile(r" (?=from |[\w.]+=)")  # between an agent's preset, its settings and its start
 WORDS = re.compile(r"(?=-)|(?<=-)|(?<=[a-z])(?=[A-Z])")  # of a level's id, each dash one
 LINES = ("-", "--", ":", "-.")
 LETTER = 0.095  # inches, of a title
@@ -54,17 +54,6 @@ class Look:
     name: str
     color: str
     line: str
-
-
-def parts_of(label: str) -> list[str]:
-    """An agent's preset, its settings and its start; what is in parentheses is not taken apart."""
-    parts: list[str] = []
-    for part in PARTS.split(label):
-        if parts and parts[-1].count("(") > parts[-1].count(")"):
-            parts[-1] += f" {part}"
-        else:
-            parts.append(part)
-    return parts
 
 
 def looks(labels: Iterable[str]) -> tuple[str, dict[str, Look]]:

@@ -6,7 +6,6 @@ import hashlib
 import itertools
 import json
 import math
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
@@ -25,7 +24,7 @@ from ..statistics import (
     performance_profile,
 )
 from ..tables import csv_table, markdown_table
-from .compare import kind_of, start_of
+from .compare import kind_of, parts_of, start_of
 
 ALL = "all"  # levels together
 THRESHOLDS = np.linspace(0, 1, 51)  # of a performance profile
@@ -64,7 +63,8 @@ class Score:
     @property
     def learnt(self) -> str:
         """The levels that it learnt, in their order."""
-        return THEN.join([*re.split(r"(?:^| )from ", self.start)[:0:-1], self.source])
+        starts = parts_of(self.start) if self.start else []
+        return THEN.join([*(part.removeprefix("from ") for part in reversed(starts)), self.source])
 
     @property
     def label(self) -> str:

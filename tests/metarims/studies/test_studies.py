@@ -1,5 +1,6 @@
 """Comparisons of runs written by hand."""
 
+import itertools
 import math
 import shutil
 from pathlib import Path
@@ -10,6 +11,7 @@ import agents.presets  # noqa: F401  # runs name them
 from metarims.commands.plot import names_apart
 from metarims.config import find_preset
 from metarims.errors import UsageError, note
+from metarims.runs import find_run
 from metarims.settings import replace_at
 from metarims.studies.compare import (
     compare,
@@ -64,12 +66,37 @@ def test_where_a_run_started_from_back_to_the_first(tmp_path):
             make_run(tmp_path / "e", [1.0], **{"from": str(second.path), "ppo.entropy": 0.5}),
             "from B-v0 (defaults) from A-v0",
         ),
-        (make_run(tmp_path / "f", [1.0], **{"from": str(tmp_path / "g")}), "from another run"),
+        (
+            make_run(tmp_path / "f", [1.0], **{"from": str(tmp_path / "g")}),
+            f"from another run ({tmp_path}/g)",
+        ),
     ):
         assert start_of(run) == expected
     shutil.rmtree(first.path)
     first = make_run(tmp_path / "first", [1.0], env=("A-v0",), **{"from": str(second.path)})
-    assert start_of(second) == "from A-v0 from another run"
+    assert start_of(second) == f"from A-v0 from another run ({second.path})"
+
+
+def test_runs_that_started_from_others_that_are_gone_stay_apart(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name, seed in itertools.product(("one", "other"), (1, 2)):
+        make_run(tmp_path / name / f"seed-{seed}", [1.0], seed=seed)
+    runs = [
+        make_run(tmp_path / f"{name}-{seed}", [1.0], seed=seed, **{"from": f"{name}/seed-{seed}"})
+        for name, seed in itertools.product(("one", "other"), (1, 2))
+    ]
+    (runs[0].path / "checkpoints" / f"{100:012}").mkdir(parents=True)
+    assert find_run(replace_at(runs[0].config, {"from": "one/seed-1"}))  # asked for as before
+    with pytest.raises(UsageError, match=r"from is .*one/seed-1 there"):
+        find_run(replace_at(runs[0].config, {"from": "other/seed-1"}))
+    monkeypatch.chdir("/")
+    assert [start_of(run) for run in runs] == 4 * ["from Level-v0"]
+    for name in ("one", "other"):
+        shutil.rmtree(tmp_path / name)
+    rows = compare(runs)
+    assert {(row.settings, row.seeds) for row in rows} == {
+        (f"from another run ({tmp_path / name})", 2) for name in ("one", "other")
+    }
 
 
 def test_figures_of_several_runs_have_folders_apart(tmp_path):

@@ -84,9 +84,9 @@ def test_runs_that_differ_in_agent_and_start_are_not_compared():
 def test_levels_learnt_are_told_in_their_order():
     one, *_ = scores("a", 0.1)
     assert one.learnt == "Small"
-    start = "from Tiny+Odd from Wee (defaults) from another run"
+    start = "from Tiny+Odd from Wee (defaults) from another run (a/C from B)"
     assert replace(one, start=start).learnt == (
-        "another run, then Wee (defaults), then Tiny+Odd, then Small"
+        "another run (a/C from B), then Wee (defaults), then Tiny+Odd, then Small"
     )
     table = as_markdown([*scores("a", 0.1), *scores("a", 0.3, start="from Tiny")])
     assert "| Tiny, then Small | a | 30.0 | 15.0 | 22.5 |" in table
