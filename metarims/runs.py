@@ -42,7 +42,10 @@ TAIL = 1 << 16  # bytes that hold several lines of metrics
 CONFIG, METRICS, CHECKPOINTS = "config.json", "metrics.jsonl", "checkpoints"
 EVENTS = "events.out.tfevents.*"  # TensorBoard's
 LOCK = ".lock"  # a file, as some network file systems cannot lock folders
-PLANS = ("frames", "until")  # settings that may change when a run goes on, and are then recorded
+# Settings that may change when a run goes on, and are then recorded; the latter unless it is asked
+# for without evaluations.
+PLANS = ("frames", "until", "checkpoint_frames", "pictures")
+EVALUATIONS = ("eval.env", "eval.every", "eval.episodes")
 
 
 @dataclass(frozen=True)
@@ -112,7 +115,8 @@ class Run:
     def record_plans(self) -> None:
         """Write to config.json what may change when a run goes on, and has changed."""
         known, asked = read_config(self.path / CONFIG), flatten(self.config)
-        own = replace_at(known, {path: asked[path] for path in PLANS})
+        paths = (*PLANS, *(EVALUATIONS if asked["eval.env"] else ()))
+        own = replace_at(known, {path: asked[path] for path in paths})
         if own != known:
             write_json(self.path / CONFIG, own.as_json())
 

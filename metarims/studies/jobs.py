@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -183,8 +184,9 @@ def train_one(
         return finished_before(config)
     with tempfile.TemporaryDirectory() as folder:
         if run is not None:
-            asked = resume_flags(config.run.frames, config.run.until, config.run.device)
-            task = ["resume", str(out), *asked]
+            with run.held():
+                replace(run, config=config).record_plans()
+            task = ["resume", str(out), "--device", config.run.device]
         else:
             file = Path(folder) / CONFIG
             write_json(file, config.as_json())

@@ -2,6 +2,7 @@
 
 import pytest
 
+import agents.presets  # noqa: F401  # runs name them
 from metarims.config import find_preset
 from metarims.errors import UsageError
 from metarims.runs import load_run
@@ -10,6 +11,8 @@ from metarims.studies.jobs import train_all
 
 PROGRAM = """
 import json, pathlib, sys
+if sys.argv[1] == "resume":
+    sys.exit(print("success rate 0 %"))
 config = json.loads(pathlib.Path(sys.argv[3]).read_text())
 out = pathlib.Path(config["run"]["out"])
 if config["run"]["seed"] < 3:
@@ -47,3 +50,20 @@ def test_what_cannot_go_on_is_said_before_anything_is_trained(tmp_path, program)
     with pytest.raises(UsageError, match="seed-4 has lost its checkpoints"):
         train_all(program, (), 1, configs(tmp_path, 3, 4))
     assert not (tmp_path / "seed-3").exists()
+
+
+def test_runs_go_on_as_they_are_now_asked_for(tmp_path, program):
+    """But for what decides what they learn; who asks for no evaluations ends none."""
+    train_all(program, (), 1, configs(tmp_path, 3))
+    (tmp_path / "seed-3" / "checkpoints" / f"{1:012}").mkdir(parents=True)
+    (begun,) = configs(tmp_path, 3)
+    asked = {"eval.env": ("Other-v0",), "eval.every": 7, "eval.episodes": 8, "pictures": 0.0}
+    asked |= {"checkpoint_frames": 9, "frames": 10, "until": 0.5}
+    (run,) = train_all(program, (), 1, [replace_at(begun, asked)])
+    assert run.config == replace_at(begun, asked)
+    (run,) = train_all(program, (), 1, [replace_at(begun, {"frames": 11})])
+    kept = {path: leaf for path, leaf in asked.items() if path.startswith("eval.")}
+    assert run.config == replace_at(begun, {"frames": 11} | kept)
+    with run.held(), pytest.raises(UsageError, match="is being trained by another process"):
+        train_all(program, (), 1, configs(tmp_path, 3))
+    assert load_run(run.path) == run
