@@ -110,6 +110,13 @@ def complaint(capsys, *args):
         (["train", "--config", "nowhere.json"], ["nowhere.json"]),
         ([*TRAIN, "--config", "x.json"], ["leave out --agent"]),
         (["search", "--vary", "fast.epochz=1,2"], ["unknown setting 'fast.epochz'; nearest: "]),
+        (["search", "--vary", "seed=1,2"], ["cannot vary seed: it gives each trial its own"]),
+        (["search", "--vary", "pictures=1,2"], ["cannot vary pictures: it gives each trial its"]),
+        (
+            ["search", "--vary", "slow.epochs=1,2", "--agent", "lstm", "rims"],
+            ["cannot vary slow.epochs: lstm, rims learn the same with any"],
+        ),
+        (["search", "--vary", "eval.every=1,2"], ["cannot vary eval.every: lstm, rims, metarims"]),
         (["search", "--vary", "fast.epochs=a..b"], ["the ends of a range must be numbers"]),
         (["search", "--vary", "fast.epochs=one,two"], ["fast.epochs must be of type int"]),
         (["search", "--vary", "fast.epochs"], ["expected PATH=LOW..HIGH or PATH=ONE,OTHER"]),

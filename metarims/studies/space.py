@@ -6,10 +6,11 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ..config import RunConfig
+from ..config import OF_NO_MATTER, RunConfig
 from ..errors import UsageError, check_choice
 from ..settings import Leaf, flatten, replace_at
 
+GIVEN = ("env", "seed", "out", "frames", "pictures")  # settings that a search gives each trial
 DIGITS = 2  # significant digits of values drawn from a range, or of its width if that is less
 
 
@@ -109,9 +110,16 @@ def space_of(config: RunConfig, space: Space) -> dict[str, Range | Choice]:
 
 
 def check_space(configs: Sequence[RunConfig], space: Space) -> None:
-    """Refuse a setting that none of the presets has, and invalid values."""
+    """Refuse a setting that none of the presets has or learns from, or that a search gives each
+    trial, and invalid values.
+    """
     known = {path for config in configs for path in flatten(config)}
     for path in space:
         check_choice("setting", path, known)
-    for config in configs:
-        space_of(config, space)
+        if path in GIVEN:
+            raise UsageError(f"a search cannot vary {path}: it gives each trial its own")
+    used = {path for config in configs for path in space_of(config, space)}
+    for path in space:
+        if path not in used or path in OF_NO_MATTER:
+            presets = ", ".join(config.preset for config in configs)
+            raise UsageError(f"a search cannot vary {path}: {presets} learn the same with any")
