@@ -99,7 +99,8 @@ def draw_courses(courses: Courses, path: Path) -> None:
                 seen, success = [run.frames for run in runs], [run.success for run in runs]
                 points = np.unique(np.concatenate(seen))
                 points = points[points >= max(x[0] for x in seen)]
-                points = points[points <= min(x[-1] for x in seen)]
+                cut = [run.frames[-1] for run in runs if not run.learnt]
+                points = points[points <= min(cut)] if cut else points
                 _draw_middle(axis, shown[label], points, seen, success)
             before = _with_those_before(run.begun for runs in agents.values() for run in runs)
             _set_axes(axis, f"frames of {source}{before}")

@@ -14,6 +14,7 @@ from ..evaluation import EVALUATED, NUM_ENVS, evaluate
 from ..protocols import Agent, Simulator, Stage
 from ..runs import Row, Run
 from ..tables import markdown_table
+from ..tally import has_learnt
 from .compare import agent_of
 from .gallery import make_stage, random_numbers_of_its_own
 from .transfer import middle, over
@@ -63,11 +64,13 @@ class Course:
         frames: at each evaluation, [n], those of the run that it began from included.
         success: the rate, [n].
         begun: frames of the run that it began from.
+        learnt: whether it ended because it had learnt, and goes on as it ended.
     """
 
     frames: np.ndarray
     success: np.ndarray
     begun: float
+    learnt: bool
 
 
 Agents = Mapping[str, Sequence[Course]]  # a course of each run, by agent
@@ -80,13 +83,14 @@ def read_courses(runs: Iterable[Run]) -> Courses:
     for run in runs:
         rows = list(run.metrics()) if run.config.evaluation.env else []
         begun = rows[0].get("time/frames_before", 0) if rows else 0
+        learnt = bool(rows) and has_learnt(rows[-1], run.config.run.until)
         for level in run.config.evaluation.env:
             name = key(level, "success_rate")
             there = [(begun + row["frames"], row[name]) for row in rows if name in row]
             if there:
                 agents = found.setdefault((run.config.environment.label, level), {})
                 frames, success = np.array(there).T
-                agents.setdefault(agent_of(run), []).append(Course(frames, success, begun))
+                agents.setdefault(agent_of(run), []).append(Course(frames, success, begun, learnt))
     return found
 
 

@@ -255,3 +255,15 @@ def test_what_ids_share_are_whole_words(levels, ends):
     assert shared_ends(levels) == ends
     assert [ends[0] + without(ends, level) + ends[1] for level in levels] == levels
     assert without(ends, "all") == "all"
+
+
+def test_evaluations_of_a_run_that_has_learnt_go_on_as_they_ended(tmp_path, drawn):
+    unseen = {"eval.env": ("Far-v0",), "until": 0.9}
+    runs = [make_run(tmp_path / str(n), [], seed=n, **unseen) for n in (1, 2)]
+    for run, rates in zip(runs, ([0.9], [0.5, 0.5, 0.5]), strict=True):
+        for n, rate in enumerate(rates, 1):
+            row = {"frames": 100 * n, "rollout/window": 200, "rollout/success_rate": rate}
+            run.write_metrics(row | {key("Far-v0", "success_rate"): rate})
+    (axis,) = drawn(figures.draw_courses, read_courses(runs)).axes
+    assert axis.lines[0].get_xdata().tolist() == [100, 200, 300]
+    assert axis.lines[0].get_ydata()[-1] == pytest.approx(0.7)
