@@ -22,6 +22,7 @@ from ..runs import CHECKPOINTS, CONFIG, Row, Run, find_run, load_run
 from ..status import status_line
 from ..stopping import serving, told_to_repeat
 from ..tally import has_learnt
+from .transfer import read_scores
 
 GLANCE = 0.5  # seconds between looks at how far the runs are
 
@@ -56,7 +57,7 @@ def evaluate_all(
     jobs: int,
     wanted: Mapping[Path, tuple[Run, Sequence[str]]],
 ) -> None:
-    """Evaluate runs zero-shot, unless they have been; prints a line for each.
+    """Evaluate runs zero-shot, unless they have been and the file is whole; prints a line for each.
 
     Args:
         program: path of the command line.
@@ -67,11 +68,19 @@ def evaluate_all(
     Raises:
         UsageError: some have failed and the others are done; the message has the last line of each.
     """
-    missing = [file for file in wanted if not file.exists()]
+    missing = [file for file, (run, _) in wanted.items() if not _is_whole(file, run)]
     with workers(jobs) as (pool, stop):
         work = partial(_evaluate, program, imported, stop.is_set)
         waiting = [pool.submit(work, file, *wanted[file]) for file in missing]
         _watch(waiting, lambda ended: f"{len(ended)}/{len(missing)} evaluations")
+
+
+def _is_whole(file: Path, run: Run) -> bool:
+    """Whether a run's evaluation is there and can be read."""
+    try:
+        return bool(read_scores(file, run))
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return False
 
 
 @contextmanager

@@ -5,9 +5,9 @@ import pytest
 import agents.presets  # noqa: F401  # runs name them
 from metarims.config import find_preset
 from metarims.errors import UsageError
-from metarims.runs import load_run
+from metarims.runs import Run, load_run
 from metarims.settings import replace_at
-from metarims.studies.jobs import train_all
+from metarims.studies.jobs import evaluate_all, train_all
 
 PROGRAM = """
 import json, pathlib, sys
@@ -67,3 +67,13 @@ def test_runs_go_on_as_they_are_now_asked_for(tmp_path, program):
     with run.held(), pytest.raises(UsageError, match="is being trained by another process"):
         train_all(program, (), 1, configs(tmp_path, 3))
     assert load_run(run.path) == run
+
+
+@pytest.mark.parametrize("text", ["", "[", "{}", "[{}]", "[1]", "\xff"])
+def test_a_damaged_evaluation_is_made_again(tmp_path, text):
+    (tmp_path / "run.py").write_text("import sys; open(sys.argv[-1], 'w').write('new')")
+    (tmp_path / "scores.json").write_text(text)
+    (config,) = configs(tmp_path, 1)
+    wanted = {tmp_path / "scores.json": (Run(tmp_path / "seed-1", config), ())}
+    evaluate_all(tmp_path / "run.py", (), 1, wanted)
+    assert (tmp_path / "scores.json").read_text() == "new"
