@@ -24,7 +24,8 @@ class Curve:
             or as many as there are; 0 before one counts.
         measured: the points from the first one on that an episode counts in.
         frames: at each of these points, counted from the beginning of the run that it began from.
-        updates, seconds: as many, the gradient steps and the wall clock of this run alone.
+        updates, seconds: as many, the gradient steps and the wall clock of this run alone; its
+            first iteration, which compiles, is counted as long as the second.
         frames_to_target, episodes_to_target: when that first reached the target, over 200 episodes,
             or infinity.
         dead, information: of the modules in the last iteration, see `module_figures`; NaN without.
@@ -97,7 +98,7 @@ def read_curve(run: Run, target: float = TARGET) -> Curve:
         slice(first, None),
         begun + _points(rows, "frames"),
         _points(rows, "train/n_updates"),
-        _points(rows, "time/time_elapsed"),
+        _without_compiling(_points(rows, "time/time_elapsed")),
         frames,
         episodes,
         rows[-1].get("modules/dead", math.nan),
@@ -105,6 +106,14 @@ def read_curve(run: Run, target: float = TARGET) -> Curve:
         begun + run.config.run.frames,
         has_learnt(rows[-1], run.config.run.until),
     )
+
+
+def _without_compiling(seconds: np.ndarray) -> np.ndarray:
+    """The clock after each iteration, had the first one taken as long as the second."""
+    if len(seconds) < 3:
+        return seconds
+    first, second = np.diff(seconds[:3])
+    return np.array([0.0, *(seconds[1:] - max(0.0, first - second))])
 
 
 def _points(rows: Sequence[Row], name: str) -> np.ndarray:

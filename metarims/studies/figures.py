@@ -54,7 +54,7 @@ PANEL = 4.2  # inches, the width of one among others
 COSTS = {
     "frames": "frames",
     "updates": "gradient steps",
-    "seconds": "seconds (wall clock, with compilation)",
+    "seconds": "seconds (wall clock, without compilation)",
 }
 EPISODES = 9  # in the figure of one environment's episodes, as in Meta-RIMs' Fig. 7
 FRAME: Mapping[str, Any] = {"fill": False, "linewidth": 1.8, "label": "a level trained on"}

@@ -171,7 +171,7 @@ def test_frames_say_whether_those_of_the_level_before_are_with_them(tmp_path, dr
         "frames",
         "frames, with those of the level before",
     ]
-    assert axes[-1].get_xlabel() == "seconds (wall clock, with compilation)"
+    assert axes[-1].get_xlabel() == "seconds (wall clock, without compilation)"
     (axis,) = drawn(figures.draw_courses, read_courses([hard])).axes
     assert axis.get_xlabel() == "frames of Hard-v0, with those of the level before"
     (axis,) = drawn(figures.draw_onward, read_onward([easy, hard])).axes

@@ -115,6 +115,21 @@ def test_curve_by_hand(tmp_path):
     assert math.isinf(read_curve(make_run(tmp_path / "b", [0.5])).frames_to_target)
 
 
+@pytest.mark.parametrize(
+    ("elapsed", "counted"),
+    [
+        ([30.0, 32.0, 35.0], [0, 2, 4, 7]),  # the first compiles
+        ([1.0, 3.0, 5.0], [0, 1, 3, 5]),
+        ([30.0], [0, 30]),
+    ],
+)
+def test_seconds_are_counted_without_compilation(tmp_path, elapsed, counted):
+    run = make_run(tmp_path / "a", [])
+    for n, seconds in enumerate(elapsed, 1):
+        run.write_metrics({"frames": 100 * n, "time/time_elapsed": seconds})
+    assert read_curve(run).seconds.tolist() == counted
+
+
 def test_the_target_is_reached_by_200_episodes(tmp_path):
     run = make_run(tmp_path / "a", [])
     row = {"frames": 10, "rollout/episodes": 3, "rollout/window": 3, "rollout/success_rate": 1.0}
