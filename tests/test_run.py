@@ -494,6 +494,11 @@ def test_levels_that_are_not_learnt_are_evaluated_and_drawn(capsys, tmp_path, mo
     assert (tmp_path / "out" / "along" / "unseen.png").exists()
     runs = [*(tmp_path / "out" / "runs" / "lstm num_envs=4" / f"{EMPTY} to its frames").iterdir()]
     assert {run.name for run in runs} == {"seed-7", "seed-8"}
+    assert "grouped together" not in report
+    assert main([*args, "--seeds", "1", "--frames", "600"]) == 0
+    assert main(args) == 0  # one of its runs is longer now
+    report = (tmp_path / "out" / "along" / "report.md").read_text()
+    assert "runs of 320 frames and of 640 frames are grouped together.\n" in report
     assert main(["plot", *map(str, runs), "--out", str(tmp_path / "plot"), "--steps", "20"]) == 0
     assert (tmp_path / "plot" / "unseen.png").exists()
     capsys.readouterr()

@@ -17,7 +17,7 @@ from ..runs import Run
 from ..settings import Leaf
 from ..studies.analysis import Behaviour
 from ..studies.behaviour import behaviour_markdown
-from ..studies.compare import compare, comparison_markdown
+from ..studies.compare import compare, comparison_markdown, unlike
 from ..studies.experiments import Experiment, Scale
 from ..studies.jobs import train_all
 from ..studies.onward import onward_markdown, read_onward
@@ -98,6 +98,7 @@ class Reproduce:
 
         draw_curves(runs, make_folder(self.folder) / "curves.png")
         parts = [f"# {self.name}: {experiment.about}\n", comparison_markdown(compare(runs))]
+        parts += [f"{text}.\n" for text in unlike(runs)]
         if courses := read_courses(runs):
             draw_courses(courses, self.folder / "unseen.png")
             parts.append(courses_markdown(courses))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -125,8 +125,14 @@ def parts_of(label: str) -> list[str]:
 
 
 def note_differences(runs: Iterable[Run]) -> None:
-    """Note where runs that are grouped differ in more than their seed, or share a seed, and where
-    agents were trained on a level for different lengths.
+    """Print what `unlike` says of the runs."""
+    for text in unlike(runs):
+        note(text)
+
+
+def unlike(runs: Iterable[Run]) -> Iterator[str]:
+    """Where runs that are grouped differ in more than their seed, or share a seed, and where agents
+    were trained on a level for different lengths, a sentence each.
     """
     lengths: dict[str, list[set[float]]] = {}
     for (level, *_), alike in group(runs).items():
@@ -135,16 +141,16 @@ def note_differences(runs: Iterable[Run]) -> None:
         seeds = Counter(run.config.run.seed for run in alike)
         again = [str(seed) for seed, count in seeds.items() if count > 1]
         if again:
-            note(f"{what}: more than one run with seed {', '.join(again)}")
+            yield f"{what}: more than one run with seed {', '.join(again)}"
         ends = sorted(set(map(_end, alike)))
         if len(ends) > 1:
-            note(f"{what}: runs {' and '.join(ends)} are grouped together")
+            yield f"{what}: runs {' and '.join(ends)} are grouped together"
     for level, each in lengths.items():
         known = [own for own in each if own]
         if any(own != known[0] for own in known):
             frames = set.union(*known)
             span = f"from {min(frames):,.0f} to {max(frames):,.0f}"
-            note(f"{level}: agents were trained for different lengths, {span} frames")
+            yield f"{level}: agents were trained for different lengths, {span} frames"
 
 
 def _end_of_all(curves: Iterable[Curve]) -> float:
