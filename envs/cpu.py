@@ -153,12 +153,13 @@ class _Cache(KernelCache, FunctionCache):
     """Kernels on disk."""
 
 
-def _compile(kernel: Callable[..., object], name: str) -> Compiled:
-    """Compile a batch kernel, or load it from the disk cache."""
+def _compile(kernel: Callable[..., object], name: str, kept: bool = True) -> Compiled:
+    """Compile a batch kernel, or load it from the disk cache if it can be kept there."""
     kernel.__qualname__ = name  # see envs.jit
     compiled = njit(nogil=True)(kernel)
-    with noted("kept"):
-        compiled._cache = _Cache(kernel, name, stamp_of(kernel, COMPILER))
+    if kept:
+        with noted("kept"):
+            compiled._cache = _Cache(kernel, name, stamp_of(kernel, COMPILER))
     return cast(Compiled, compiled)
 
 
@@ -206,9 +207,7 @@ def make_advance(write_view: Compiled, own: tuple[Rule, ...]) -> Compiled:
         for i in range(start, end):
             advance_one(state[i], actions[i], i, image, direction, reward, ends)
 
-    if not are_kept(own):
-        return cast(Compiled, njit(nogil=True)(advance))
-    return _compile(advance, f"advance-{name_of(write_view)}{tag_of(own)}")
+    return _compile(advance, f"advance-{name_of(write_view)}{tag_of(own)}", are_kept(own))
 
 
 @functools.cache
@@ -220,9 +219,8 @@ def make_renew(generate: Compiled) -> Compiled:
         for n in range(start, end):
             regenerate(state[ended[n]], params)
 
-    if not is_kept(generate):
-        return cast(Compiled, njit(nogil=True)(renew))
-    return _compile(renew, f"renew-{generate.py_func.__module__}-{name_of(generate)}")
+    name = f"renew-{generate.py_func.__module__}-{name_of(generate)}"
+    return _compile(renew, name, is_kept(generate))
 
 
 @functools.cache

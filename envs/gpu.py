@@ -167,12 +167,13 @@ class _Cache(KernelCache, CUDACache):
         return *super()._index_key(sig, codegen), importlib.metadata.version("numba-cuda")
 
 
-def _compile(kernel: Callable[..., object], name: str) -> Compiled:
-    """Compile a batch kernel, or load it from the disk cache."""
+def _compile(kernel: Callable[..., object], name: str, kept: bool = True) -> Compiled:
+    """Compile a batch kernel, or load it from the disk cache if it can be kept there."""
     kernel.__qualname__ = name = f"cuda-{name}"
     compiled = cuda.jit(kernel)
-    with noted("kept"):
-        compiled._cache = _Cache(kernel, name, stamp_of(kernel, COMPILER))
+    if kept:
+        with noted("kept"):
+            compiled._cache = _Cache(kernel, name, stamp_of(kernel, COMPILER))
     return cast(Compiled, compiled)
 
 
@@ -180,18 +181,15 @@ def _compile(kernel: Callable[..., object], name: str) -> Compiled:
 def make_advance(write_view: Compiled, own: tuple[Rule, ...]) -> Compiled:
     """The kernel that steps every environment of a batch, by these rules too."""
     kernel = advance_source(write_view, own)
-    if not are_kept(own):
-        return cast(Compiled, cuda.jit(kernel))
-    return _compile(kernel, f"advance-{name_of(write_view)}{tag_of(own)}")
+    return _compile(kernel, f"advance-{name_of(write_view)}{tag_of(own)}", are_kept(own))
 
 
 @functools.cache
 def make_renew(generate: Compiled) -> Compiled:
     """The kernel that draws new layouts in the environments of ``ended``."""
     kernel = renew_source(generate)
-    if not is_kept(generate):
-        return cast(Compiled, cuda.jit(kernel))
-    return _compile(kernel, f"renew-{generate.py_func.__module__}-{name_of(generate)}")
+    name = f"renew-{generate.py_func.__module__}-{name_of(generate)}"
+    return _compile(kernel, name, is_kept(generate))
 
 
 @functools.cache

@@ -29,7 +29,7 @@ from ..settings import Leaf, replace_at
 from ..stacked import StackedAgent
 from ..stopping import Stopped, told_to_repeat
 from ..studies.gallery import Gallery
-from ..studies.jobs import finished_before, import_flags, is_finished, resume_flags, train_all
+from ..studies.jobs import finished_before, import_flags, is_finished, train_all
 from ..studies.launch import launch
 from ..studies.unseen import Examiner
 from ..tally import has_learnt
@@ -157,7 +157,7 @@ class Resume:
         asked = as_asked(run, self.frames)
         if told_finished(run, asked):
             return
-        own = [*resume_flags(self.frames, self.until, self.device), *import_flags(self.imported)]
+        own = [*self.flags(), *import_flags(self.imported)]
         with told_how_to_resume(asked, self.ranks, own):
             if self.ranks > 1 and not ranks.are_several():
                 launch(wiring.program, ["resume", self.run_folder, *own], self.ranks)
@@ -166,6 +166,14 @@ class Resume:
                 shown = find_demonstrations(wiring.simulator, run.config, env)
                 onlookers = onlookers_of(wiring.simulator, run.config, env)
                 show(resume(run, env, agent, shown, onlookers, self.frames))
+
+    def flags(self) -> list[str]:
+        """The flags that were given, but for ranks and imported files."""
+        return [
+            *(["--frames", str(self.frames)] if self.frames else []),
+            *(["--until", str(self.until)] if self.until is not None else []),
+            *(["--device", self.device] if self.device else []),
+        ]
 
 
 def as_asked(run: Run, frames: int | None) -> RunConfig:

@@ -18,7 +18,7 @@ from ..settings import differences
 from ..statistics import interquartile_interval, interquartile_mean
 from ..tables import markdown_table, plain_table
 from ..tally import has_learnt
-from .curves import TARGET, Curve, read_curve
+from .curves import TARGET, Curve, end_of_all, read_curve
 
 PARTS = re.compile(r" (?=from |[\w.]+=)")  # between an agent's preset, its settings and its start
 PASSED_OVER = (*OF_NO_MATTER, "env", "from", "until", "seed")
@@ -55,10 +55,13 @@ def compare(runs: Iterable[Run], target: float = TARGET) -> list[Comparison]:
         target: success rate to report the frames to.
     """
     groups = {key: [read_curve(run, target) for run in alike] for key, alike in group(runs).items()}
-    known: dict[str, list[Curve]] = {}  # by level
+    known: dict[str, list[Curve]] = {}  # by level, whose runs are compared over as many frames
     for (level, *_), curves in groups.items():
         known.setdefault(level, []).extend(curves)
-    ends = {level: _end_of_all(curves) for level, curves in known.items()}
+    ends = {
+        level: end_of_all([curve.end for curve in curves], [curve.learnt for curve in curves])
+        for level, curves in known.items()
+    }
     rows = [_summarise(key, curves, ends[key[0]]) for key, curves in groups.items()]
     return sorted(rows, key=lambda row: (row.env, math.isnan(row.area), -row.area))
 
@@ -151,13 +154,6 @@ def unlike(runs: Iterable[Run]) -> Iterator[str]:
             frames = set.union(*known)
             span = f"from {min(frames):,.0f} to {max(frames):,.0f}"
             yield f"{level}: agents were trained for different lengths, {span} frames"
-
-
-def _end_of_all(curves: Iterable[Curve]) -> float:
-    """How far all of some runs are known, in frames; those that have learnt go on as they ended."""
-    curves = list(curves)
-    cut = [curve.end for curve in curves if not curve.learnt]
-    return min(cut) if cut else max(curve.end for curve in curves)
 
 
 def _lengths(runs: Iterable[Run]) -> set[float]:

@@ -77,6 +77,12 @@ class Curve:
         return float(self.success[-1])
 
 
+def end_of_all(ends: Sequence[float], learnt: Sequence[bool]) -> float:
+    """How far all of some runs are known; those that ended because they had learnt go on so."""
+    cut = [end for end, done in zip(ends, learnt, strict=True) if not done]
+    return min(cut) if cut else max(ends)
+
+
 def read_curve(run: Run, target: float = TARGET) -> Curve:
     """A run's success rate over its frames.
 

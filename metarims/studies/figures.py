@@ -30,7 +30,7 @@ from .analysis import (
     value_before_success,
 )
 from .compare import agent_of, parts_of
-from .curves import Curve, read_curve
+from .curves import Curve, end_of_all, read_curve
 from .looks import (
     Look,
     add_legend,
@@ -99,8 +99,8 @@ def draw_courses(courses: Courses, path: Path) -> None:
                 seen, success = [run.frames for run in runs], [run.success for run in runs]
                 points = np.unique(np.concatenate(seen))
                 points = points[points >= max(x[0] for x in seen)]
-                cut = [run.frames[-1] for run in runs if not run.learnt]
-                points = points[points <= min(cut)] if cut else points
+                learnt = [run.learnt for run in runs]
+                points = points[points <= end_of_all([x[-1] for x in seen], learnt)]
                 _draw_middle(axis, shown[label], points, seen, success)
             before = _with_those_before(run.begun for runs in agents.values() for run in runs)
             _set_axes(axis, f"frames of {source}{before}")
@@ -178,10 +178,8 @@ def _draw_agents(
 
 
 def _draw_band(axis: Axes, look: Look, curves: Sequence[Curve], cost: str) -> None:
-    # A run that ended because it had learnt goes on as it ended.
     seen = [getattr(curve, cost) for curve in curves]
-    cut = [x[-1] for x, curve in zip(seen, curves, strict=True) if not curve.learnt]
-    end = min(cut) if cut else max(x[-1] for x in seen)
+    end = end_of_all([x[-1] for x in seen], [curve.learnt for curve in curves])
     begin = max(
         min(x[curve.measured], default=math.inf) for x, curve in zip(seen, curves, strict=True)
     )
@@ -210,8 +208,8 @@ def _draw_middle(
 
 def draw_matrix(rows: Matrix, what: str, path: Path) -> None:
     """Heat maps: one for what was learnt, a row an agent, a column a level, the numbers with their
-    intervals; frames mark the levels learnt. What all levels' ids begin and end
-    with is in the title alone, as are settings that all agents share.
+    intervals; frames mark the levels learnt. What all levels' ids begin and end with is in the
+    title alone, as are settings that all agents share.
     """
     levels = columns(rows)
     ends = shared_ends([_split(level)[0] for level in levels if level != ALL])

@@ -204,15 +204,6 @@ def train_one(
     return f"{out}: {[line for line in output.splitlines() if 'success rate' in line][-1]}"
 
 
-def resume_flags(frames: int | None, until: float | None, device: str) -> list[str]:
-    """Flags for `resume`, of what is given."""
-    return [
-        *(["--frames", str(frames)] if frames else []),
-        *(["--until", str(until)] if until is not None else []),
-        *(["--device", device] if device else []),
-    ]
-
-
 def import_flags(files: Sequence[Path]) -> list[str]:
     """Flags that import the same files in another process."""
     return ["--import", *map(str, files)] if files else []
