@@ -26,13 +26,13 @@ LOOPS = (  # how two loops differ from joint training, one difference at a time
     Arm("rims", {"fast.span": 20}),
 )
 HALF, TWICE = _at_rate(0.65e-3), _at_rate(2.6e-3)
+LESS_ENTROPY: dict[str, Leaf] = {"ppo.entropy": 0.005}
+MORE_ENTROPY: dict[str, Leaf] = {"ppo.entropy": 0.045}
 # The rate halved and doubled, the entropy bonus a third and three times, for all agents alike.
-TUNED = _three(HALF, TWICE, {"ppo.entropy": 0.005}, {"ppo.entropy": 0.045})
-CHOSEN = (  # the best of these for each
-    Arm("lstm", TWICE),
-    Arm("rims", {"ppo.entropy": 0.005}),
-    Arm("metarims", {"ppo.entropy": 0.045}),
-)
+TUNED = _three(HALF, TWICE, LESS_ENTROPY, MORE_ENTROPY)
+# The best of these for each agent, in rooms and in corridors.
+ROOMS_CHOSEN = (Arm("lstm", TWICE), Arm("rims", LESS_ENTROPY), Arm("metarims", MORE_ENTROPY))
+CORRIDOR_CHOSEN = (Arm("lstm", LESS_ENTROPY), Arm("rims", MORE_ENTROPY), Arm("metarims", HALF))
 NOVELTY: dict[str, Leaf] = {"ppo.novelty": 0.02}
 CURIOUS = _three(NOVELTY)
 CURIOUS_TUNED = _three(
@@ -152,7 +152,7 @@ EXPERIMENTS = {
         "to more rooms in a row, by each agent's best rate or entropy bonus",
         200_000,
         *ROOMS,
-        arms=CHOSEN,
+        arms=ROOMS_CHOSEN,
     ),
     "onto-rooms": _onto("four rooms after two", 300_000, *ROOMS[:2], arms=CURIOUS),
     "onto-rooms-tuned": _onto(
@@ -180,6 +180,13 @@ EXPERIMENTS = {
         600_000,
         *CORRIDORS[:2],
         arms=TUNED,
+        scratch=False,
+    ),
+    "onto-corridor-chosen": _onto(
+        "a corridor's second row of rooms, by each agent's best rate or entropy bonus",
+        600_000,
+        *CORRIDORS[:2],
+        arms=CORRIDOR_CHOSEN,
         scratch=False,
     ),
     "forgetting": _in_turn(
