@@ -25,6 +25,19 @@ LOOPS = (  # how two loops differ from joint training, one difference at a time
     PULLED,
     Arm("rims", {"fast.span": 20}),
 )
+NO_BARRIER: dict[str, Leaf] = {"ppo.log_barrier": 0.0}
+SPARSE: dict[str, Leaf] = {"core.attention": "sparse"}
+AS_WRITTEN = (  # the paper's choices where our defaults differ: one at a time, then all
+    *THREE,
+    Arm("metarims", {"slow.data": "fresh"}),
+    Arm("metarims", {"slow.attention_rate": 1.0}),
+    PULLED,
+    Arm("metarims", SPARSE),
+    Arm("metarims", NO_BARRIER),
+    Arm("paper"),
+    Arm("rims", SPARSE | NO_BARRIER),
+    Arm("lstm", NO_BARRIER),
+)
 HALF, TWICE = _at_rate(0.65e-3), _at_rate(2.6e-3)
 LESS_ENTROPY: dict[str, Leaf] = {"ppo.entropy": 0.005}
 MORE_ENTROPY: dict[str, Leaf] = {"ppo.entropy": 0.045}
@@ -136,6 +149,11 @@ EXPERIMENTS = {
             "| Meta-RIMs | .97 / 1.0 | .45 / .47 |\n"
         ),
     ),
+    "as-written": _transfer(
+        "to larger rooms, by each choice of the paper that our defaults differ from",
+        *DOORKEYS,
+        arms=AS_WRITTEN,
+    ),
     "along": _along("to larger rooms", 400_000, *DOORKEYS),
     "along-lava": _along("to more streams of lava", 600_000, *LAVA),
     "along-rooms": _along("to more rooms in a row", 400_000, *ROOMS),
@@ -153,6 +171,12 @@ EXPERIMENTS = {
         200_000,
         *ROOMS,
         arms=ROOMS_CHOSEN,
+    ),
+    "along-rooms-as-written": _along(
+        "to more rooms in a row, by each choice of the paper that our defaults differ from",
+        200_000,
+        *ROOMS,
+        arms=AS_WRITTEN,
     ),
     "onto-rooms": _onto("four rooms after two", 300_000, *ROOMS[:2], arms=CURIOUS),
     "onto-rooms-tuned": _onto(

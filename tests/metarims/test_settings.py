@@ -126,6 +126,13 @@ STATED = {  # what each preset states; all else is where the thing is defined
     "slow1": {"slow.span": 20},
     "slow2": {"slow.span": 40},
     "slow8": {"slow.span": 160, "steps": 160},
+    "paper": {
+        "core.attention": "sparse",
+        "fast.value_loss": True,
+        "slow.data": "fresh",
+        "slow.attention_rate": 1.0,
+        "ppo.log_barrier": 0.0,
+    },
     "routing": JOINT | {"encoder.features": 64},
 }
 
