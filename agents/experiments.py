@@ -4,6 +4,7 @@ families: `run.py reproduce NAME`.
 
 from __future__ import annotations
 
+from metarims.config import TOGETHER
 from metarims.settings import Leaf
 from metarims.studies.experiments import Arm, Experiment, Scale
 
@@ -63,6 +64,7 @@ CORRIDORS = tuple(f"MiniGrid-KeyCorridor{size}-v0" for size in ("S3R1", "S3R2", 
 ROOMS = tuple(f"MiniGrid-MultiRoom-{size}-v0" for size in ("N2-S4", "N4-S5", "N6"))
 FETCHES = tuple(f"MiniGrid-Fetch-{size}-v0" for size in ("5x5-N2", "6x6-N2", "8x8-N3"))
 BALLS = tuple(f"BabyAI-GoTo{thing}-v0" for thing in ("RedBallGrey", "RedBall", "Obj", "Local"))
+UNLOCK = "MiniGrid-Unlock-v0"
 UNLIKE = (DOORKEYS[0], ROOMS[0], BALLS[0], FETCHES[0])
 
 FULL = Scale(3_000_000, 10)
@@ -133,6 +135,12 @@ def _in_turn(about: str, *levels: str, arms: tuple[Arm, ...] = THREE) -> Experim
     )
 
 
+def _composed(about: str, *sources: str, arms: tuple[Arm, ...]) -> Experiment:
+    """Learn to unlock a door, to walk through rooms, or both; then do one after the other."""
+    targets = (UNLOCK, ROOMS[0], *DOORKEYS)
+    return Experiment(about, arms, sources, TRANSFERS, targets=targets, until=LEARNT)
+
+
 EXPERIMENTS = {
     "table1": Experiment(
         "zero-shot transfer to larger rooms",
@@ -153,6 +161,15 @@ EXPERIMENTS = {
         "to larger rooms, by each choice of the paper that our defaults differ from",
         *DOORKEYS,
         arms=AS_WRITTEN,
+    ),
+    "composed": _composed(
+        "zero-shot transfer to rooms behind a locked door, from unlocking and from walking through"
+        " rooms, learnt together",
+        f"{UNLOCK}{TOGETHER}{ROOMS[0]}",
+        arms=(*THREE, PULLED, Arm("metarims", {"fast.per_task": True}), Arm("paper")),
+    ),
+    "composed-parts": _composed(
+        "the same from each of the two alone", UNLOCK, ROOMS[0], arms=THREE
     ),
     "along": _along("to larger rooms", 400_000, *DOORKEYS),
     "along-lava": _along("to more streams of lava", 600_000, *LAVA),

@@ -18,6 +18,7 @@ from .registry import find
 from .settings import FLAT, NAMED, Json, as_json, read_json
 
 FORMAT = 2  # of config.json
+TOGETHER = "+"  # between levels that are learnt together
 OBSERVATIONS = ("symbolic", "rgb")  # kinds that agents can learn from
 
 # Settings by path that affect how long a run is, where it runs and what it shows, but not what it
@@ -55,7 +56,7 @@ class EnvironmentConfig:
     @property
     def label(self) -> str:
         """Joint name of its levels."""
-        return "+".join(self.env)
+        return TOGETHER.join(self.env)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from ..config import RunConfig, find_preset
+from ..config import TOGETHER, RunConfig, find_preset
 from ..settings import Leaf, replace_at
 
 FIRST_SEED = 101  # settings are tuned on other seeds
@@ -44,7 +44,8 @@ class Experiment:
     Attributes:
         about: its question, in a line.
         arms: the agents compared.
-        sources: levels that each arm is trained on, in separate runs.
+        sources: levels that each arm is trained on, in separate runs. Those joined by "+", here and
+            in `onto`, are learnt together.
         scales: its sizes, by name.
         targets: levels for zero-shot evaluation; none if it is only about learning.
         onto: levels that each run then goes on to learn, one after another.
@@ -72,7 +73,8 @@ class Experiment:
     @property
     def levels(self) -> tuple[str, ...]:
         """All levels that it needs, each once."""
-        return (*dict.fromkeys((*self.sources, *self.onto, *self.targets, *self.unseen)),)
+        learnt = TOGETHER.join((*self.sources, *self.onto)).split(TOGETHER)
+        return (*dict.fromkeys((*learnt, *self.targets, *self.unseen)),)
 
     def with_settings(self, settings: Mapping[str, Leaf]) -> Experiment:
         """The experiment with settings of every arm changed; its runs have folders of their own."""
@@ -103,7 +105,7 @@ class Experiment:
     ) -> RunConfig:
         """A run on the last of some levels, from the arm's run of that seed on those before."""
         own: dict[str, Leaf] = {
-            "env": levels[-1:],
+            "env": tuple(levels[-1].split(TOGETHER)),
             "frames": scale.frames,
             "until": self.until,
             "seed": seed,

@@ -17,6 +17,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import EngFormatter, MaxNLocator
 from torch import Tensor
 
+from ..config import TOGETHER
 from ..files import aside, make_folder
 from ..rollout import Rollout
 from ..runs import Run
@@ -146,7 +147,7 @@ def _set_axes(axis: Axes, label: str) -> None:
 
 def _set_title(axis: Axes, text: str) -> None:
     """A title with levels in it, which leaves those of the panels beside it alone."""
-    axis.set_title(fitted(text.replace("+", " + "), PANEL), fontsize="medium")
+    axis.set_title(fitted(text.replace(TOGETHER, " + "), PANEL), fontsize="medium")
 
 
 def _with_those_before(begun: Iterable[float]) -> str:
@@ -245,7 +246,8 @@ def draw_matrix(rows: Matrix, what: str, path: Path) -> None:
 def _told(learnt: str, ends: tuple[str, str]) -> str:
     """The levels learnt, without what all levels' ids begin and end with."""
     return THEN.join(
-        " + ".join(without(ends, one) for one in levels.split("+")) for levels in learnt.split(THEN)
+        " + ".join(without(ends, one) for one in levels.split(TOGETHER))
+        for levels in learnt.split(THEN)
     )
 
 

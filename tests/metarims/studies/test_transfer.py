@@ -171,6 +171,14 @@ def test_levels_that_are_gone_on_to_are_learnt_one_after_the_other():
     assert [config.run.out.split("/")[-2] for config in stages][2].startswith("C from B from A")
 
 
+def test_levels_that_are_learnt_together():
+    experiment = Experiment("about", (Arm("lstm"),), ("A+B", "A"), {}, onto=("C+D",), scratch=False)
+    first, further = experiment.stages(Scale(1000, 1), "out")
+    assert [config.environment.env for config in first] == [("A", "B"), ("A",)]
+    assert [config.environment.env for config in further] == [("C", "D"), ("C", "D")]
+    assert experiment.levels == ("A", "B", "C", "D")
+
+
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_the_papers_experiments_are_of_levels_and_settings_that_there_are(name):
     import envs
