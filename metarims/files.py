@@ -68,9 +68,14 @@ def flush(path: Path) -> None:
             _flush(path)
 
 
+def left_aside(folder: Path) -> set[Path]:
+    """Temporary files in a folder; if nobody is writing to it, killed processes left them."""
+    return {*folder.glob(".*.aside")}
+
+
 def clear_aside(folder: Path) -> None:
     """Remove temporary files that killed processes left in a folder."""
-    for left in folder.glob(".*.aside"):
+    for left in left_aside(folder):
         with refusals(left):
             _remove(left)
 

@@ -28,6 +28,7 @@ from .files import (
     clear_aside,
     flush,
     held,
+    left_aside,
     make_folder,
     refusals,
     write_json,
@@ -237,7 +238,8 @@ def is_untrained(path: Path) -> bool:
     with refusals(path):
         if not (path / CONFIG).is_file():
             return False
-        own = {path / name for name in (CONFIG, METRICS, CHECKPOINTS, LOCK)} | {*path.glob(EVENTS)}
+        own = {path / name for name in (CONFIG, METRICS, CHECKPOINTS, LOCK)}
+        own |= {*path.glob(EVENTS)} | left_aside(path)
         begun = any(map(int, checkpoints(path / CHECKPOINTS)))
         log = path / METRICS
         return not begun and {*path.iterdir()} <= own and not (log.exists() and log.stat().st_size)
@@ -247,7 +249,7 @@ def _refuse_if_taken(path: Path) -> None:
     with refusals(path):
         if path.exists() and not path.is_dir():
             raise UsageError(f"{path} is a file; choose another folder")
-        if path.is_dir() and {inner.name for inner in path.iterdir()} - {LOCK}:
+        if path.is_dir() and {*path.iterdir()} - {path / LOCK} - left_aside(path):
             what = "another run: resume it" if (path / CONFIG).exists() else "other files: empty it"
             raise UsageError(f"{path} holds {what}, or choose another folder")
 

@@ -274,6 +274,17 @@ def test_a_new_run_is_held_before_its_configuration_is_there(tmp_path, monkeypat
         assert metarims.load_run(tmp_path).config == wanted
 
 
+@pytest.mark.parametrize("written", [True, False])
+def test_a_run_that_was_killed_as_it_wrote_its_configuration_is_in_nobodys_way(tmp_path, written):
+    if written:
+        with runs.create_run(config(tmp_path)):
+            pass
+    (tmp_path / f".{runs.CONFIG}.1.aside").write_text("{")
+    assert runs.find_run(config(tmp_path)) is None
+    with runs.create_run(config(tmp_path)):
+        assert {path.name for path in tmp_path.iterdir()} == {runs.CONFIG, runs.LOCK}
+
+
 def test_a_missing_or_damaged_run_is_named(tmp_path):
     train(tmp_path / "doorkey", iterations=1)
     with pytest.raises(UsageError, match=r"no run at .*dorkey; nearest: .*doorkey"):
