@@ -294,7 +294,10 @@ def initials(name: str) -> str:
 
 
 def in_words(message: str) -> str:
-    """Python's message about an invalid number, in plain words."""
+    """Python's message about an invalid number, in plain words; that about the last type, if it
+    could have been of several.
+    """
+    message = message.rpartition("'>: ")[2]
     for kind, python in NOT_A_NUMBER.items():
         message = message.replace(python, f"must be a {kind}, got")
     return message
