@@ -744,6 +744,8 @@ def test_seeds_at_once_are_runs_of_their_own(capsys, tmp_path):
     assert main(args) == 0
     said = capsys.readouterr().out
     assert all(f"seed-{seed}: 640 frames, already finished" in said for seed in (1, 2))
+    line = complaint(capsys, *args, "--head", "8")
+    assert "seed-1 was started with other settings: head is 64 there" in line
     other = tmp_path / "other"
     line = complaint(capsys, *args, "--agent", "routing", "--out", other)
     assert "agent 'routing' cannot be stacked: without --stacked the runs train in parallel" in line

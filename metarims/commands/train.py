@@ -23,7 +23,7 @@ from ..graphs import check_has
 from ..loops import count
 from ..monitor import Onlookers
 from ..protocols import Agent, MakeEnvironments, Simulator, Stage
-from ..runs import CONFIG, Run, check_out, check_out_for_several, load_run
+from ..runs import CONFIG, Run, check_out, check_out_for_several, find_run, load_run
 from ..seeds import Member, train_stacked, why_not_stacked
 from ..settings import Leaf, replace_at
 from ..stacked import StackedAgent
@@ -227,6 +227,8 @@ def of_its_own(run: RunSettings, seed: int) -> dict[str, Leaf]:
 
 def train_at_once(wiring: Wiring, configs: Sequence[RunConfig]) -> None:
     """Train all unfinished runs at once in this process; prints a line for each run."""
+    for config in configs:
+        find_run(config)  # refuses one that was begun with other settings, even if it is finished
     for config in filter(is_finished, configs):
         print(finished_before(config), flush=True)
     unfinished = [config for config in configs if not is_finished(config)]
