@@ -89,8 +89,8 @@ def parse(commands: Mapping[str, type], args: Sequence[str]) -> Command:
         print(overview(commands))
         raise SystemExit(0)
     check_choice("command", name, commands)
-    for path in values_of("import", rest):
-        registry.import_file(Path(path))
+    for path in imports(rest):
+        registry.import_file(path)
     kind = commands[name]
     if field_types(kind).get("config") is RunConfig:
         return parse_run(kind, name, rest)
@@ -125,7 +125,7 @@ def parse_run(kind: type, command: str, args: Sequence[str]) -> Command:
     rows += [(name, Annotated[type(p), arg(name=own[name])], p) for name, p in parts.items()]
     flags = make_dataclass("Flags", rows, frozen=True, namespace={"__doc__": kind.__doc__})
     known = [*flatten(base), "agent", *READ_AHEAD, *(f.name for f in extras)]
-    parsed = parse_flags(flags, command, args, flags(), known)
+    parsed = replace(parse_flags(flags, command, args, flags(), known), imported=imports(args))
     config = replace(base, **{name: getattr(parsed, name) for name in parts})
     check_loops(config, args)
     given = {f.name: getattr(parsed, f.name) for f in fields(kind) if f.name != "config"}
@@ -153,7 +153,8 @@ def parse_plain(kind: type, command: str, args: Sequence[str]) -> Command:
     passed_over = {"imported", *(name for name, hint in hints.items() if is_positional(hint))}
     known = [field.name for field in fields(kind)] if base is None else flatten(base)
     paths = [path for path in known if path not in passed_over]
-    return cast(Command, parse_flags(flags, command, args, default, [*paths, "import"]))
+    parsed = parse_flags(flags, command, args, default, [*paths, "import"])
+    return cast(Command, replace(parsed, imported=imports(args)))
 
 
 def is_positional(hint: object) -> bool:
@@ -313,6 +314,11 @@ def shown(argument: ArgumentDefinition) -> str:
     """The name of an argument in the help."""
     metavar = str(argument.lowered.metavar)
     return metavar if metavar.isalpha() and argument.is_positional() else argument.display_name()
+
+
+def imports(args: Sequence[str]) -> tuple[Path, ...]:
+    """The files to import; tyro has those after the last ``--import`` alone."""
+    return tuple(map(Path, values_of("import", args)))
 
 
 def values_of(flag: str, args: Sequence[str]) -> list[str]:

@@ -140,3 +140,13 @@ def test_values_of_a_flag_wherever_it_stands():
     assert values_of("import", args) == ["a.py", "b.py", "c.py"]
     assert values_of("num_envs", args) == ["8"]
     assert values_of("env", args) == []
+
+
+@pytest.mark.parametrize("words", [["train", "--env", "ENV"], ["resume", "RUN"]])
+@pytest.mark.parametrize("again", [[], ["--import"]])
+def test_every_file_that_is_imported_is_passed_on_to_processes(tmp_path, words, again):
+    one, other = files = tmp_path / "cli_one.py", tmp_path / "cli_other.py"
+    for path in files:
+        path.write_text("")
+    command = parse(COMMANDS, [*words, "--import", str(one), *again, str(other)])
+    assert cast(Train, command).imported == files
