@@ -127,18 +127,25 @@ def parse_run(kind: type, command: str, args: Sequence[str]) -> Command:
     known = [*flatten(base), "agent", *READ_AHEAD, *(f.name for f in extras)]
     parsed = replace(parse_flags(flags, command, args, flags(), known), imported=imports(args))
     config = replace(base, **{name: getattr(parsed, name) for name in parts})
-    check_loops(config, args)
+    check_used(config, args)
     given = {f.name: getattr(parsed, f.name) for f in fields(kind) if f.name != "config"}
     return cast(Command, kind(config=config, **given))
 
 
-def check_loops(config: RunConfig, args: Sequence[str]) -> None:
-    """Refuse flags of the slow loop if it trains nothing; files may hold settings of both loops."""
-    for flag in () if config.loops.slow.groups else (token.split("=")[0] for token in args):
-        if flag.startswith("--slow.") and flag != "--slow.groups":
-            raise UsageError(
-                f"{config.preset} learns in one loop: {flag} does nothing; its loop is --fast.*"
-            )
+def check_used(config: RunConfig, args: Sequence[str]) -> None:
+    """Refuse flags that do nothing, as the slow loop trains nothing or there is no level to
+    evaluate on; files may hold such settings.
+    """
+    idle = {}
+    if not config.loops.slow.groups:
+        preset = config.preset
+        idle["slow"] = f"{preset} learns in one loop: {{}} does nothing; its loop is --fast.*"
+    if not config.evaluation.env:
+        idle["eval"] = "{} does nothing without --eval.env, the levels to evaluate on"
+    for flag in (token.split("=")[0] for token in args):
+        group, _, name = flag.removeprefix("--").partition(".")
+        if flag.startswith("--") and group in idle and name not in ("groups", "env"):
+            raise UsageError(idle[group].format(flag))
 
 
 def parse_plain(kind: type, command: str, args: Sequence[str]) -> Command:

@@ -73,6 +73,10 @@ def complaint(capsys, *args):
             ["lstm learns in one loop: --slow.learning-rate does nothing; its loop is --fast.*"],
         ),
         ([*TRAIN, "--frames", "1e5"], ["--frames: must be a whole number, got '1e5'"]),
+        (
+            [*TRAIN, "--eval.every", "9", "--out", "x"],
+            ["--eval.every does nothing without --eval.env"],
+        ),
         ([*TRAIN, "--max-steps", "1e2"], ["--max-steps: must be a whole number, got '1e2'"]),
         (["resume", "x", "--frames", "1e6"], ["--frames: must be a whole number, got '1e6'"]),
         (["resume", "x", "--until", "all"], ["--until: must be a number, got 'all'"]),
