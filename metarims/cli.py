@@ -19,7 +19,7 @@ from . import registry
 from .config import RunConfig, find_preset
 from .errors import UsageError, check_choice, nearest
 from .memory import ran_out_of_memory
-from .runs import read_config
+from .runs import CONFIG, read_config
 from .settings import Variant, field_types, flatten, replace_at, segments
 from .stopping import Stopped, hearing
 
@@ -177,7 +177,9 @@ def starting_point(args: Sequence[str]) -> RunConfig:
     if files:
         path = Path(files[-1])
         if not path.is_file():
-            raise UsageError(f"no configuration file {path}")
+            inner = path / CONFIG
+            near = f"; nearest: {inner}" if inner.is_file() else ""
+            raise UsageError(f"no configuration file {path}{near}")
         return read_config(path)
     name = agents[-1] if agents else registry.names("preset")[0]
     return find_preset(name)
@@ -302,8 +304,8 @@ def initials(name: str) -> str:
 
 
 def in_words(message: str) -> str:
-    """Python's message about an invalid number, in plain words; that about the last type, if it
-    could have been of several.
+    """The message about an invalid number, in plain words; that about the last type, if it could
+    have been of several.
     """
     message = message.rpartition("'>: ")[2]
     for kind, python in NOT_A_NUMBER.items():
@@ -312,6 +314,7 @@ def in_words(message: str) -> str:
 
 
 NOT_A_NUMBER = {
+    "list of whole numbers": "Could not find valid parse for arguments:",  # tyro's
     "whole number": "invalid literal for int() with base 10:",
     "number": "could not convert string to float:",
 }

@@ -77,6 +77,10 @@ def complaint(capsys, *args):
             [*TRAIN, "--eval.every", "9", "--out", "x"],
             ["--eval.every does nothing without --eval.env"],
         ),
+        (
+            ["evaluate", "x", "--knock-out", "a"],
+            ["--knock-out: must be a list of whole numbers, got ['a']"],
+        ),
         ([*TRAIN, "--max-steps", "1e2"], ["--max-steps: must be a whole number, got '1e2'"]),
         (["resume", "x", "--frames", "1e6"], ["--frames: must be a whole number, got '1e6'"]),
         (["resume", "x", "--until", "all"], ["--until: must be a number, got 'all'"]),
@@ -204,6 +208,8 @@ def test_another_file_of_a_run_is_no_configuration(capsys, trained, tmp_path):
         assert f"{rows} {said}" in complaint(capsys, "train", "--config", rows)
     line = complaint(capsys, "train", "--config", trained / "metrics.jsonl")
     assert line.endswith(f"configuration; nearest: {trained / 'config.json'}")
+    line = complaint(capsys, "train", "--config", trained)
+    assert line.endswith(f"no configuration file {trained}; nearest: {trained / 'config.json'}")
 
 
 def test_an_argument_after_imported_files_is_put_before_them(capsys, trained):
