@@ -47,6 +47,7 @@ LOCK = ".lock"  # a file, as some network file systems cannot lock folders
 # for without evaluations.
 PLANS = ("frames", "until", "checkpoint_frames", "pictures")
 EVALUATIONS = ("eval.env", "eval.every", "eval.episodes")
+SOURCES = ("from", "imitate")  # folders that a run starts or learns from
 
 
 @dataclass(frozen=True)
@@ -218,13 +219,14 @@ def check_out_for_several(config: RunConfig) -> None:
 @contextmanager
 def create_run(config: RunConfig) -> Iterator[Run]:
     """Make the run's folder, in place of an untrained run's; held within, as by `Run.held`. What
-    it starts from is named as from anywhere.
+    it starts or learns from is named as from anywhere.
 
     Raises:
         UsageError: as `check_out`, or another process is training there.
     """
-    origin = config.run.origin and str(Path(config.run.origin).resolve())
-    config = replace_at(config, {"from": origin})
+    given = {path: str(flatten(config)[path]) for path in SOURCES}
+    found = {path: str(Path(own).resolve()) for path, own in given.items() if own}
+    config = replace_at(config, found)
     run = Run(make_folder(check_out(config)), config)
     with run.held():
         check_out(config)  # another process may have trained, meanwhile
@@ -287,7 +289,7 @@ def _other_source(config: RunConfig, other: RunConfig) -> tuple[str, Leaf] | Non
     """The first of the folders that a run starts or learns from that is not the other's, by its
     setting's path; those that were moved since are taken to be the same.
     """
-    for path in ("from", "imitate"):
+    for path in SOURCES:
         own, theirs = (str(flatten(each)[path]) for each in (config, other))
         if own != theirs and not (own and theirs and _may_be_one(Path(own), Path(theirs))):
             return path, own or "nothing"

@@ -317,6 +317,16 @@ def test_a_run_begins_with_another_ones_parameters(tmp_path):
     assert rows(tmp_path / "third")[0]["time/frames_before"] == 6 * ITERATION
 
 
+def test_what_a_run_learns_from_is_found_from_anywhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    wanted = replace_at(config(tmp_path / "run"), {"from": "first", "imitate": "lessons"})
+    with runs.create_run(wanted) as run:
+        settings = metarims.load_run(run.path).config.run
+    assert (settings.origin, settings.imitate) == (f"{tmp_path}/first", f"{tmp_path}/lessons")
+    with runs.create_run(config(tmp_path / "other")) as run:
+        assert metarims.load_run(run.path).config.run.imitate == ""
+
+
 def test_a_run_of_another_agent_is_no_beginning(tmp_path):
     train(tmp_path / "first", iterations=1)
     other = replace_at(
