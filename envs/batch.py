@@ -201,6 +201,8 @@ class Environments:
         """
         if not self._begun:
             raise ValueError("call reset() before the first step()")
+        if not isinstance(actions, Tensor):
+            raise ValueError(f"actions must be a torch tensor, got {type(actions).__name__}")
         if actions.shape != (self.num_envs,):
             raise ValueError(
                 f"expected actions of shape ({self.num_envs},), got {tuple(actions.shape)}"

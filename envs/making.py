@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 
 import gymnasium
+import numpy as np
 import torch
 
 from .batch import Environments
@@ -58,10 +59,12 @@ def make(
             its own or that does not work, or a number out of range.
     """
     given = [levels] if isinstance(levels, str) or callable(levels) else list(levels)
-    if not given or num_envs < len(given):
-        raise ValueError(
-            f"num_envs must be at least one per level, {max(len(given), 1)}, got {num_envs}"
-        )
+    if not given:
+        raise ValueError("expected at least one level, got none")
+    if not isinstance(num_envs, int | np.integer):
+        raise ValueError(f"num_envs must be a whole number, got {num_envs!r}")
+    if num_envs < len(given):
+        raise ValueError(f"num_envs must be at least one per level, {len(given)}, got {num_envs}")
     if seed < 0:
         raise ValueError(f"seed must not be negative, got {seed}")
     if workers is not None and workers < 0:

@@ -180,6 +180,8 @@ def test_observations_are_not_the_engines_memory(level):
         ({"levels": "MiniGrid-DoorKey-5x5"}, "MiniGrid-DoorKey-5x5-v0"),
         ({"levels": [DOOR_KEY, LOCAL], "num_envs": 1}, "at least one per level, 2, got 1"),
         ({"levels": DOOR_KEY, "num_envs": 0}, "got 0"),
+        ({"levels": DOOR_KEY, "num_envs": 2.0}, "num_envs must be a whole number, got 2.0"),
+        ({"levels": []}, "at least one level, got none"),
         ({"levels": DOOR_KEY, "seed": -1}, "seed"),
         ({"levels": DOOR_KEY, "view": 6}, "view must be odd"),
         ({"levels": DOOR_KEY, "observation": "pixels"}, "symbolic', 'rgb', 'full"),
@@ -213,6 +215,14 @@ def test_bad_actions_are_refused(actions):
     env = envs.make(DOOR_KEY, num_envs=2)
     env.reset()
     with pytest.raises(ValueError, match="actions"):
+        env.step(actions)
+
+
+@pytest.mark.parametrize("actions", [[0, 1], np.zeros(2, dtype=np.int64)])
+def test_actions_other_than_tensors_are_named(actions):
+    env = envs.make(DOOR_KEY, num_envs=2)
+    env.reset()
+    with pytest.raises(ValueError, match=f"torch tensor, got {type(actions).__name__}"):
         env.step(actions)
 
 
