@@ -23,6 +23,7 @@ from torch import Tensor
 from .errors import UsageError, note
 from .files import aside, clear_aside, make_folder, refusals
 from .settings import Json
+from .tally import WINDOW
 
 FORMAT = 2
 TENSORS, MANIFEST = "tensors.safetensors", "manifest.json"
@@ -194,8 +195,9 @@ def _called(folder: Path, which: str) -> list[str]:
     found = [name for name in known if f"{name:0>12}" == f"{which:0>12}"]
     if not found:
         there = [*(str(int(name)) for name in known), *([BEST] if best else [])]
+        why = f", which needs a success in {WINDOW} episodes that count" if which == BEST else ""
         raise UsageError(
-            f"no checkpoint {which!r} in {folder}; there are {', '.join(there) or 'none'}"
+            f"no checkpoint {which!r} in {folder}{why}; there are {', '.join(there) or 'none'}"
         )
     return found
 

@@ -143,6 +143,12 @@ def test_the_best_checkpoint_is_the_first_of_those_that_succeed_most(tmp_path):
         load_checkpoint(tmp_path, "7")
 
 
+def test_a_run_without_a_best_checkpoint_says_what_one_needs(tmp_path):
+    save_checkpoint(tmp_path, 100, Checkpoint({"x": torch.zeros(1)}, {"success_rate": 0.0}))
+    with pytest.raises(UsageError, match=r"'best' in .*, which needs a success in 200 episodes"):
+        load_checkpoint(tmp_path, BEST)
+
+
 def test_metrics_with_a_flipped_bit_are_read_as_far_as_they_are_whole(tmp_path):
     config = run_config(tmp_path)
     train(config, Contexts(8), agent_of(config, 1))
