@@ -44,6 +44,7 @@ BYTES = {
 }
 ANY = re.compile(rb"\x1b(\[[0-?]*[ -/]*[@-~]|O.)")  # what any key may send (ECMA-48: CSI, SS3)
 BEGUN = re.compile(rb"\x1b(\[[0-?]*[ -/]*|O)?")  # of that, what has come so far
+UNSEEN = "offscreen"  # SDL's driver of last resort, whose windows nobody sees
 PATIENCE = 0.05  # seconds to wait for the rest of what a key sends
 SIDE, TEXT_HEIGHT, LINE, WRAP = 640, 120, 22, 76  # pixels of a window, characters per line
 
@@ -192,6 +193,8 @@ def play_in_window(game: Game) -> None:
 
     try:
         pygame.display.init()
+        if pygame.display.get_driver() == UNSEEN:
+            raise ValueError("no window can be opened: there is no display")
         surface = pygame.display.set_mode((SIDE, scaled(game.picture())[1] + TEXT_HEIGHT))
     except pygame.error as error:
         raise ValueError(f"no window can be opened: {error}") from None

@@ -135,6 +135,15 @@ def test_a_window_takes_the_same_keys(monkeypatch):
         play(EMPTY, 0, 7, False, window=True)
 
 
+def test_a_window_that_nobody_would_see_is_not_opened(monkeypatch):
+    """Without a display SDL draws off screen, where no key ever comes."""
+    monkeypatch.setenv("SDL_VIDEODRIVER", "offscreen")
+    pygame = pytest.importorskip("pygame")
+    monkeypatch.setattr(pygame.event, "wait", lambda: pygame.event.Event(pygame.QUIT))
+    with pytest.raises(ValueError, match="no window can be opened: there is no display"):
+        play(EMPTY, 0, 7, False, window=True)
+
+
 def test_a_game_through_a_terminal():
     """As for a person: a terminal, keys, and the terminal's state restored."""
     ours, theirs = pty.openpty()
