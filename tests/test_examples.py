@@ -27,6 +27,14 @@ def test_a_core(tmp_path):
     assert 0.49 < row["diagnostics/leak"] < 0.51  # σ(0)
 
 
+def test_an_agent(tmp_path):
+    own = ["--import", "examples/toy_agent.py"]
+    config, row = train(tmp_path / "run", *own, "--agent", "convolution", "--hidden", "24")
+    assert config["agent"] == {"name": "convolution", "hidden": 24}
+    assert row["train/n_updates"] == 4 * 4  # epochs, and a minibatch for each of four spans
+    apart.succeed("evaluate", tmp_path / "run", "--episodes", "4", *own)
+
+
 def test_an_algorithm(tmp_path):
     flags = ["--import", "examples/toy_algorithm.py", "--algorithm", "reinforce"]
     flags += ["--reinforce.entropy", "0.02", "--slow.span", "20"]
