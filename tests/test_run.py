@@ -136,7 +136,7 @@ def complaint(capsys, *args):
         (["evaluate", "nothing-here", "--seed", "9" * 20], ["seed must lie between 0 and"]),
         (["search", "--sampler", "tpf"], ["unknown sampler 'tpf'; nearest: tpe"]),
         ([*DEMOS, "MiniGrid-DoorKey-5x5-v0"], ["no instruction", "BabyAI-GoToLocal-v0"]),
-        ([*DEMOS, "BabyAI-GoToLocl-v0"], ["unknown level", "BabyAI-GoToLocal-v0"]),
+        ([*DEMOS, "BabyAI-GoToLocl-v0"], ["BabyAI-GoToLocal-v0", "(--import FILE loads more)"]),
         ([*DEMOS, "BabyAI-GoToLocal-v0", "--episodes", "0"], ["episodes must be positive"]),
         ([*DEMOS, "BabyAI-GoToLocal-v0", "--observation", "rbg"], ["nearest: rgb"]),
         (["demos", "BabyAI-GoToLocal-v0"], ["missing: --out"]),

@@ -14,7 +14,7 @@ from ..config import EnvironmentConfig
 from ..errors import UsageError, as_usage_errors, check_positive, check_seed
 from ..files import aside, make_folder
 from ..status import status_line
-from .base import LevelId, Wiring
+from .base import LevelId, Wiring, check_levels
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,7 @@ class Demos:
         check_positive(episodes=self.episodes, jobs=self.jobs)
         check_seed(self.seed)
         EnvironmentConfig((self.env,), observation=self.observation)
+        check_levels(wiring.simulator, (self.env,))
         if self.out.exists() and (not self.out.is_dir() or any(self.out.iterdir())):
             raise UsageError(f"{self.out} is not empty; choose another folder")
         make_folder(self.out.parent)

@@ -12,7 +12,7 @@ from ..evaluation import SEED
 from ..files import check_writable
 from ..runs import load_run
 from ..studies.recording import outcome, record_episodes, save_gif, save_mp4
-from .base import RunFolder, Wiring, load_agent, make_env
+from .base import RunFolder, Wiring, check_levels, load_agent, make_env
 
 FORMATS = {".gif": save_gif, ".mp4": save_mp4}
 
@@ -54,6 +54,7 @@ class Record:
         run = load_run(self.run_folder)
         trained, make = run.config.environment, wiring.simulator.make
         level = self.env or trained.env[0]
+        check_levels(wiring.simulator, (level,))
         env = make_env(make, [level], trained.observation, 1, "cpu", self.seed, autoreset=False)
         agent = load_agent(run, env, run.load(self.checkpoint))
         episodes = record_episodes(agent, env, self.episodes, self.seed, self.temperature)
