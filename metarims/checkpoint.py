@@ -53,8 +53,10 @@ class DamagedError(Exception):
     """A checkpoint differs from what was written."""
 
 
-def save_checkpoint(folder: Path, frames: int, checkpoint: Checkpoint) -> Path:
-    """Write a checkpoint at `frames` into `folder`; only the newest `KEPT` and the best remain."""
+def save_checkpoint(
+    folder: Path, frames: int, checkpoint: Checkpoint, keep_all: bool = False
+) -> Path:
+    """Write a checkpoint at `frames` into `folder`; then `tidy` it."""
     make_folder(folder)
     tensors = {name: tensor.detach().contiguous() for name, tensor in checkpoint.tensors.items()}
     data = tensors_to_bytes(tensors)
@@ -71,7 +73,7 @@ def save_checkpoint(folder: Path, frames: int, checkpoint: Checkpoint) -> Path:
         temporary.mkdir()
         (temporary / TENSORS).write_bytes(data)
         (temporary / MANIFEST).write_text(json.dumps(sealed(manifest), indent=1))
-    tidy(folder)
+    tidy(folder, keep_all)
     return final
 
 
@@ -86,9 +88,13 @@ def remove_checkpoint(folder: Path, frames: int) -> None:
         shutil.rmtree(folder / _name(frames))
 
 
-def tidy(folder: Path) -> None:
-    """Remove all but the newest `KEPT` checkpoints and the best one, and temporary files."""
+def tidy(folder: Path, keep_all: bool) -> None:
+    """Remove temporary files and, unless all are to be kept, all checkpoints but the newest `KEPT`
+    and the best one.
+    """
     clear_aside(folder)
+    if keep_all:
+        return
     for old in {*checkpoints(folder)[:-KEPT]} - {best_checkpoint(folder)}:
         with refusals(folder):
             shutil.rmtree(folder / old)

@@ -24,7 +24,7 @@ OBSERVATIONS = ("symbolic", "rgb")  # kinds that agents can learn from
 # Settings by path that affect how long a run is, where it runs and what it shows, but not what it
 # learns.
 OF_NO_MATTER = (
-    *("out", "frames", "device", "capture", "checkpoint_frames", "pictures"),
+    *("out", "frames", "device", "capture", "checkpoint_frames", "keep_checkpoints", "pictures"),
     *("eval.env", "eval.every", "eval.episodes"),
 )
 
@@ -80,6 +80,7 @@ class RunSettings:
         until: stop once this share of the last 200 episodes succeeds; 0 trains for all frames.
         checkpoint_frames: frames between checkpoints; there is also one at least every minute, and
             at the end.
+        keep_checkpoints: keep all of them, not only the newest two and the best.
         pictures: seconds until TensorBoard gets the first pictures of the agent at work; the next
             ones follow whenever the elapsed time has doubled, and at the end. A run that ends
             before the first has none, as drawing takes seconds. 0 for none in any run.
@@ -95,6 +96,7 @@ class RunSettings:
     imitate: str = ""
     until: float = 0.0
     checkpoint_frames: int = 100_000
+    keep_checkpoints: bool = False
     pictures: float = 20.0
 
     def __post_init__(self) -> None:

@@ -61,7 +61,8 @@ class Run:
         """Save a checkpoint, after flushing the metrics up to it to disk."""
         flush(self.path / METRICS)
         own = replace(checkpoint, config=self.config.as_json())
-        return save_checkpoint(self.path / CHECKPOINTS, frames, own)
+        keep_all = self.config.run.keep_checkpoints
+        return save_checkpoint(self.path / CHECKPOINTS, frames, own, keep_all)
 
     def load(self, which: str = "") -> Checkpoint:
         """The newest whole checkpoint, or that at a number of frames, or the "best".
@@ -103,7 +104,7 @@ class Run:
             if not mine:
                 raise UsageError(f"{self.path} is being trained by another process")
             clear_aside(self.path)
-            tidy(self.path / CHECKPOINTS)
+            tidy(self.path / CHECKPOINTS, self.config.run.keep_checkpoints)
             yield
 
     def clear(self) -> None:

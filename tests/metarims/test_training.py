@@ -145,6 +145,17 @@ def test_goes_on_from_the_checkpoint_before_a_damaged_one(tmp_path):
     assert rows(tmp_path / "whole") == rows(tmp_path / "damaged")
 
 
+def test_all_checkpoints_are_kept_where_that_is_asked_for(tmp_path):
+    run = replace_at(config(tmp_path / "run"), {"keep_checkpoints": True})
+    metarims.train(run, Contexts(8), agent_of(run))
+    resume(tmp_path / "run", frames=6 * ITERATION)
+    kept = metarims.load_run(tmp_path / "run")
+    assert kept.checkpoints() == {frames * ITERATION for frames in range(7)}
+    assert kept.load(str(3 * ITERATION)).numbers["frames"] == 3 * ITERATION
+    train(tmp_path / "usual")
+    assert len(metarims.load_run(tmp_path / "usual").checkpoints()) <= 3
+
+
 def test_the_agent_of_a_run_can_be_loaded(tmp_path):
     agent = make_agent()
     metarims.train(config(tmp_path), Contexts(8), agent)
