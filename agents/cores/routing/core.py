@@ -167,11 +167,12 @@ def number_levels(levels: Sequence[str], trained: Sequence[str]) -> Tensor:
 
 
 def uniform(streams: Tensor, steps: int, shape: tuple[int, ...]) -> Tensor:
-    """Uniform numbers float32 [T, B, *shape], a function of the streams' states int64 [B]."""
+    """Uniform numbers below 1, float32 [T, B, *shape], from the streams' states int64 [B]."""
     count = torch.Size(shape).numel()
     ticks = streams + torch.arange(steps, device=streams.device).unsqueeze(1)
     seeds = ticks.unsqueeze(2) * count + torch.arange(count, device=streams.device)
-    return (((scramble(seeds) >> 40 & 0xFFFFFF) + 0.5) / 2**24).view(steps, len(streams), *shape)
+    numbers = ((scramble(seeds) >> 40 & 0xFFFFFF) + 0.5) / 2**24  # the highest is rounded to 1
+    return numbers.clamp_max(1 - 2**-24).view(steps, len(streams), *shape)
 
 
 def _diagnostics(routed: Routed, starts: Tensor) -> Diagnostics:

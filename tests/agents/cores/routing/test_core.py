@@ -184,6 +184,12 @@ def test_streams_are_uniform_and_go_on_where_they_were():
     torch.testing.assert_close(shares, torch.full((10,), 0.1), atol=0.01, rtol=0)
 
 
+def test_uniform_numbers_stay_below_one():
+    """Where an index is drawn with them, 1 would be beyond the end."""
+    highest = uniform(torch.tensor([2187759]), 1, (1, 1, 2)).max()
+    assert 1 - 1e-6 < highest < 1
+
+
 def test_without_an_lstm_nothing_is_remembered():
     env = Contexts(2)
     agent = make_agent(env, recurrent=False)
