@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from metarims.errors import check_between, check_positive
+from metarims.errors import UsageError, check_between, check_positive
 from metarims.registry import register
 
 from ..trace import Space, Trace, mean_by
@@ -52,6 +52,11 @@ class EM(DecisionMaker):
 
     def __init__(self, config: EMConfig, space: Space) -> None:
         super().__init__(config, space)
+        if space.keys * space.choices**space.depth >= 2**63:
+            paths = f"{space.keys} · {space.choices}^{space.depth}"
+            raise UsageError(
+                f"em numbers fewer than 2^63 paths, got {paths}: take fewer blocks or a lower depth"
+            )
         self.register_buffer("paths", torch.full((space.keys, config.top), -1))
         self.register_buffer("returns", torch.full((space.keys, config.top), -torch.inf))
         powers = torch.tensor([space.choices**i for i in range(space.depth)])

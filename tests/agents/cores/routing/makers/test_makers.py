@@ -347,6 +347,13 @@ def test_redrawn_scores_are_gumbel_and_agree_with_the_choice():
         )
 
 
+@pytest.mark.parametrize(("keys", "choices", "depth"), [(1, 5, 30), (2, 4, 31)])
+def test_em_refuses_more_paths_than_it_can_number(keys, choices, depth):
+    available = torch.ones(depth, choices, dtype=torch.bool)
+    with pytest.raises(UsageError, match=rf"2\^63 paths, got {keys} · {choices}\^{depth}: take"):
+        EMConfig().build(Space(1, depth, choices, keys), available)
+
+
 def test_wpl_needs_a_table():
     with pytest.raises(UsageError, match="wpl learns only a table, got policy 'approximator'"):
         RouterConfig(WPLConfig(), policy="approximator")
