@@ -64,8 +64,12 @@ class ClassifyConfig:
     router: RouterConfig = ROUTER
 
     def __post_init__(self) -> None:
+        if not self.methods:
+            raise UsageError(f"methods must be one or more of {', '.join(HEADS)}, got none")
         for method in self.methods:
             check_choice("method", method, HEADS)
+            if (times := self.methods.count(method)) > 1:
+                raise UsageError(f"method {method} is given {times} times")
         check_choice("optimizer", self.optimizer, OPTIMIZERS)
         check_choice("router_optimizer", self.router_optimizer, OPTIMIZERS)
         check_choice("reward", self.reward, REWARDS)

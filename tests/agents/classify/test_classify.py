@@ -237,6 +237,8 @@ def test_a_comparison_leaves_its_table_and_figures(tmp_path, monkeypatch, capsys
     ("settings", "message"),
     [
         ({"methods": ("crossstitch",)}, "unknown method 'crossstitch'; nearest: cross-stitch"),
+        ({"methods": ()}, "methods must be one or more of routing, cross-stitch, "),
+        ({"methods": ("routing", "routing")}, "method routing is given 2 times"),
         ({"optimizer": "sdg"}, "unknown optimizer 'sdg'; nearest: sgd"),
         ({"reward": "corect"}, "unknown reward 'corect'; nearest: correct"),
         ({"router_optimizer": "adm"}, "unknown router_optimizer 'adm'; nearest: adam"),
