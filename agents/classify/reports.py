@@ -28,7 +28,9 @@ from .trials import as_csv, as_markdown, plan, read_results, refuse_changes, tra
 
 COSTS = (2, 5, 10, 20)  # function blocks
 COST_METHODS = ("routing", "cross-stitch", "soft-mixture")
-COST_SETTLED = ("data", "folder", "methods", "seeds", "epochs", "anneal_epochs", "blocks")
+COST_SETTLED = (
+    *("data", "folder", "methods", "seeds", "epochs", "anneal_epochs", "blocks", "block_share"),
+)
 POINTS = 100  # of a policy's curve in TensorBoard
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from metarims.errors import UsageError
 from metarims.files import write_json
-from metarims.settings import as_json, differences, replace_at
+from metarims.settings import as_json, differences, flatten, replace_at
 from metarims.statistics import bootstrap_interval
 from metarims.tables import csv_table, markdown_table
 
@@ -73,15 +73,19 @@ def plan(study: Study, config: ClassifyConfig) -> list[Trial]:
         config: for the settings that the study does not fix.
 
     Raises:
-        UsageError: `config` changes what the study fixes.
+        UsageError: `config` changes what the study fixes, or what none of its trainings has.
     """
     refuse_changes(config, study.settled)
-    return [
+    trials = [
         Trial(axis.about, arm, seed, replace_at(config, {**study.settings, **settings, "seeds": 1}))
         for seed in range(1, config.seeds + 1)
         for axis in study.axes
         for arm, settings in axis.arms.items()
     ]
+    kept = {leaf for trial in trials for leaf in flatten(trial.config).items()}
+    lost = dict(flatten(config).items() - kept)
+    refuse_changes(config, lost.keys() - {"seeds"})
+    return trials
 
 
 def trial_file(trial: Trial, folder: Path) -> Path:

@@ -266,6 +266,7 @@ def test_the_command_says_what_is_missing():
     ("what", "settings", "named"),
     [
         ("cost", {"methods": ("routing",), "seeds": 9}, "methods, seeds"),
+        ("cost", {"block_share": 0.5}, "block_share"),
         ("estimators", {"seeds": 9, "batch": 7}, "seeds, batch"),
     ],
 )

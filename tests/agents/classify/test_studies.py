@@ -22,7 +22,7 @@ from agents.classify.trials import (
     trial_file,
 )
 from metarims.errors import UsageError
-from metarims.settings import differences
+from metarims.settings import differences, replace_at
 
 from .test_classify import stripes
 
@@ -73,6 +73,10 @@ def test_a_study_says_what_it_settles_itself():
         plan(TWO, replace(SMALL, learning_rate=0.5, router_rate=0.5))
     with pytest.raises(UsageError, match="sets block_share itself; leave it out"):
         Classify(what="split", block_share=0.5).run(None)
+    own = replace_at(ClassifyConfig(), {"router.maker.rate": 0.5})
+    assert own.router in [trial.config.router for trial in plan(STUDIES["split"], own)]
+    with pytest.raises(UsageError, match=r"sets router\.maker\.rate itself; leave it out"):
+        plan(STUDIES["collapse"], own)
 
 
 def test_a_study_trains_what_is_missing_and_leaves_its_tables(tmp_path, monkeypatch, capsys):
