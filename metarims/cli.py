@@ -133,19 +133,24 @@ def parse_run(kind: type, command: str, args: Sequence[str]) -> Command:
 
 
 def check_used(config: RunConfig, args: Sequence[str]) -> None:
-    """Refuse flags that do nothing, as the slow loop trains nothing or there is no level to
-    evaluate on; files may hold such settings.
-    """
-    idle = {}
-    if not config.loops.slow.groups:
-        preset = config.preset
-        idle["slow"] = f"{preset} learns in one loop: {{}} does nothing; its loop is --fast.*"
-    if not config.evaluation.env:
-        idle["eval"] = "{} does nothing without --eval.env, the levels to evaluate on"
-    for flag in (token.split("=")[0] for token in args):
-        group, _, name = flag.removeprefix("--").partition(".")
-        if flag.startswith("--") and group in idle and name not in ("groups", "env"):
-            raise UsageError(idle[group].format(flag))
+    """Refuse flags that make no difference; files may hold such settings."""
+    for flag in (token.split("=")[0] for token in args if token.startswith("--")):
+        if why := why_idle(config, flag.removeprefix("--").replace("-", "_")):
+            raise UsageError(f"{flag} does nothing: {why}")
+
+
+def why_idle(config: RunConfig, path: str) -> str:
+    """Why a setting makes no difference; "" if it may make one."""
+    group = path.split(".")[0]
+    if path in ("slow.groups", "eval.env"):
+        return ""
+    if group == "eval" and not config.evaluation.env:
+        return "there is no --eval.env, the levels to evaluate on"
+    if group == "slow" and not config.loops.slow.groups:
+        return f"{config.preset} learns in one loop, --fast.*"
+    if path.startswith(config.loops.idle):
+        return f"the {group} loop does not train the attention"
+    return ""
 
 
 def parse_plain(kind: type, command: str, args: Sequence[str]) -> Command:

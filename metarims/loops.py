@@ -98,6 +98,15 @@ class Loops:
             yield "slow", self.slow
 
     @property
+    def idle(self) -> tuple[str, ...]:
+        """Settings that make no difference, by path: all of a slow loop that trains nothing, and
+        the attention's rate where it is not trained.
+        """
+        loops = (("fast", self.fast), ("slow", self.slow))
+        rates = (f"{name}.attention_rate" for name, x in loops if "attention" not in x.groups)
+        return *(() if self.slow.groups else ("slow.",)), *rates
+
+    @property
     def stride(self) -> int:
         """Steps between the hidden states that a rollout keeps."""
         return min(loop.span for _, loop in self.turns())

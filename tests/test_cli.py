@@ -131,8 +131,17 @@ def test_settings_of_a_loop_that_there_is_not_are_only_read_from_files(tmp_path)
     assert parse_run(["--agent", "metarims", "--slow.learning-rate", "0.5"]).loops.slow.groups
     two = "--agent lstm --fast.groups modules --slow.groups value --slow.learning-rate 0.5"
     assert parse_run(two.split()).loops.slow.learning_rate == 0.5
-    with pytest.raises(UsageError, match="rims learns in one loop: --slow"):
+    with pytest.raises(UsageError, match="does nothing: rims learns in one loop"):
         parse_run(["--agent", "rims", "--slow.no-value-loss"])
+
+
+def test_the_attentions_rate_is_refused_for_a_loop_that_does_not_train_it():
+    there = parse_run(["--agent", "metarims", "--slow.attention-rate", "1"])
+    assert there.loops.slow.attention_rate == 1
+    moved = "--agent metarims --fast.groups attention policy --fast.attention-rate=1"
+    assert parse_run(moved.split()).loops.fast.attention_rate == 1
+    with pytest.raises(UsageError, match=r"--fast\.attention-rate does nothing: the fast loop"):
+        parse_run(["--agent", "metarims", "--fast.attention-rate=1"])
 
 
 def test_values_of_a_flag_wherever_it_stands():

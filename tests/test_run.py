@@ -70,12 +70,12 @@ def complaint(capsys, *args):
         ([*TRAIN, "--lr", "1"], ["nearest: --fast.learning-rate, --slow.learning-rate"]),
         (
             [*TRAIN, "--slow.learning-rate", "0.5", "--out", "x"],
-            ["lstm learns in one loop: --slow.learning-rate does nothing; its loop is --fast.*"],
+            ["--slow.learning-rate does nothing: lstm learns in one loop, --fast.*"],
         ),
         ([*TRAIN, "--frames", "1e5"], ["--frames: must be a whole number, got '1e5'"]),
         (
             [*TRAIN, "--eval.every", "9", "--out", "x"],
-            ["--eval.every does nothing without --eval.env"],
+            ["--eval.every does nothing: there is no --eval.env"],
         ),
         (
             ["evaluate", "x", "--knock-out", "a"],
@@ -126,6 +126,10 @@ def complaint(capsys, *args):
         (
             ["search", "--vary", "slow.epochs=1,2", "--agent", "lstm", "rims"],
             ["cannot vary slow.epochs: lstm, rims learn the same with any"],
+        ),
+        (
+            ["search", "--vary", "fast.attention_rate=0.1,1", "--agent", "metarims"],
+            ["cannot vary fast.attention_rate: metarims learn the same with any"],
         ),
         (["search", "--vary", "eval.every=1,2"], ["cannot vary eval.every: lstm, rims, metarims"]),
         (["search", "--vary", "fast.epochs=a..b"], ["the ends of a range must be numbers"]),

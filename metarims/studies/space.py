@@ -96,7 +96,7 @@ def space_of(config: RunConfig, space: Space) -> dict[str, Range | Choice]:
     Raises:
         UsageError: a value is invalid for its setting.
     """
-    there, idle = flatten(config), () if config.loops.slow.groups else ("slow.",)
+    there, idle = flatten(config), config.loops.idle
     own = {
         path: values
         for path, values in space.items()
