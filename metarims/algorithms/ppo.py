@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .. import ranks
-from ..errors import check_between, check_positive
+from ..errors import UsageError, check_between, check_positive
 from ..loops import Loop
 from ..losses import (
     approximate_kl,
@@ -98,6 +98,12 @@ class PPO(AlgorithmConfig):
 
 
 def normalized(advantages: Tensor, least: float) -> Tensor:
-    """Advantages with mean 0 and, unless it was below `least`, deviation 1, over all ranks."""
+    """Advantages with mean 0 and, unless it was below `least`, deviation 1, over all ranks.
+
+    Raises:
+        UsageError: there is only one, which has no deviation.
+    """
+    if advantages.numel() * ranks.size() < 2:
+        raise UsageError("a rollout needs at least 2 frames: give more --steps or --num-envs")
     mean, deviation = ranks.moments(advantages)
     return (advantages - mean) / deviation.clamp_min(least)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from agents.policy import RecurrentPolicy
-from metarims.algorithms.ppo import PPO
+from metarims.algorithms.ppo import PPO, normalized
 from metarims.config import RunConfig
 from metarims.errors import UsageError
 from metarims.learner import Learner
@@ -226,6 +226,7 @@ def test_inner_steps_task_by_task():
             lambda: Loop(groups=("policy", "encoder", "policy")),
             "a loop trains each group once, got policy twice",
         ),
+        (lambda: normalized(torch.ones(1, 1), 0.05), "a rollout needs at least 2 frames"),
         (lambda: Loop(epochs=0), "epochs must be positive, got 0"),
         (lambda: configured(frames=-5), "frames must be positive, got -5"),
         (lambda: PPO(discount=1.5), "discount must lie between 0 and 1, got 1.5"),
