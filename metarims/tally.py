@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -12,14 +13,15 @@ from torch.nn.functional import pad
 from . import ranks
 from .rollout import Cursor, Rollout
 
-WINDOW = 200  # episodes in the rolling means
+WINDOW = 200  # episodes of each task in the rolling means
 MEANS = "ep_rew_mean", "ep_len_mean", "success_rate"  # their names, as in Stable-Baselines3
-UNKNOWN = -1.0  # the task of an episode, in checkpoints from before it was kept
+SUCCESS = re.compile(r"rollout/(.+/)?success_rate")  # of all levels, or one of several
 
 
 def has_reached(row: Mapping[str, float], target: float) -> bool:
-    """Whether a row of metrics has this success rate, over a full window of episodes."""
-    return row.get("rollout/window", 0) >= WINDOW and row["rollout/success_rate"] >= target
+    """Whether a row of metrics has this success rate on every level, over full windows."""
+    rates = (rate for name, rate in row.items() if SUCCESS.fullmatch(name))
+    return row.get("rollout/window", 0) >= WINDOW and min(rates) >= target
 
 
 def has_learnt(row: Mapping[str, float], until: float) -> bool:
@@ -32,8 +34,10 @@ def _none() -> Tensor:
 
 
 def with_tasks(episodes: Tensor) -> Tensor:
-    """A checkpoint's episodes, [n, 5]; early ones were saved without their tasks, [n, 4]."""
-    return pad(episodes, (0, 1), value=UNKNOWN) if episodes.shape[1:] == (4,) else episodes
+    """A checkpoint's episodes, [n, 5]; early ones were saved without their tasks, [n, 4], and
+    count as of the first.
+    """
+    return pad(episodes, (0, 1)) if episodes.shape[1:] == (4,) else episodes
 
 
 @dataclass(frozen=True)
@@ -44,15 +48,18 @@ class Tally:
     unfinished: the first to end are short ones, which went well.
 
     Attributes:
+        tasks: number of levels in the batch.
         before: frames that the initial parameters had learnt from.
         frames, iterations, episodes: numbers so far; of episodes, those that ended.
         seconds: time spent in iterations.
         steps: steps of each environment.
         waiting: float64 [n, 5], return, length, success, first step and task of episodes that ended
             while one that began no later has not.
-        recent: float64 [up to WINDOW, 5], likewise, of the last episodes in the means.
+        recent: float64 [up to WINDOW per task, 5], likewise, of each task's last episodes in the
+            means: levels with short episodes count no more than others.
     """
 
+    tasks: int = 1
     before: int = 0
     frames: int = 0
     iterations: int = 0
@@ -77,6 +84,7 @@ class Tally:
         counted = waiting[counts]
         order = counted[:, 3].argsort(stable=True)
         return Tally(
+            self.tasks,
             self.before,
             self.frames + sum(rollout.rewards.numel() for rollout in rollouts) * ranks.size(),
             self.iterations + 1,
@@ -84,8 +92,13 @@ class Tally:
             self.seconds + seconds,
             steps,
             waiting[~counts],
-            torch.cat([self.recent, counted[order]])[-WINDOW:],
+            self._last(torch.cat([self.recent, counted[order]])),
         )
+
+    def _last(self, episodes: Tensor) -> Tensor:
+        """Each task's last `WINDOW` episodes, in their order."""
+        own = (torch.nonzero(episodes[:, 4] == task)[-WINDOW:, 0] for task in range(self.tasks))
+        return episodes[torch.cat([*own]).sort().values]
 
     def means(self, tasks: Sequence[int] | None = None) -> dict[str, float]:
         """Mean return, length and success over the window, of all episodes or those of some tasks;
@@ -109,7 +122,7 @@ class Tally:
             "rollout/episodes": self.episodes,
         }
         if len(self.recent):
-            row["rollout/window"] = len(self.recent)
+            row["rollout/window"] = self.window
         row |= {f"rollout/{name}": mean for name, mean in self.means().items()}
         different = [*dict.fromkeys(levels)]
         for level in different if len(different) > 1 else ():
@@ -119,13 +132,14 @@ class Tally:
 
     @property
     def success_rate(self) -> float:
-        """Success rate over the window; NaN before there is an episode."""
+        """Success rate over the windows; NaN before there is an episode."""
         return float(self.recent[:, 2].mean())
 
-    def is_fair(self) -> bool:
-        """Whether the window is full."""
-        return len(self.recent) == WINDOW
+    @property
+    def window(self) -> int:
+        """Number of episodes in the smallest of the tasks' windows."""
+        return min(int((self.recent[:, 4] == task).sum()) for task in range(self.tasks))
 
-    def has_reached(self, target: float) -> bool:
-        """Whether the success rate over a full window is at least `target`."""
-        return self.is_fair() and self.success_rate >= target
+    def is_fair(self) -> bool:
+        """Whether all windows are full."""
+        return self.window == WINDOW

@@ -27,7 +27,7 @@ from .rollout import Cursor, begin
 from .runs import Row, Run, check_like, create_run, load_run, put_parameters
 from .settings import Leaf, flatten, replace_at
 from .stopping import Stopped, noting
-from .tally import Tally, with_tasks
+from .tally import Tally, has_learnt, with_tasks
 from .teacher import Teacher
 
 LOST = 3  # iterations without a finite gradient after which a run gives up
@@ -77,7 +77,7 @@ class Training:
         curious = config.algorithm.novelty > 0
         first = (seed + 1) * APART + ranks.rank() * env.num_envs
         self.cursor = begin(env, agent, first, curious)
-        self.tally, self.updates = Tally(before), 0
+        self.tally, self.updates = Tally(len(env.level_ids), before), 0
         self._lost = 0  # iterations in a row without a finite gradient
         self._culprit = ""  # what was not finite in the last of them
 
@@ -116,7 +116,7 @@ class Training:
 
     def is_done(self, frames: int) -> bool:
         """Whether there are this many frames, or the run has reached its target success rate."""
-        learnt = self.until > 0 and self.tally.has_reached(self.until)
+        learnt = has_learnt(self.tally.row(self.env.level_ids), self.until)
         return learnt or self.tally.frames >= frames
 
     def is_lost(self) -> bool:
@@ -211,6 +211,7 @@ class Training:
         self.env.state = own["environments"].to(self.env.device)
         self.cursor = _cursor_from(self.cursor, own)
         self.tally = Tally(
+            self.tally.tasks,
             int(numbers["before"]),
             frames,
             int(numbers["iterations"]),
