@@ -77,8 +77,8 @@ class RunSettings:
             or a folder with a run for each seed.
         imitate: demonstrations for the policy to imitate, as written by `demos`, instead of
             learning from its own actions.
-        until: stop once this share of the last 200 episodes succeeds, on each level; 0 trains for all
-            frames.
+        until: stop once this share of the last 200 episodes of each level succeeds; 0 trains for
+            all frames.
         checkpoint_frames: frames between checkpoints; there is also one at least every minute, and
             at the end.
         keep_checkpoints: keep all of them, not only the newest two and the best.

@@ -18,10 +18,11 @@ from matplotlib.ticker import EngFormatter, MaxNLocator
 from torch import Tensor
 
 from ..config import TOGETHER
-from ..files import aside, make_folder
+from ..files import aside, make_folder, write_text
 from ..rollout import Rollout
 from ..runs import Run
-from ..statistics import Profile, interquartile_interval, interquartile_mean, module_choices
+from ..statistics import Profile, module_choices
+from ..tables import csv_table
 from .analysis import (
     Behaviour,
     ChoiceReport,
@@ -30,8 +31,9 @@ from .analysis import (
     find_levels,
     value_before_success,
 )
+from .bands import Band, band_of_courses, band_of_curves
 from .compare import agent_of, parts_of
-from .curves import Curve, end_of_all, read_curve
+from .curves import Curve, read_curve
 from .looks import (
     Look,
     add_legend,
@@ -49,7 +51,6 @@ from .unseen import Courses
 
 matplotlib.use("Agg")
 
-POINTS = 80  # of a band
 PANEL = 4.2  # inches, the width of one among others
 # What learning costs, by the figure of a curve that says so.
 COSTS = {
@@ -57,6 +58,7 @@ COSTS = {
     "updates": "gradient steps",
     "seconds": "seconds (wall clock, without compilation)",
 }
+CURVES = ("level", "agent", "seeds", "cost", "at", "success", "low", "high")  # in their table
 EPISODES = 9  # in the figure of one environment's episodes, as in Meta-RIMs' Fig. 7
 FRAME: Mapping[str, Any] = {"fill": False, "linewidth": 1.8, "label": "a level trained on"}
 MARKED = ("facing a door", "carrying", "about to succeed")
@@ -66,8 +68,9 @@ def draw_curves(runs: Iterable[Run], path: Path) -> None:
     """Success rate over frames, gradient steps and seconds, a column a level, a line an agent: the
     interquartile mean over seeds with its 95 % bootstrap band, from where episodes of all of them
     count. A line's label has what its runs changed of their preset, and how many seeds it is of;
-    what all agents changed alike is in the title.
+    what all agents changed alike is in the title. The numbers are in a CSV file beside the image.
     """
+    rows: list[tuple[object, ...]] = []
     panels: dict[str, dict[str, list[Curve]]] = {}
     for run in runs:
         panel = panels.setdefault(run.config.environment.label, {})
@@ -79,10 +82,13 @@ def draw_curves(runs: Iterable[Run], path: Path) -> None:
             curve.frames[0] for curves in agents.values() for curve in curves
         )
         for axis, (cost, title) in zip(column, COSTS.items(), strict=True):
-            _draw_agents(axis, shown, agents, cost)
+            for label, band in _draw_agents(axis, shown, agents, cost).items():
+                own = level, label, len(agents[label]), cost
+                rows += [(*own, *numbers) for numbers in band.rows()]
             _set_axes(axis, title + (before if cost == "frames" else ""))
         _set_title(column[0], level)
     _finish(figure, axes, shared, path)
+    write_text(path.with_suffix(".csv"), csv_table(CURVES, rows))
 
 
 def draw_courses(courses: Courses, path: Path) -> None:
@@ -97,12 +103,7 @@ def draw_courses(courses: Courses, path: Path) -> None:
         for axis, level in zip(row, levels, strict=True):
             agents = courses.get((source, level), {})
             for label, runs in agents.items():
-                seen, success = [run.frames for run in runs], [run.success for run in runs]
-                points = np.unique(np.concatenate(seen))
-                points = points[points >= max(x[0] for x in seen)]
-                learnt = [run.learnt for run in runs]
-                points = points[points <= end_of_all([x[-1] for x in seen], learnt)]
-                _draw_middle(axis, shown[label], points, seen, success)
+                _draw_band(axis, shown[label], band_of_courses(runs))
             before = _with_those_before(run.begun for runs in agents.values() for run in runs)
             _set_axes(axis, f"frames of {source}{before}")
             _set_title(axis, level)
@@ -166,45 +167,27 @@ def _finish(figure: Figure, axes: np.ndarray, shared: str, path: Path) -> None:
 
 def _draw_agents(
     axis: Axes, looks: Mapping[str, Look], agents: Mapping[str, Sequence[Curve]], cost: str
-) -> None:
+) -> dict[str, Band]:
     """A panel's agents, by label; or that there is no success rate to show yet."""
-    for label, curves in agents.items():
-        _draw_band(axis, looks[label], curves, cost)
+    bands = {label: band_of_curves(curves, cost) for label, curves in agents.items()}
+    for label, band in bands.items():
+        _draw_band(axis, looks[label], band)
     if not any(np.size(line.get_xdata()) for line in axis.lines):
         curves = [*itertools.chain(*agents.values())]
         whose = " of some runs" if any(curve.is_measured() for curve in curves) else ""
         text = f"no episode{whose} has counted yet"
         axis.text(0.5, 0.5, text, transform=axis.transAxes, ha="center", va="center")
         axis.set_xlim(right=max(1, *(getattr(curve, cost)[-1] for curve in curves)))
+    return bands
 
 
-def _draw_band(axis: Axes, look: Look, curves: Sequence[Curve], cost: str) -> None:
-    seen = [getattr(curve, cost) for curve in curves]
-    end = end_of_all([x[-1] for x in seen], [curve.learnt for curve in curves])
-    begin = max(
-        min(x[curve.measured], default=math.inf) for x, curve in zip(seen, curves, strict=True)
-    )
-    points = np.unique(np.linspace(begin, end, POINTS)) if begin <= end else np.array([])
-    _draw_middle(axis, look, points, seen, [curve.success for curve in curves])
-
-
-def _draw_middle(
-    axis: Axes,
-    look: Look,
-    points: np.ndarray,
-    seen: Sequence[np.ndarray],
-    success: Sequence[np.ndarray],
-) -> None:
-    """Interquartile means at some points of curves, success over what was seen, and their band."""
-    table = np.stack(
-        [np.interp(points, x, y) for x, y in zip(seen, success, strict=True)], 1
-    )  # [points, seeds]
-    means = [interquartile_mean(sample) for sample in table]
-    (line,) = axis.plot(points, means, color=look.color, linestyle=look.line, label=look.name)
-    line.set_marker(marker(points))
-    if len(success) > 1 and len(points):
-        band = np.array([interquartile_interval(sample) for sample in table]).T
-        axis.fill_between(points, *band, color=look.color, alpha=0.2, linewidth=0)
+def _draw_band(axis: Axes, look: Look, band: Band) -> None:
+    (line,) = axis.plot(band.points, band.middle, color=look.color, linestyle=look.line)
+    line.set_label(look.name)
+    line.set_marker(marker(band.points))
+    if not np.isnan(band.low).all():
+        sides = band.low, band.high
+        axis.fill_between(band.points, *sides, color=look.color, alpha=0.2, linewidth=0)
 
 
 def draw_matrix(rows: Matrix, what: str, path: Path) -> None:

@@ -1,6 +1,9 @@
 """Figures and recordings: the files, and what they show."""
 
+import csv
+
 import numpy as np
+import pytest
 import torch
 from PIL import Image, ImageSequence
 
@@ -31,8 +34,25 @@ def draw(run, rollout, folder):
 def test_curves_of_runs_of_different_length_share_a_panel(tmp_path):
     runs = [make_run(tmp_path / "a", 1, [0, 0.5, 1]), make_run(tmp_path / "b", 2, [0.2, 0.6])]
     draw_curves(runs, tmp_path / "figures" / "curves.png")
-    assert [path.name for path in (tmp_path / "figures").iterdir()] == ["curves.png"]
+    there = {path.name for path in (tmp_path / "figures").iterdir()}
+    assert there == {"curves.png", "curves.csv"}
     assert np.asarray(Image.open(tmp_path / "figures" / "curves.png")).std() > 1
+
+
+def test_the_numbers_of_curves_are_beside_them(tmp_path):
+    """Two seeds, known together from 100 frames, where an episode counts, to 200."""
+    runs = [make_run(tmp_path / "a", 1, [0, 0.5, 1]), make_run(tmp_path / "b", 2, [0.2, 0.6])]
+    draw_curves(runs, tmp_path / "curves.png")
+    with (tmp_path / "curves.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["cost"] == "frames"]
+    assert {(row["level"], row["seeds"]) for row in rows} == {("level", "2")}
+    assert all(row["agent"].startswith("rims ") for row in rows)
+    for row, at, success, low, high in (
+        (rows[0], 100, 0.1, 0, 0.2),
+        (rows[-1], 200, 0.55, 0.5, 0.6),
+    ):
+        numbers = [float(row[name]) for name in ("at", "success", "low", "high")]
+        assert numbers == pytest.approx([at, success, low, high])
 
 
 def test_a_run_without_modules_gets_no_figure_of_them(tmp_path):
