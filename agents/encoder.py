@@ -15,9 +15,7 @@ from .cells import look, of_each
 from .frames import Frames, Memory
 from .kernels.compiling import has_kernels
 from .missions import Instruction, single
-from .views import CELLS, SYMBOLS, view_of
-
-NEAR = slice(26, 28)  # the cell ahead of the agent, and its own, which shows what it carries
+from .views import SYMBOLS, view_of
 
 
 @dataclass(frozen=True)
@@ -56,7 +54,7 @@ class EncoderConfig:
 
         Args:
             vocabulary: number of words.
-            image: shape of the images, symbols [7, 7, 3] or pixels [7 T, 7 T, 3].
+            image: shape of the images, symbols [V, V, 3] with V odd, or pixels [7 T, 7 T, 3].
             one_mission: whether all frames have the same mission.
         """
         encoder = (SlotEncoder if self.slots else Encoder)(self, vocabulary, image)
@@ -83,7 +81,7 @@ class Cells(nn.Module):
 
     def forward(self, image: Tensor, which: Tensor, film: Tensor) -> Tensor:
         """Images uint8 [N, ...], each under mission `which` int64 [N], to vectors of the cells and
-        their maximum, [N, 49 + 1, C].
+        their maximum, [N, V² + 1, C].
         """
         scale, shift = film.chunk(2, 1)
         cells, descriptions = self.view(image)
@@ -139,8 +137,8 @@ class Encoder(Once):
         super().__init__()
         cell, hidden = config.cell, config.hidden
         self.cells = Cells(config, vocabulary, image)
-        self.places = _orthogonal(CELLS * cell, hidden)
-        self.near = nn.Linear((NEAR.stop - NEAR.start) * cell, hidden, bias=False)
+        self.places = _orthogonal(self.cells.view.cells * cell, hidden)
+        self.near = nn.Linear(2 * cell, hidden, bias=False)
         self.most = nn.Linear(cell, hidden, bias=False)
         self.mission = nn.Linear(config.width, hidden, bias=False)
         self.project = _orthogonal(hidden, config.features)
@@ -155,7 +153,9 @@ class Encoder(Once):
         film, added = asked.split([self.cells.film.out_features, self.mission.out_features], 1)
         seen = self.cells(image, which, film)
         placed = F.linear(seen[:, :-1].flatten(1), self.places.weight)
-        placed = placed + self.near(seen[:, NEAR].flatten(1)) + self.most(seen[:, -1])
+        placed = (
+            placed + self.near(seen[:, self.cells.view.near].flatten(1)) + self.most(seen[:, -1])
+        )
         x = torch.relu(placed + of_each(added, which))
         return torch.relu(self.project(x))
 
@@ -170,7 +170,7 @@ class SlotEncoder(Once):
         super().__init__()
         self.cells = Cells(config, vocabulary, image)
         self.project = nn.Linear(config.cell, config.features)
-        self.places = nn.Parameter(torch.randn(CELLS, config.features) / 3**0.5)
+        self.places = nn.Parameter(torch.randn(self.cells.view.cells, config.features) / 3**0.5)
         self.mission = nn.Linear(config.width, config.features)
 
     def ask(self, mission: Tensor) -> Tensor:
@@ -179,7 +179,7 @@ class SlotEncoder(Once):
         return torch.cat([film, self.mission(read)], 1)
 
     def see(self, image: Tensor, which: Tensor, asked: Tensor) -> Tensor:
-        """Images uint8 [N, ...], each under mission `which` int64 [N], to slots [N, 50, D]."""
+        """Images uint8 [N, ...], each under mission `which` int64 [N], to slots [N, V² + 1, D]."""
         film, own = asked.split([self.cells.film.out_features, self.mission.out_features], 1)
         seen = self.cells(image, which, film)[:, :-1]
         mission = of_each(own, which).unsqueeze(1)

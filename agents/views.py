@@ -13,9 +13,8 @@ from metarims.errors import UsageError
 from .cells import TRAITS, traits_of_codes
 from .frames import find_different
 
-SIDE = 7  # cells to a side of the view
-CELLS = SIDE**2  # cell (x, y) has index 7 x + y
-SYMBOLS = (SIDE, SIDE, 3)  # the shape of an image of types, colors and states
+SIDE = 7  # cells to a side of the view, by default and in pixels
+SYMBOLS = (SIDE, SIDE, 3)  # the shape of an image of types, colors and states, by default
 
 BACKGROUND, BACKGROUND_SCALE = slice(4), 0.2  # unseen, empty, wall, floor: most cells
 LIGHT = 0.1  # about the mean square of pixels from 0 to 1
@@ -24,25 +23,42 @@ Described = tuple[Tensor, Tensor]  # each cell's kind, and each kind's descripti
 
 
 def view_of(image_shape: tuple[int, ...]) -> Symbols | Tiles:
-    """The view for images of that shape; `UsageError` if there is none."""
-    return Symbols() if image_shape == SYMBOLS else Tiles(image_shape)
+    """The view for images of that shape, symbols if its sides are odd; `UsageError` if there is
+    none.
+    """
+    side = image_shape[0]
+    symbols = image_shape == (side, side, 3) and side % 2 and side > 1
+    return Symbols(side) if symbols else Tiles(image_shape)
+
+
+def near(side: int) -> slice:
+    """The cell ahead of the agent, and its own, which shows what it carries; cell (x, y) of a view
+    has index side · x + y.
+    """
+    own = side * (side // 2) + side - 1
+    return slice(own - 1, own + 1)
 
 
 class Symbols(nn.Module):
-    """Cells as types, colors and states; descriptions are traits, smaller for background."""
+    """Cells as types, colors and states; descriptions are traits, smaller for background.
+
+    Args:
+        side: V, of the view in cells, odd.
+    """
 
     descriptions: Tensor
     numbers = TRAITS
     norm = 3**0.5  # of a description: a one each for type, color and state
 
-    def __init__(self) -> None:
+    def __init__(self, side: int = SIDE) -> None:
         super().__init__()
+        self.cells, self.near = side**2, near(side)
         traits = traits_of_codes()
         traits[traits[:, BACKGROUND].any(1)] *= BACKGROUND_SCALE
         self.register_buffer("descriptions", traits, persistent=False)
 
     def forward(self, image: Tensor) -> Described:
-        """Images uint8 [N, 7, 7, 3] to cells uint8 [N, 49, 3] and the descriptions of all codes."""
+        """Images uint8 [N, V, V, 3] to cells uint8 [N, V², 3] and the descriptions of all codes."""
         return image.flatten(1, 2), self.descriptions
 
 
@@ -63,6 +79,7 @@ class Tiles(nn.Module):
     """
 
     norm = 1.0
+    cells, near = SIDE**2, near(SIDE)
 
     def __init__(self, image_shape: tuple[int, ...]) -> None:
         super().__init__()
@@ -71,8 +88,8 @@ class Tiles(nn.Module):
         self.white = 255 * (LIGHT * self.numbers) ** 0.5
         if image_shape != (SIDE * self.side,) * 2 + (3,) or self.side % 4:
             raise UsageError(
-                f"agents need images of {SIDE} x {SIDE} cells, as symbols or with a multiple of 4 "
-                f"pixels per side of a cell, got images {list(image_shape)}"
+                f"agents need the view: symbols, or {SIDE} x {SIDE} cells with a multiple of 4 "
+                f"pixels per side, got images {list(image_shape)}"
             )
 
     def forward(self, image: Tensor) -> Described:
@@ -81,7 +98,7 @@ class Tiles(nn.Module):
         """
         tiles = self.cut(image)
         which, examples = find_different(tiles)
-        return which.view(-1, CELLS), tiles[examples] / self.white
+        return which.view(-1, self.cells), tiles[examples] / self.white
 
     def cut(self, image: Tensor) -> Tensor:
         """Images to their tiles, uint8 [49 N, 3 T²], in the order of cells."""

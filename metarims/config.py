@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, cast
 
 from tyro.conf import arg
@@ -13,7 +13,7 @@ from .algorithms import AlgorithmConfig
 from .algorithms.ppo import PPO
 from .errors import UsageError, check_between, check_choice, check_positive, check_seed
 from .loops import Loops
-from .protocols import AgentConfig
+from .protocols import AgentConfig, MakeEnvironments, Stage
 from .registry import find
 from .settings import FLAT, NAMED, Json, as_json, read_json
 
@@ -38,6 +38,7 @@ class EnvironmentConfig:
         num_envs: number of environments stepped in parallel.
         observation: "symbolic" (type, colour and state of each cell in view) or "rgb" (the view in
             pixels).
+        view: side of the agent's square view in cells, odd; 7 in pixels.
         max_steps: steps after which a training episode is truncated (default: the level's own
             limit).
     """
@@ -45,11 +46,14 @@ class EnvironmentConfig:
     env: tuple[str, ...] = ()
     num_envs: int = 64
     observation: str = "symbolic"
+    view: int = 7
     max_steps: int | None = None
 
     def __post_init__(self) -> None:
         check_choice("observation", self.observation, OBSERVATIONS)
         check_positive(num_envs=self.num_envs)
+        if self.observation == "rgb" and self.view != EnvironmentConfig.view:
+            raise UsageError(f"view must be {EnvironmentConfig.view} in pixels, got {self.view}")
         if self.max_steps is not None:
             check_positive(max_steps=self.max_steps)
 
@@ -57,6 +61,31 @@ class EnvironmentConfig:
     def label(self) -> str:
         """Joint name of its levels."""
         return TOGETHER.join(self.env)
+
+    def elsewhere(self, env: tuple[str, ...], num_envs: int) -> EnvironmentConfig:
+        """Other environments that an agent sees as these, with the levels' own step limits."""
+        return replace(self, env=env, num_envs=num_envs, max_steps=None)
+
+    def made(
+        self,
+        make: MakeEnvironments,
+        device: str,
+        seed: int,
+        autoreset: bool = True,
+        part: tuple[int, int] = (0, 1),
+    ) -> Stage:
+        """The environments, or a part of them, as `MakeEnvironments`."""
+        return make(
+            list(self.env),
+            num_envs=self.num_envs,
+            device=device,
+            seed=seed,
+            autoreset=autoreset,
+            part=part,
+            observation=self.observation,
+            view=self.view,
+            max_steps=self.max_steps,
+        )
 
 
 @dataclass(frozen=True)

@@ -219,11 +219,12 @@ class MakeEnvironments(Protocol):
         autoreset: bool,
         part: tuple[int, int],
         observation: str,
+        view: int,
         max_steps: int | None,
     ) -> Stage:
         """Environments of the levels `ids`, in equal shares, or the k-th of n parts of them,
-        `part`; observations are "symbolic" or "rgb" images. Episodes are truncated after
-        `max_steps`, or at the levels' own limits if that is None.
+        `part`; observations are "symbolic" or "rgb" images of `view` cells to a side. Episodes are
+        truncated after `max_steps`, or at the levels' own limits if that is None.
         """
 
 

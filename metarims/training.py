@@ -287,7 +287,8 @@ def begin_from(origin: Run, config: RunConfig, agent: Agent) -> int:
 
 def _leaves_of_agent(config: RunConfig) -> dict[str, Leaf]:
     """The settings that determine an agent's parameters, by path."""
-    return {"observation": config.environment.observation, **flatten(config.agent)}
+    seen = config.environment
+    return {"observation": seen.observation, "view": seen.view, **flatten(config.agent)}
 
 
 def resume(

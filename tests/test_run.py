@@ -14,6 +14,7 @@ from PIL import Image, ImageSequence
 
 from metarims.commands.base import make_env
 from metarims.commands.train import in_words, told_how_to_resume
+from metarims.config import EnvironmentConfig
 from metarims.runs import load_run
 from metarims.settings import replace_at
 from metarims.stopping import Stopped
@@ -97,6 +98,11 @@ def complaint(capsys, *args):
         ([*TRAIN, "--out", "x", "--frames", "-5"], ["frames must be positive, got -5"]),
         ([*TRAIN, "--out", "x", "--num-envs", "0"], ["num_envs must be positive, got 0"]),
         ([*TRAIN, "--out", "x", "--max-steps", "0"], ["max_steps must be positive, got 0"]),
+        ([*TRAIN, "--out", "x", "--view", "4"], ["view must be odd, 3 to 31, got 4"]),
+        (
+            [*TRAIN, "--out", "x", "--view", "5", "--observation", "rgb"],
+            ["view must be 7 in pixels, got 5"],
+        ),
         (["bench", "agnets"], ["must be one of envs, agents, train, got 'agnets'"]),
         (["bench", "--rounds", "0"], ["rounds must be positive, got 0"]),
         (["bench", "--env", "MiniGrid-DoorKey-8x9-v0"], ["unknown level", "DoorKey-8x8"]),
@@ -570,7 +576,7 @@ def test_a_gpu_that_is_named_is_made_the_current_one(monkeypatch):
 
     monkeypatch.setattr("torch.cuda.set_device", told.append)
     for device in ("cpu", "cuda", "cuda:1"):
-        make_env(make, [EMPTY], "symbolic", 2, device, 0)
+        make_env(make, EnvironmentConfig((EMPTY,), 2), device, 0)
     assert told == ["made", "made", "cuda:1", "made"]
 
 

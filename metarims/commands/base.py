@@ -14,7 +14,7 @@ from tyro.conf import Positional
 
 from .. import ranks
 from ..checkpoint import Checkpoint
-from ..config import RunConfig
+from ..config import EnvironmentConfig, RunConfig
 from ..errors import UsageError, as_usage_errors
 from ..memory import keep_freed_memory
 from ..protocols import (
@@ -77,14 +77,11 @@ def resolve_device(name: str) -> str:
 
 def make_env(
     make: MakeEnvironments,
-    ids: Sequence[str],
-    observation: str,
-    num_envs: int,
+    environment: EnvironmentConfig,
     device: str,
     seed: int,
     autoreset: bool = True,
     part: tuple[int, int] = (0, 1),
-    max_steps: int | None = None,
 ) -> Stage:
     """Make environments, and set up the process for their device; `UsageError` if invalid."""
     if device == "cpu":  # small matrix products gain nothing from more threads
@@ -93,16 +90,7 @@ def make_env(
     elif device != "cuda":
         torch.cuda.set_device(device)
     with as_usage_errors():
-        return make(
-            list(ids),
-            num_envs=num_envs,
-            device=device,
-            seed=seed,
-            autoreset=autoreset,
-            part=part,
-            observation=observation,
-            max_steps=max_steps,
-        )
+        return environment.made(make, device, seed, autoreset, part)
 
 
 def check_levels(simulator: Simulator, ids: Sequence[str]) -> None:
@@ -122,9 +110,8 @@ def build(make: MakeEnvironments, config: RunConfig) -> tuple[Stage, Agent]:
     if not environment.env:
         raise UsageError("missing: --env, the levels to train on")
     device = ranks.join(resolve_device(run.device))
-    part, count = (ranks.rank(), ranks.size()), environment.num_envs
-    seen, limit = environment.observation, environment.max_steps
-    env = make_env(make, environment.env, seen, count, device, run.seed, True, part, limit)
+    part = (ranks.rank(), ranks.size())
+    env = make_env(make, environment, device, run.seed, part=part)
     return env, config.agent.make(env, run.seed)
 
 

@@ -78,7 +78,7 @@ class Evaluate:
         with status_line() as status:
             tell = partial(self.tell, run, checkpoint, find, status)
             for level in levels:
-                env = make_env(make, [level], trained.observation, count, device, self.seed)
+                env = make_env(make, trained.elsewhere((level,), count), device, self.seed)
                 reports += [tell(env, off, agent) for off, agent in lesions.items()]
         write_json(self.json, reports)
 

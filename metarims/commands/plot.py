@@ -79,7 +79,7 @@ def watch_run(
 ) -> tuple[Rollout, dict[str, Tensor]]:
     """A rollout of the run's agent, and the events at each step, bool [T, B] by name."""
     trained, make = run.config.environment, simulator.make
-    env = make_env(make, trained.env, trained.observation, NUM_ENVS, device, seed)
+    env = make_env(make, trained.elsewhere(trained.env, NUM_ENVS), device, seed)
     rollout = watch(load_agent(run, env, run.load()), env, steps, seed)
     events = simulator.find_events(rollout.obs)
     return rollout, events | {"about to succeed": about_to_succeed(rollout)}

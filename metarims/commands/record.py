@@ -55,7 +55,7 @@ class Record:
         trained, make = run.config.environment, wiring.simulator.make
         level = self.env or trained.env[0]
         check_levels(wiring.simulator, (level,))
-        env = make_env(make, [level], trained.observation, 1, "cpu", self.seed, autoreset=False)
+        env = make_env(make, trained.elsewhere((level,), 1), "cpu", self.seed, autoreset=False)
         agent = load_agent(run, env, run.load(self.checkpoint))
         episodes = record_episodes(agent, env, self.episodes, self.seed, self.temperature)
         frames = list(islice(episodes, self.frames))

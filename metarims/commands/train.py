@@ -250,15 +250,8 @@ def build_all(make: MakeEnvironments, configs: Sequence[RunConfig]) -> Stage:
     """The environments of runs that differ only in their seed, in one batch."""
     run, environment, count = configs[0].run, configs[0].environment, len(configs)
     levels = environment.env * (count if len(environment.env) > 1 else 1)
-    return make_env(
-        make,
-        levels,
-        environment.observation,
-        environment.num_envs * count,
-        run.device,
-        run.seed,
-        max_steps=environment.max_steps,
-    )
+    together = replace(environment, env=levels, num_envs=environment.num_envs * count)
+    return make_env(make, together, run.device, run.seed)
 
 
 def on_demonstrated_level(simulator: Simulator, config: RunConfig) -> RunConfig:

@@ -10,7 +10,7 @@ from itertools import islice
 import torch
 
 from ..board import Pictures
-from ..config import EnvironmentConfig, RunConfig
+from ..config import RunConfig
 from ..evaluation import SEED
 from ..protocols import Agent, Simulator, Stage
 from .analysis import about_to_succeed, watch
@@ -26,25 +26,6 @@ def random_numbers_of_its_own(device: torch.device) -> Iterator[None]:
     """Within it, random draws do not affect training."""
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         yield
-
-
-def make_stage(
-    simulator: Simulator,
-    environment: EnvironmentConfig,
-    device: torch.device,
-    autoreset: bool = True,
-) -> Stage:
-    """Environments apart from those of training, with seeds that it never sees."""
-    return simulator.make(
-        list(environment.env),
-        num_envs=environment.num_envs,
-        device=str(device),
-        seed=SEED,
-        autoreset=autoreset,
-        part=(0, 1),
-        observation=environment.observation,
-        max_steps=environment.max_steps,
-    )
 
 
 class Gallery:
@@ -75,4 +56,4 @@ class Gallery:
 
     def _make(self, levels: tuple[str, ...], count: int, autoreset: bool) -> Stage:
         shown = replace(self._environment, env=levels, num_envs=count)
-        return make_stage(self._simulator, shown, self._device, autoreset)
+        return shown.made(self._simulator.make, str(self._device), SEED, autoreset)

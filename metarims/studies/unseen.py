@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from ..config import RunConfig
-from ..evaluation import EVALUATED, NUM_ENVS, evaluate
+from ..evaluation import EVALUATED, NUM_ENVS, SEED, evaluate
 from ..protocols import Agent, Simulator, Stage
 from ..runs import Row, Run
 from ..tables import markdown_table
 from ..tally import has_learnt
 from .compare import agent_of
-from .gallery import make_stage, random_numbers_of_its_own
+from .gallery import random_numbers_of_its_own
 from .transfer import middle, over
 
 
@@ -46,8 +46,8 @@ class Examiner:
         """Environments of a level, and an agent of the run's kind for them."""
         trained = self._config.environment
         count = min(self._config.evaluation.episodes, NUM_ENVS)
-        other = replace(trained, env=(level,), num_envs=count, max_steps=None)
-        env = make_stage(self._simulator, other, self._device)
+        other = trained.elsewhere((level,), count)
+        env = other.made(self._simulator.make, str(self._device), SEED)
         return env, self._config.agent.make(env, self._config.run.seed, trained.env)
 
 

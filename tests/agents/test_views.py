@@ -2,10 +2,12 @@
 
 import pytest
 import torch
+from minigrid.core.constants import OBJECT_TO_IDX
 
+import envs
 from agents.encoder import EncoderConfig
 from agents.kernels.compiling import definitions
-from agents.views import CELLS, SYMBOLS, Tiles, view_of
+from agents.views import SIDE, SYMBOLS, Symbols, Tiles, view_of
 from metarims.errors import UsageError
 
 SHAPE = (56, 56, 3)
@@ -31,7 +33,7 @@ def test_tiles_lie_where_their_cells_do(tile):
     image, which, tiles = pictures(5, tile=tile)
     view = Tiles((7 * tile, 7 * tile, 3))
     numbers, pixels = view(image)
-    assert numbers.shape == (5, CELLS)
+    assert numbers.shape == (5, SIDE**2)
     assert len(pixels) == len(which.unique())
     torch.testing.assert_close(pixels[numbers], tiles[which].flatten(2) / view.white)
 
@@ -80,7 +82,9 @@ def test_beside_other_frames_a_frame_is_read_the_same():
     torch.testing.assert_close(encoder(obs).spread(), torch.cat(alone, 1))
 
 
-@pytest.mark.parametrize("shape", [(5, 5, 3), (8, 8, 3), (56, 56, 1), (42, 42, 3), (56, 63, 3)])
+@pytest.mark.parametrize(
+    "shape", [(1, 1, 3), (5, 5, 4), (5, 7, 3), (8, 8, 3), (56, 56, 1), (42, 42, 3), (56, 63, 3)]
+)
 def test_other_images_are_refused(shape):
     with pytest.raises(UsageError, match=rf"got images \[{shape[0]}, {shape[1]}, {shape[2]}\]"):
         view_of(shape)
@@ -88,3 +92,31 @@ def test_other_images_are_refused(shape):
 
 def test_symbols_need_no_pixels():
     assert not isinstance(view_of(SYMBOLS), Tiles)
+
+
+@pytest.mark.parametrize("side", [3, 5, 7, 9])
+def test_what_is_near_is_ahead_of_the_agent_and_in_its_hands(side):
+    """A key ahead, which it then picks up."""
+    env = envs.make("MiniGrid-DoorKey-5x5-v0", num_envs=64, view=side)
+    view = view_of(env.image_shape)
+    assert isinstance(view, Symbols)
+    ahead, own = range(side**2)[view.near]
+    pick_up = torch.full((64,), 3)
+    before, _ = view(env.reset(seed=0)["image"])
+    after, _ = view(env.step(pick_up).obs["image"])
+    key = OBJECT_TO_IDX["key"]
+    carried = after[:, own, 0] == key
+    assert torch.equal(before[:, ahead, 0] == key, carried)
+    assert 0 < carried.sum() < 64
+
+
+@pytest.mark.parametrize("slots", [False, True])
+@pytest.mark.parametrize("side", [3, 5, 9])
+def test_an_encoder_of_another_view_is_as_its_definition(side, slots):
+    image = torch.randint(0, 4, (2, 6, side, side, 3), dtype=torch.uint8)
+    obs = {"image": image, "mission": torch.randint(1, 9, (2, 6, 4)).to(torch.int16)}
+    encoder = EncoderConfig(slots=slots).build(9, (side, side, 3))
+    found = encoder(obs).spread()
+    with definitions():
+        torch.testing.assert_close(found, encoder(obs).spread())
+    assert found.shape == ((2, 6, side**2 + 1, 128) if slots else (2, 6, 128))
