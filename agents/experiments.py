@@ -171,6 +171,11 @@ EXPERIMENTS = {
     "composed-parts": _composed(
         "the same from each of the two alone", UNLOCK, ROOMS[0], arms=THREE
     ),
+    "views": _transfer(
+        "to larger rooms by agents that see less: they have to search the small ones, too",
+        *DOORKEYS[1:],
+        arms=_three({"view": 3}, {"view": 5}),
+    ),
     "along": _along("to larger rooms", 400_000, *DOORKEYS),
     "along-lava": _along("to more streams of lava", 600_000, *LAVA),
     "along-rooms": _along("to more rooms in a row", 400_000, *ROOMS),
