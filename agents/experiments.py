@@ -26,6 +26,15 @@ LOOPS = (  # how two loops differ from joint training, one difference at a time
     PULLED,
     Arm("rims", {"fast.span": 20}),
 )
+PARTS = (  # what the state may be: as large as the modules', never idle, or chosen otherwise
+    Arm("lstm"),
+    Arm("lstm", {"core.hidden": 160}),
+    Arm("rims"),
+    Arm("rims", {"core.active": 5}),
+    Arm("rims", {"core.choice": "random"}),
+    Arm("rims", {"core.choice": "fixed"}),
+    Arm("metarims"),
+)
 NO_BARRIER: dict[str, Leaf] = {"ppo.log_barrier": 0.0}
 SPARSE: dict[str, Leaf] = {"core.attention": "sparse"}
 AS_WRITTEN = (  # the paper's choices where our defaults differ: one at a time, then all
@@ -175,6 +184,11 @@ EXPERIMENTS = {
         "to larger rooms by agents that see less: they have to search the small ones, too",
         *DOORKEYS[1:],
         arms=_three({"view": 3}, {"view": 5}),
+    ),
+    "views-parts": _transfer(
+        "to larger rooms by agents that see 3 x 3 cells, by what the state is",
+        *DOORKEYS[1:],
+        arms=tuple(Arm(arm.preset, {**arm.settings, "view": 3}) for arm in PARTS),
     ),
     "along": _along("to larger rooms", 400_000, *DOORKEYS),
     "along-lava": _along("to more streams of lava", 600_000, *LAVA),
@@ -359,15 +373,7 @@ EXPERIMENTS = {
         "to longer corridors, by what the state is: its size, the choice of modules, idle modules",
         MEMORY,
         *LONGER,
-        arms=(
-            Arm("lstm"),
-            Arm("lstm", {"core.hidden": 160}),
-            Arm("rims"),
-            Arm("rims", {"core.active": 5}),
-            Arm("rims", {"core.choice": "random"}),
-            Arm("rims", {"core.choice": "fixed"}),
-            Arm("metarims"),
-        ),
+        arms=PARTS,
     ),
     "lava": _transfer(
         "to more streams of lava",
